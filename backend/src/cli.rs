@@ -1,0 +1,229 @@
+//! The command line: `serve`, and `keys` to say who may call.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
+use clap::{Args, Parser, Subcommand};
+use serde_json::{Value as Json, json};
+use snaphook_shared::key::is_access_key;
+use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::domain::ports::QueueError;
+use crate::run::{self, StartError};
+use crate::telemetry;
+
+/// A screenshot API that you run yourself.
+#[derive(Parser)]
+#[command(name = "snaphook", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong settings.")]
+struct Cli {
+    /// Settings file (default: ./snaphook.toml if it is there).
+    #[arg(long, global = true, env = "SNAPHOOK_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service until it gets SIGTERM or SIGINT.
+    Serve,
+    /// Say who may call.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Make a new pair of access key and secret key.
+    Create(KeyOptions),
+    /// Bring a pair that you have, from a vendor or another installation.
+    #[command(after_help = "Example: snaphook keys import --access-key AK --secret-key SK")]
+    Import {
+        #[arg(long)]
+        access_key: String,
+        #[arg(long, env = "SNAPHOOK_IMPORT_SECRET_KEY", hide_env_values = true)]
+        secret_key: String,
+        #[command(flatten)]
+        options: KeyOptions,
+    },
+    /// List the keys, without their secrets.
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a key a new secret. The old one stays good for a while.
+    Rotate {
+        access_key: String,
+        /// Hours that the old secret stays good.
+        #[arg(long, default_value_t = 24)]
+        overlap_hours: u64,
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a key at once.
+    Revoke {
+        access_key: String,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct KeyOptions {
+    /// What the key is for.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Accept signed links only (for GET requests).
+    #[arg(long)]
+    require_signed: bool,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs the command line and gives its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A second provider could come in by a dependency, and then the first use would panic; this decides it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result =
+        tokio::runtime::Runtime::new().map_err(CliError::Io).and_then(|runtime| runtime.block_on(execute(cli)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "snaphook: {error}");
+            match error {
+                CliError::Config(_) => ExitCode::from(78),
+                CliError::Refused(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<(), CliError> {
+    let config = Config::load(cli.config.as_deref(), &|name| std::env::var(name).ok())?;
+    telemetry::start(&config.log);
+    match cli.command {
+        Command::Serve => serve(config).await,
+        Command::Keys(command) => keys(config, command).await,
+    }
+}
+
+async fn serve(config: Config) -> Result<(), CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let drain = Duration::from_secs(config.http.drain_seconds);
+    let running = run::start(config).await?;
+    tracing::info!(api = %running.address, operations = %running.operations_address, "ready");
+    // For whoever started us with port 0 and wants to know.
+    say(&json!({ "api": format!("http://{}", running.address), "operations": format!("http://{}", running.operations_address) }).to_string())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    running.stop(drain).await;
+    Ok(())
+}
+
+async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
+    let queue = run::open_queue(&config)?;
+    let now_ms = Clock::default().now_ms();
+    let unknown = |access_key: &str| CliError::Refused(format!("there is no live key {access_key}"));
+    match command {
+        KeysCommand::Create(options) => {
+            let (access_key, secret) = (random_text(10)?, SecretKey::new(random_text(32)?));
+            queue.add_key(&access_key, &secret, &options.name, options.require_signed, now_ms).await?;
+            show_pair(&access_key, &secret, options.json)
+        }
+        KeysCommand::Import { access_key, secret_key, options } => {
+            if !is_access_key(&access_key) {
+                return Err(CliError::Refused("an access key has 1 to 64 letters, digits, _ and -".to_owned()));
+            }
+            if secret_key.is_empty() {
+                return Err(CliError::Refused("the secret key is empty".to_owned()));
+            }
+            let secret = SecretKey::new(secret_key);
+            if !queue.add_key(&access_key, &secret, &options.name, options.require_signed, now_ms).await? {
+                return Err(CliError::Refused(format!("there is a key {access_key} already")));
+            }
+            show_pair(&access_key, &secret, options.json)
+        }
+        KeysCommand::List { json } => {
+            let summaries = queue.list_keys().await?;
+            if json {
+                return say(&serde_json::to_string(&summaries).unwrap_or_default());
+            }
+            for key in summaries {
+                let state = if key.revoked_ms.is_some() { "revoked" } else { "live" };
+                let signed = if key.require_signed { "signed links only" } else { "" };
+                say(&format!("{:<24} {state:<8} {signed:<18} {}", key.access_key, key.name))?;
+            }
+            Ok(())
+        }
+        KeysCommand::Rotate { access_key, overlap_hours, json } => {
+            let secret = SecretKey::new(random_text(32)?);
+            let until_ms = now_ms + overlap_hours * 3_600_000;
+            if !queue.rotate_key(&access_key, &secret, until_ms).await? {
+                return Err(unknown(&access_key));
+            }
+            show_pair(&access_key, &secret, json)
+        }
+        KeysCommand::Revoke { access_key, json } => {
+            if !queue.revoke_key(&access_key, now_ms).await? {
+                return Err(unknown(&access_key));
+            }
+            match json {
+                true => say(&json!({ "access_key": access_key, "revoked": true }).to_string()),
+                false => say(&format!("{access_key} is revoked")),
+            }
+        }
+    }
+}
+
+/// The one time that a secret is shown: to the operator who made it.
+fn show_pair(access_key: &str, secret: &SecretKey, as_json: bool) -> Result<(), CliError> {
+    let webhook_secret = standard_webhook_secret(secret);
+    if as_json {
+        let pair: Json = json!({
+            "access_key": access_key,
+            "secret_key": secret.expose(),
+            "webhook_secret": webhook_secret.expose(),
+        });
+        return say(&pair.to_string());
+    }
+    say(&format!("access key      {access_key}"))?;
+    say(&format!("secret key      {}", secret.expose()))?;
+    say(&format!("webhook secret  {}  (the same, for Standard Webhooks libraries)", webhook_secret.expose()))
+}
+
+fn random_text(bytes: usize) -> Result<String, CliError> {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random).map_err(|error| CliError::Refused(format!("no randomness: {error}")))?;
+    Ok(BASE64_URL.encode(random))
+}
+
+fn say(line: &str) -> Result<(), CliError> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}

@@ -1,0 +1,271 @@
+//! Settings: the compiled-in defaults, a file over them, the environment over both. Read once, then frozen.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use snaphook_shared::signing::SecretKey;
+use snaphook_shared::target::{Subnet, TargetPolicy};
+use toml::{Table, Value};
+
+const DEFAULTS: &str = include_str!("../config.default.toml");
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub public_url: String,
+    root_key: SecretKey,
+    pub development: bool,
+    pub http: HttpConfig,
+    pub edge: EdgeConfig,
+    pub queue: QueueConfig,
+    pub render: RenderConfig,
+    pub store: StoreConfig,
+    pub webhook: WebhookConfig,
+    pub egress: EgressConfig,
+    pub compat: CompatConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    pub listen: SocketAddr,
+    pub operations_listen: SocketAddr,
+    pub header_timeout_seconds: u64,
+    pub body_timeout_seconds: u64,
+    pub drain_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeConfig {
+    secrets: Vec<SecretKey>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    pub capacity: u64,
+    pub lease_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenderConfig {
+    pub chromium: String,
+    concurrency: usize,
+    pub waiting_max: usize,
+    pub allow_no_sandbox: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    pub url: String,
+    pub endpoint: String,
+    pub region: String,
+    pub access_key_id: String,
+    pub secret_access_key: SecretKey,
+    pub file_lifetime_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    pub schedule_seconds: Vec<u64>,
+    pub timeout_seconds: u64,
+    pub concurrency: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressConfig {
+    allow_subnets: Vec<String>,
+    deny_subnets: Vec<String>,
+    deny_hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompatConfig {
+    pub screenshotone_async_status: u16,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    pub level: String,
+    pub format: String,
+}
+
+/// What is wrong with the settings; all of it at once where that is possible.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("{path}: {source}")]
+    Syntax { path: String, source: toml::de::Error },
+    #[error("the settings are not valid: {0}")]
+    Shape(toml::de::Error),
+    #[error("{variable} must be {wanted}")]
+    Environment { variable: String, wanted: &'static str },
+    #[error("{}", .0.join("\n"))]
+    Values(Vec<String>),
+}
+
+impl Config {
+    /// Reads everything. `environment` gives the value of a variable.
+    pub fn load(file: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let syntax = |path: &Path, source| ConfigError::Syntax { path: path.display().to_string(), source };
+        let mut settings: Table = DEFAULTS.parse().map_err(|source| syntax(Path::new("the defaults"), source))?;
+        let usual = Path::new("snaphook.toml");
+        if let Some(path) = file.or_else(|| usual.is_file().then_some(usual)) {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::File { path: path.display().to_string(), source })?;
+            merge(&mut settings, text.parse::<Table>().map_err(|source| syntax(path, source))?);
+        }
+        override_from(&mut settings, "SNAPHOOK", environment)?;
+        let config: Config = settings.try_into().map_err(ConfigError::Shape)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut wrong = Vec::new();
+        let mut must = |holds: bool, message: &str| {
+            if !holds {
+                wrong.push(message.to_owned());
+            }
+        };
+        must(self.queue.capacity > 0, "[queue] capacity must be at least 1");
+        must(self.queue.lease_seconds >= 5, "[queue] lease_seconds must be at least 5");
+        must(!self.webhook.schedule_seconds.is_empty(), "[webhook] schedule_seconds must have an entry");
+        must(self.webhook.timeout_seconds > 0, "[webhook] timeout_seconds must be at least 1");
+        must(self.webhook.concurrency > 0, "[webhook] concurrency must be at least 1");
+        must(
+            matches!(self.compat.screenshotone_async_status, 200..=202),
+            "[compat] screenshotone_async_status must be 200, 201 or 202",
+        );
+        must(matches!(self.log.format.as_str(), "text" | "json"), "[log] format must be text or json");
+        must(!self.public_url.ends_with('/'), "public_url must not end with a slash");
+        let pairs = self.edge.secrets.iter().all(|secret| {
+            secret.expose().split_once(':').is_some_and(|(id, secret)| !id.is_empty() && secret.len() >= 16)
+        });
+        must(pairs, "[edge] secrets must be \"key-id:secret\", the secret of 16 or more characters");
+        if let Err(error) = self.target_policy() {
+            wrong.push(error);
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
+    }
+
+    pub fn root_key(&self) -> &str {
+        self.root_key.expose()
+    }
+
+    /// Key ids and secrets of the edges that may hand over.
+    pub fn edge_secrets(&self) -> Vec<(String, SecretKey)> {
+        let pair = |secret: &SecretKey| {
+            secret.expose().split_once(':').map(|(id, secret)| (id.to_owned(), SecretKey::new(secret)))
+        };
+        self.edge.secrets.iter().filter_map(pair).collect()
+    }
+
+    /// Pages to have open at once.
+    pub fn render_concurrency(&self) -> usize {
+        match self.render.concurrency {
+            0 => std::thread::available_parallelism().map_or(2, usize::from).max(2),
+            set => set,
+        }
+    }
+
+    /// Where pages and webhooks may lead.
+    pub fn target_policy(&self) -> Result<TargetPolicy, String> {
+        let mut policy = match self.development {
+            true => TargetPolicy::development(),
+            false => TargetPolicy::default(),
+        };
+        let parse = |name: &str, texts: &[String]| {
+            let subnet =
+                |text: &String| text.parse::<Subnet>().map_err(|error| format!("[egress] {name}: {text}: {error}"));
+            texts.iter().map(subnet).collect::<Result<Vec<_>, String>>()
+        };
+        policy.allow_subnets.extend(parse("allow_subnets", &self.egress.allow_subnets)?);
+        policy.deny_subnets.extend(parse("deny_subnets", &self.egress.deny_subnets)?);
+        policy.deny_hosts.extend(self.egress.deny_hosts.iter().cloned());
+        Ok(policy)
+    }
+}
+
+/// Tables are merged, everything else is replaced.
+fn merge(base: &mut Table, over: Table) {
+    for (name, value) in over {
+        match (base.get_mut(&name), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Each setting has one variable; its type is that of the default.
+fn override_from(
+    settings: &mut Table,
+    prefix: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), ConfigError> {
+    for (name, value) in settings.iter_mut() {
+        let variable = format!("{prefix}_{}", name.to_uppercase());
+        if let Value::Table(inner) = value {
+            override_from(inner, &variable, environment)?;
+            continue;
+        }
+        let Some(text) = environment(&variable) else { continue };
+        let wrong = |wanted| ConfigError::Environment { variable: variable.clone(), wanted };
+        *value = match value {
+            Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
+            Value::Integer(_) => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
+            Value::Array(_) => {
+                let item = |item: &str| item.parse().map_or_else(|_| Value::String(item.to_owned()), Value::Integer);
+                Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(item).collect())
+            }
+            _ => Value::String(text),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_load_and_the_environment_overrides_them() {
+        let environment = |name: &str| match name {
+            "SNAPHOOK_HTTP_LISTEN" => Some("127.0.0.1:9".to_owned()),
+            "SNAPHOOK_EDGE_SECRETS" => Some("a:0123456789abcdef, b:fedcba9876543210".to_owned()),
+            "SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS" => Some("0,1".to_owned()),
+            _ => None,
+        };
+        let config = Config::load(None, &environment).unwrap();
+        assert_eq!(config.http.listen.port(), 9);
+        assert_eq!(config.webhook.schedule_seconds, [0, 1]);
+        assert_eq!(config.edge_secrets().len(), 2);
+        assert!(!format!("{config:?}").contains("0123456789abcdef"), "a secret is printed");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let bad = |name: &str| (name == "SNAPHOOK_QUEUE_CAPACITY").then(|| "many".to_owned());
+        assert_eq!(Config::load(None, &bad).unwrap_err().to_string(), "SNAPHOOK_QUEUE_CAPACITY must be a whole number");
+        let bad = |name: &str| match name {
+            "SNAPHOOK_QUEUE_CAPACITY" => Some("0".to_owned()),
+            "SNAPHOOK_EGRESS_ALLOW_SUBNETS" => Some("ten".to_owned()),
+            _ => None,
+        };
+        let message = Config::load(None, &bad).unwrap_err().to_string();
+        assert!(message.contains("capacity") && message.contains("allow_subnets"), "{message}");
+    }
+}

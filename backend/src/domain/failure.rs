@@ -1,0 +1,55 @@
+//! Why a render failed: what its caller is told, what the log keeps, and whether another try makes sense.
+
+use snaphook_shared::code::{Code, Detail, Problem};
+
+/// A render that came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}: {cause}", problem.code.entry().name)]
+pub struct Failure {
+    /// For the caller. Says nothing of what is inside the network.
+    pub problem: Problem,
+    /// For the operator.
+    pub cause: String,
+    /// Whether the same request may succeed at another time, through no change of its own. Decided where the failure is
+    /// made, and nowhere else.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// A failure that another try would only repeat.
+    pub fn new(code: Code, cause: impl Into<String>) -> Failure {
+        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false }
+    }
+
+    /// A failure of ours, or of the moment.
+    pub fn retryable(code: Code, cause: impl Into<String>) -> Failure {
+        Failure { retryable: true, ..Failure::new(code, cause) }
+    }
+
+    /// Something that should not have happened; tried again, since it may not happen twice.
+    pub fn internal(cause: impl Into<String>) -> Failure {
+        Failure::retryable(Code::InternalApplicationError, cause)
+    }
+
+    /// A parameter that only the browser could find out to be wrong.
+    pub fn invalid(parameter: &str, message: &str) -> Failure {
+        Failure {
+            problem: Problem {
+                details: vec![Detail { parameter: parameter.to_owned(), message: message.to_owned() }],
+                ..Problem::new(Code::RequestNotValid)
+            },
+            cause: message.to_owned(),
+            retryable: false,
+        }
+    }
+
+    /// The page refused a text of the caller's (a selector): that parameter is to blame, not we.
+    pub fn blame(self, parameter: &str) -> Failure {
+        match self.problem.code {
+            Code::InternalApplicationError => {
+                Failure::invalid(parameter, &format!("\"{parameter}\" is not a valid selector"))
+            }
+            _ => self,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A request and its delivery, as they are kept: states, legal moves, the rows' content.
+
+use serde::{Deserialize, Serialize};
+use snaphook_shared::dialect::Dialect;
+use snaphook_shared::options::model::Options;
+use snaphook_shared::request::Endpoint;
+
+/// Where a request is. `queued → rendering → done | failed | cancelled`, and back to `queued` when a lease runs out or a
+/// failure may be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestState {
+    Queued,
+    Rendering,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl RequestState {
+    pub const ALL: [RequestState; 5] = [
+        RequestState::Queued,
+        RequestState::Rendering,
+        RequestState::Done,
+        RequestState::Failed,
+        RequestState::Cancelled,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            RequestState::Queued => "queued",
+            RequestState::Rendering => "rendering",
+            RequestState::Done => "done",
+            RequestState::Failed => "failed",
+            RequestState::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<RequestState> {
+        RequestState::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// What is kept of a request from the moment it is accepted.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    pub id: String,
+    pub access_key: String,
+    pub endpoint: Endpoint,
+    pub options: Options,
+    pub idempotency_key: Option<String>,
+    pub fingerprint: String,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+}
+
+impl NewRequest {
+    pub fn dialect(&self) -> Dialect {
+        self.endpoint.dialect()
+    }
+}
+
+/// A request that a worker holds the lease of.
+#[derive(Clone, Debug)]
+pub struct ClaimedRequest {
+    pub request: NewRequest,
+    /// This one included.
+    pub attempt: u32,
+}
+
+/// A file in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// `<hash>.<extension>`, unguessable: whoever knows the name may read the file.
+    pub name: String,
+    pub content_type: String,
+    pub bytes: u64,
+    pub width: u32,
+    pub height: u32,
+    /// Unix milliseconds; from then on it is gone.
+    pub expires_ms: u64,
+    /// Name offered for download.
+    pub attachment: Option<String>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Done { file: Option<StoredFile>, render_ms: u64 },
+    Failed { code: String, message: String, cause: String },
+}
+
+/// A request as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct RequestView {
+    pub id: String,
+    pub access_key: String,
+    pub endpoint: String,
+    pub asynchronous: bool,
+    pub state: RequestState,
+    pub target: String,
+    pub attempts: u32,
+    pub created_ms: u64,
+    pub started_ms: Option<u64>,
+    pub finished_ms: Option<u64>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub file: Option<StoredFile>,
+    pub webhook: Option<WebhookView>,
+}
+
+/// What became of a request's webhook.
+#[derive(Clone, Debug)]
+pub struct WebhookView {
+    pub id: String,
+    pub url: String,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    pub next_attempt_ms: Option<u64>,
+    pub last_status: Option<u16>,
+    pub last_error: Option<String>,
+}
+
+/// `pending → sending → delivered | dead`, and back to `pending` until the schedule ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    Pending,
+    Sending,
+    Delivered,
+    Dead,
+}
+
+impl DeliveryState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeliveryState::Pending => "pending",
+            DeliveryState::Sending => "sending",
+            DeliveryState::Delivered => "delivered",
+            DeliveryState::Dead => "dead",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<DeliveryState> {
+        [DeliveryState::Pending, DeliveryState::Sending, DeliveryState::Delivered, DeliveryState::Dead]
+            .into_iter()
+            .find(|state| state.name() == name)
+    }
+}
+
+/// A webhook to be posted, kept in the transaction that ends its request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDelivery {
+    /// The `webhook-id`, the same on every attempt.
+    pub id: String,
+    pub url: String,
+    pub sign: bool,
+    /// Everything but the signatures, which each attempt makes anew.
+    pub headers: Vec<(String, String)>,
+    pub body: DeliveryBody,
+}
+
+/// The bytes to post.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeliveryBody {
+    Inline(Vec<u8>),
+    /// The file of this name, for callers who want the picture itself.
+    File(String),
+}
+
+/// A delivery that the sender holds the lease of.
+#[derive(Clone, Debug)]
+pub struct ClaimedDelivery {
+    pub delivery: NewDelivery,
+    pub access_key: String,
+    /// This one included.
+    pub attempt: u32,
+}
+
+/// What one attempt came to.
+#[derive(Clone, Debug)]
+pub struct DeliveryAttempt {
+    pub at_ms: u64,
+    pub took_ms: u64,
+    /// None if there was no answer.
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    /// The first bytes of the answer.
+    pub answer: String,
+}
+
+/// What happens to a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    Delivered,
+    RetryAt { ms: u64 },
+    Dead,
+}

@@ -1,0 +1,112 @@
+//! What a finished request has to tell its caller's webhook.
+
+use snaphook_shared::code::Problem;
+use snaphook_shared::dialect::Dialect;
+use snaphook_shared::event::{self, Finished, header};
+use snaphook_shared::options::model::ResponseType;
+
+use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile};
+
+/// Addresses that appear in what callers read, without a final slash.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// `https://shots.example.com`
+    pub public_url: String,
+}
+
+impl Links {
+    pub fn file(&self, name: &str) -> String {
+        format!("{}/files/{name}", self.public_url)
+    }
+
+    pub fn request(&self, id: &str) -> String {
+        format!("{}/v1/requests/{id}", self.public_url)
+    }
+
+    pub fn error_docs(&self) -> String {
+        format!("{}/docs/errors", self.public_url)
+    }
+
+    /// The JSON of a finished ScreenshotOne request.
+    pub fn screenshotone_json(&self, request: &NewRequest, file: &StoredFile) -> String {
+        let url = self.file(&file.name);
+        let store = &request.options.delivery.store;
+        event::screenshotone(&Finished {
+            id: &request.id,
+            file_url: &url,
+            expires_s: file.expires_ms / 1000,
+            created_s: request.created_ms / 1000,
+            store_location: (store.enabled && store.return_location).then_some(url.as_str()),
+        })
+    }
+}
+
+/// The delivery for a render that succeeded; None if nobody wants it.
+pub fn of_success(request: &NewRequest, file: &StoredFile, render_ms: u64, links: &Links) -> Option<NewDelivery> {
+    let delivery = start(request)?;
+    if request.dialect() == Dialect::ScreenshotMax {
+        let body = event::screenshotmax(&Finished {
+            id: &request.id,
+            file_url: &links.file(&file.name),
+            expires_s: file.expires_ms / 1000,
+            created_s: request.created_ms / 1000,
+            store_location: None,
+        });
+        return Some(with_json(delivery, body));
+    }
+    let mut delivery = match request.options.delivery.response_type {
+        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file)),
+        ResponseType::ByFormat | ResponseType::Empty => {
+            let mut delivery = NewDelivery { body: DeliveryBody::File(file.name.clone()), ..delivery };
+            delivery.headers.push(("content-type".to_owned(), file.content_type.clone()));
+            delivery
+        }
+    };
+    let mut add = |name: &str, value: String| delivery.headers.push((name.to_owned(), value));
+    add(header::RENDERING_SECONDS, format!("{:.2}", render_ms as f64 / 1000.0));
+    add(header::SIZE_BYTES, file.bytes.to_string());
+    add(header::REFERENCE, request.id.clone());
+    if let Some(identifier) = &request.options.delivery.external_identifier {
+        add(header::EXTERNAL_IDENTIFIER, identifier.clone());
+    }
+    Some(delivery)
+}
+
+/// The delivery for a render that failed for good; None if nobody wants it.
+pub fn of_failure(request: &NewRequest, problem: &Problem, links: &Links) -> Option<NewDelivery> {
+    let delivery = start(request)?;
+    let one = request.dialect() == Dialect::ScreenshotOne;
+    if one && !request.options.delivery.webhook.errors {
+        return None;
+    }
+    let body = event::failed(request.dialect(), &request.id, request.created_ms / 1000, problem, &links.error_docs());
+    let mut delivery = with_json(delivery, body);
+    if one {
+        let entry = problem.code.entry();
+        let mut add = |name: &str, value: String| delivery.headers.push((name.to_owned(), value));
+        add(header::ERROR_CODE, entry.name.to_owned());
+        add(header::ERROR_MESSAGE, entry.text.to_owned());
+        add(header::DOCUMENTATION_URL, format!("{}/{}", links.error_docs(), entry.slug));
+        if let Some(identifier) = &request.options.delivery.external_identifier {
+            add(header::EXTERNAL_IDENTIFIER, identifier.clone());
+        }
+    }
+    Some(delivery)
+}
+
+fn start(request: &NewRequest) -> Option<NewDelivery> {
+    let webhook = &request.options.delivery.webhook;
+    Some(NewDelivery {
+        // One event a request, so its id is the request's, by another name.
+        id: request.id.replacen("req_", "msg_", 1),
+        url: webhook.url.clone()?,
+        sign: webhook.sign,
+        headers: Vec::new(),
+        body: DeliveryBody::Inline(Vec::new()),
+    })
+}
+
+fn with_json(mut delivery: NewDelivery, body: String) -> NewDelivery {
+    delivery.headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    NewDelivery { body: DeliveryBody::Inline(body.into_bytes()), ..delivery }
+}

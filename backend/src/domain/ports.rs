@@ -1,0 +1,125 @@
+//! What the domain needs from the world, and what each part promises.
+
+use std::io;
+use std::ops::Range;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use snaphook_shared::key::KeyRecord;
+use snaphook_shared::options::model::{Format, Options};
+
+use super::failure::Failure;
+use super::job::{
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, NewDelivery, NewRequest, NextStep, Outcome, RequestState,
+    RequestView, StoredFile,
+};
+
+/// A rendered picture.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    pub bytes: Bytes,
+    pub format: Format,
+    /// Device pixels.
+    pub width: u32,
+    pub height: u32,
+}
+
+/// Turns options into a picture. No state passes from one render to another.
+#[async_trait]
+pub trait Renderer: Send + Sync {
+    /// Ends before the deadline, and leaves nothing behind.
+    async fn render(&self, options: &Options, deadline: Instant) -> Result<Picture, Failure>;
+}
+
+/// Why the durable state could not be read or changed. Nothing was committed.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue failed: {0}")]
+pub struct QueueError(pub String);
+
+/// The answer to an attempt to accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Held by stable storage.
+    Accepted { id: String, created_ms: u64 },
+    /// The idempotency key belongs to another request.
+    KeyReused,
+    /// The queue holds as much as it may.
+    Full,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFilter {
+    /// None: of all keys (the operator).
+    pub access_key: Option<String>,
+    pub state: Option<RequestState>,
+    /// Only ids that sort before this one.
+    pub before: Option<String>,
+    pub limit: u32,
+}
+
+/// Requests, deliveries and keys in stable storage. Each method is one transaction, committed (fsync) before it returns.
+#[async_trait]
+pub trait JobQueue: Send + Sync {
+    /// Keeps a request. Accepting an id twice, or an idempotency key with the same fingerprint, gives the first one again.
+    async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError>;
+    /// Leases the next request to `owner` until `lease_until_ms`.
+    async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError>;
+    /// Prolongs a lease; false if it is no longer the owner's.
+    async fn extend(&self, id: &str, owner: &str, lease_until_ms: u64) -> Result<bool, QueueError>;
+    /// Ends a request and keeps its webhook, both or neither. False if the lease is no longer the owner's.
+    async fn finish(
+        &self,
+        id: &str,
+        owner: &str,
+        now_ms: u64,
+        outcome: Outcome,
+        delivery: Option<NewDelivery>,
+    ) -> Result<bool, QueueError>;
+    /// Gives a request back for another attempt at `at_ms`, with the reason of this one.
+    async fn put_back(&self, id: &str, owner: &str, at_ms: u64, reason: &str) -> Result<bool, QueueError>;
+    /// Keeps a request that was answered synchronously, with its webhook.
+    async fn record(
+        &self,
+        request: NewRequest,
+        now_ms: u64,
+        outcome: Outcome,
+        delivery: Option<NewDelivery>,
+    ) -> Result<(), QueueError>;
+    /// Returns what other owners held and will not finish: all of it (`expired_at_ms` None), or what ran out by then.
+    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError>;
+
+    async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;
+    /// Newest first.
+    async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError>;
+    async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError>;
+    /// Names of files whose time was over at `now_ms`.
+    async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;
+    /// Notes that a file has been removed from the store.
+    async fn forget_file(&self, name: &str) -> Result<(), QueueError>;
+
+    /// Leases due deliveries, at most `limit`.
+    async fn claim_deliveries(
+        &self,
+        now_ms: u64,
+        lease_until_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<ClaimedDelivery>, QueueError>;
+    /// Keeps an attempt and moves its delivery on.
+    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError>;
+
+    async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
+}
+
+/// Files. Names are given by us and never come from a caller.
+#[async_trait]
+pub trait FileStore: Send + Sync {
+    /// Keeps a file durably.
+    async fn put(&self, name: &str, content_type: &str, bytes: Bytes) -> Result<(), Failure>;
+    /// Streams a part of a file (all of it for None). `NotFound` if it is not there.
+    async fn get(&self, name: &str, range: Option<Range<u64>>) -> io::Result<BoxStream<'static, io::Result<Bytes>>>;
+    /// Removes a file; one that is not there is removed already.
+    async fn delete(&self, name: &str) -> io::Result<()>;
+}

@@ -1,0 +1,117 @@
+//! What the edge, and nobody else, may ask: take over a request, look up a key. Each call is sealed.
+
+use std::sync::Arc;
+
+use bytes::Buf;
+use futures::Stream;
+use http::HeaderMap;
+use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::dialect::{Dialect, REQUEST_ID, Reply};
+use snaphook_shared::envelope::{self, Envelope};
+use snaphook_shared::id::is_request_id;
+use snaphook_shared::request::{Head, RawRequest, gate};
+use snaphook_shared::signing::SecretKey;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+
+use super::body::{self, ENVELOPE_BYTES_MAX};
+use super::{Api, Response, raw_query, render, reply, with};
+
+pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+    let requests = warp::path!("internal" / "v1" / "requests")
+        .and(warp::post())
+        .and(with(api.clone()))
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(take_over);
+    let keys = warp::path!("internal" / "v1" / "keys" / String)
+        .and(warp::get())
+        .and(with(api))
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .then(look_up_key);
+    requests.or(keys).unify().boxed()
+}
+
+/// The answer is the public one, for the edge to pass on as it is.
+async fn take_over(
+    api: Arc<Api>,
+    query: String,
+    headers: HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Response {
+    let body = match body::read(body, ENVELOPE_BYTES_MAX, api.body_timeout).await {
+        Ok(body) => body,
+        Err(problem) => return reply::problem(Dialect::Native, &problem, &api.links),
+    };
+    if let Err(refusal) = open(&api, "POST", envelope::REQUESTS_PATH, &query, &body, &headers) {
+        return refusal;
+    }
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&body) else {
+        return refuse(&api, "an envelope could not be read");
+    };
+    let head = Head {
+        method: &envelope.method,
+        path: &envelope.path,
+        query: &envelope.query,
+        content_type: envelope.content_type.as_deref(),
+        content_length: None,
+    };
+    let dialect = Dialect::of_path(&envelope.path);
+    let id = match is_request_id(&envelope.request_id) {
+        true => envelope.request_id,
+        false => render::new_id(&api),
+    };
+    match gate(head) {
+        Ok((endpoint, method)) => {
+            let raw = RawRequest {
+                endpoint,
+                method,
+                query: envelope.query,
+                access_key_header: Some(envelope.access_key),
+                idempotency_key: envelope.idempotency_key,
+                body: envelope.body.into_bytes(),
+            };
+            render::serve(&api, raw, id).await
+        }
+        Err(problem) => {
+            let mut response = reply::problem(dialect, &problem, &api.links);
+            reply::set(&mut response, REQUEST_ID, &id);
+            response
+        }
+    }
+}
+
+async fn look_up_key(access_key: String, api: Arc<Api>, query: String, headers: HeaderMap) -> Response {
+    let path = format!("{}{access_key}", envelope::KEYS_PATH);
+    if let Err(refusal) = open(&api, "GET", &path, &query, b"", &headers) {
+        return refusal;
+    }
+    match api.queue.key(&access_key).await {
+        Ok(Some(record)) => match serde_json::to_string(&record) {
+            Ok(json) => reply::from_shared(Reply::json(200, json)),
+            Err(error) => refuse(&api, &error.to_string()),
+        },
+        Ok(None) => reply::problem(Dialect::Native, &Problem::new(Code::NotFound), &api.links),
+        Err(error) => {
+            tracing::error!(%error, "a key could not be looked up");
+            reply::problem(Dialect::Native, &Problem::unavailable(), &api.links)
+        }
+    }
+}
+
+fn open(api: &Api, method: &str, path: &str, query: &str, body: &[u8], headers: &HeaderMap) -> Result<(), Response> {
+    let secrets: Vec<(&str, &SecretKey)> = api.edge_secrets.iter().map(|(id, secret)| (id.as_str(), secret)).collect();
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    envelope::open(&secrets, method, path, query, body, &header, api.clock.now_s())
+        .map_err(|error| refuse(api, &error.to_string()))
+}
+
+/// Says nothing of why; the log does.
+fn refuse(api: &Api, cause: &str) -> Response {
+    tracing::warn!(cause, "an internal call was refused");
+    let mut response = reply::problem(Dialect::Native, &Problem::new(Code::NotFound), &api.links);
+    *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+    response
+}

@@ -1,0 +1,95 @@
+//! The HTTP surface: the list of routes, and what they share. The only module that knows warp.
+//!
+//! Errors are values here: a handler gives a `Result` and [`reply`] makes an answer of it. warp's rejections mean "not my
+//! route" and nothing else.
+
+mod body;
+mod docs;
+mod files;
+mod health;
+mod internal;
+mod render;
+mod reply;
+mod requests;
+mod server;
+
+use std::sync::Arc;
+
+use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::dialect::Dialect;
+use snaphook_shared::request::Policies;
+use snaphook_shared::signing::SecretKey;
+use tokio::sync::{Notify, Semaphore};
+use warp::filters::BoxedFilter;
+use warp::path::FullPath;
+use warp::{Filter, Reply};
+
+use crate::clock::Clock;
+use crate::domain::notice::Links;
+use crate::domain::pipeline::Pipeline;
+use crate::domain::ports::{FileStore, JobQueue};
+pub use health::{Readiness, routes as operations_routes};
+pub use server::{Limits, Server};
+
+pub type Response = warp::reply::Response;
+
+/// What handlers work with.
+pub struct Api {
+    pub pipeline: Arc<Pipeline>,
+    pub queue: Arc<dyn JobQueue>,
+    pub store: Arc<dyn FileStore>,
+    pub clock: Clock,
+    pub links: Links,
+    pub policies: Policies,
+    /// Key ids and secrets of the edges.
+    pub edge_secrets: Vec<(String, SecretKey)>,
+    pub screenshotone_async_status: u16,
+    pub body_timeout: std::time::Duration,
+    /// How many synchronous requests may wait or render.
+    pub waiting: Arc<Semaphore>,
+    /// To ring when a request was accepted.
+    pub requests: Arc<Notify>,
+    /// To ring when a webhook may be due.
+    pub deliveries: Arc<Notify>,
+}
+
+/// All routes of the API. A request that fits none gets an error in the dialect of its path.
+pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+    let nowhere = warp::path::full().then({
+        let api = api.clone();
+        move |path: FullPath| {
+            let api = api.clone();
+            async move { reply::problem(Dialect::of_path(path.as_str()), &Problem::new(Code::NotFound), &api.links) }
+        }
+    });
+    render::routes(api.clone())
+        .or(internal::routes(api.clone()))
+        .unify()
+        .or(requests::routes(api.clone()))
+        .unify()
+        .or(files::routes(api.clone()))
+        .unify()
+        .or(docs::routes())
+        .unify()
+        .or(nowhere)
+        .unify()
+        .map(|mut response: Response| {
+            response.headers_mut().insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
+            response
+        })
+        .boxed()
+}
+
+/// Gives every handler of a resource its own handle.
+fn with<T: Clone + Send + Sync>(part: T) -> impl Filter<Extract = (T,), Error = std::convert::Infallible> + Clone {
+    warp::any().map(move || part.clone())
+}
+
+/// The query string as it was sent; empty if there is none.
+fn raw_query() -> impl Filter<Extract = (String,), Error = std::convert::Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+fn into_response(reply: impl Reply) -> Response {
+    reply.into_response()
+}

@@ -1,0 +1,185 @@
+//! The vendors' render routes: `GET | HEAD | POST /take` and `/v1/screenshot`.
+
+use std::sync::Arc;
+
+use bytes::Buf;
+use futures::Stream;
+use http::{HeaderMap, Method as HttpMethod};
+use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::dialect::{self, Dialect, REQUEST_ID};
+use snaphook_shared::id;
+use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
+use snaphook_shared::options::model::ResponseType;
+use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
+use snaphook_shared::target::NativeUrlParser;
+use warp::filters::BoxedFilter;
+use warp::path::FullPath;
+use warp::{Filter, Rejection};
+
+use super::{Api, Response, body, raw_query, reply, with};
+use crate::domain::job::NewRequest;
+use crate::domain::pipeline::Rendered;
+use crate::domain::ports::Acceptance;
+
+pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+    let renders = warp::path::full().and_then(|path: FullPath| async move {
+        Endpoint::from_path(path.as_str()).ok_or_else(|| -> Rejection { warp::reject::not_found() })
+    });
+    renders
+        .and(with(api))
+        .and(warp::method())
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(handle)
+        .boxed()
+}
+
+async fn handle(
+    endpoint: Endpoint,
+    api: Arc<Api>,
+    method: HttpMethod,
+    query: String,
+    headers: HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Response {
+    let id = new_id(&api);
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let head = Head {
+        method: method.as_str(),
+        path: endpoint.path(),
+        query: &query,
+        content_type: text("content-type"),
+        content_length: text("content-length").and_then(|length| length.parse().ok()),
+    };
+    let read = async {
+        let (endpoint, method) = gate(head)?;
+        let body = match method {
+            Method::Post => body::read(body, BODY_BYTES_MAX, api.body_timeout).await?,
+            Method::Get | Method::Head => Vec::new(),
+        };
+        Ok(RawRequest {
+            endpoint,
+            method,
+            query: query.clone(),
+            access_key_header: text("x-access-key").map(str::to_owned),
+            idempotency_key: text("idempotency-key").map(str::to_owned),
+            body,
+        })
+    };
+    match read.await {
+        Ok(raw) => serve(&api, raw, id).await,
+        Err(problem) => finish(reply::problem(endpoint.dialect(), &problem, &api.links), &id),
+    }
+}
+
+/// An id for a request that comes without one.
+pub(super) fn new_id(api: &Api) -> String {
+    let mut random = [0; 10];
+    // Without randomness ids would still differ by time; that is a poor id, and better than no answer.
+    let _ = getrandom::fill(&mut random);
+    id::request_id(api.clock.now_ms(), random)
+}
+
+/// The whole way of a render request, whoever read it: authenticate, check, and then accept it or render it now.
+pub(super) async fn serve(api: &Api, raw: RawRequest, id: String) -> Response {
+    let dialect = raw.endpoint.dialect();
+    let response = match admit(api, raw).await {
+        Ok(checked) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
+        Ok(checked) => render_now(api, checked, &id).await,
+        Err(problem) => Err(problem),
+    };
+    finish(response.unwrap_or_else(|problem| reply::problem(dialect, &problem, &api.links)), &id)
+}
+
+fn finish(mut response: Response, id: &str) -> Response {
+    if !response.headers().contains_key(REQUEST_ID) {
+        reply::set(&mut response, REQUEST_ID, id);
+    }
+    response
+}
+
+async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
+    let read = raw.read()?;
+    let record = api.queue.key(read.access_key()).await.map_err(|error| {
+        tracing::error!(%error, "a key could not be looked up");
+        Problem::unavailable()
+    })?;
+    read.authenticate(record.as_ref(), api.clock.now_s())?;
+    read.check(&NativeUrlParser, &api.policies)
+}
+
+fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {
+    NewRequest {
+        id: id.to_owned(),
+        fingerprint: checked.fingerprint(),
+        access_key: checked.access_key,
+        endpoint: checked.endpoint,
+        options: checked.options,
+        idempotency_key: checked.idempotency_key,
+        created_ms: api.clock.now_ms(),
+    }
+}
+
+/// Answers only after the request is on the disk.
+async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
+    let dialect = checked.endpoint.dialect();
+    let request = new_request(api, checked, id);
+    let acceptance = api.queue.accept(request).await.map_err(|error| {
+        tracing::error!(request = id, %error, "a request could not be accepted");
+        Problem::unavailable()
+    })?;
+    let (id, created_ms) = match acceptance {
+        Acceptance::Accepted { id, created_ms } => (id, created_ms),
+        Acceptance::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
+        Acceptance::Full => return Err(Problem::unavailable()),
+    };
+    api.requests.notify_one();
+    let status = match dialect {
+        Dialect::ScreenshotOne => api.screenshotone_async_status,
+        Dialect::ScreenshotMax | Dialect::Native => 202,
+    };
+    let accepted = dialect::accepted(status, &id, created_ms / 1000, &api.links.request(&id));
+    Ok(reply::from_shared(accepted.header(REQUEST_ID, id)))
+}
+
+async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
+    let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
+    let _place = api.waiting.try_acquire().map_err(|_| full())?;
+    let delivery = checked.options.delivery.clone();
+    let request = new_request(api, checked, id);
+    let keep_file = delivery.store.enabled || delivery.response_type == ResponseType::Json;
+    let rendered = api.pipeline.run_now(request.clone(), keep_file).await.map_err(|failure| failure.problem)?;
+    api.deliveries.notify_one();
+    Ok(picture(api, &request, &rendered))
+}
+
+fn picture(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
+    let delivery = &request.options.delivery;
+    let mut response = match (delivery.response_type, &rendered.file) {
+        (ResponseType::Json, Some(file)) => {
+            let mut response = Response::new(api.links.screenshotone_json(request, file).into());
+            reply::set(&mut response, "content-type", "application/json");
+            response
+        }
+        (ResponseType::Empty, _) => Response::default(),
+        _ => {
+            let mut response = Response::new(rendered.picture.bytes.clone().into());
+            reply::set(&mut response, "content-type", rendered.picture.format.content_type());
+            if let Some(name) = &delivery.attachment_name {
+                let name = format!("{name}.{}", rendered.picture.format.extension());
+                reply::set(&mut response, "content-disposition", &reply::attachment(&name));
+            }
+            response
+        }
+    };
+    reply::set(&mut response, "cache-control", "no-store");
+    if let (true, Some(file)) = (delivery.store.enabled, &rendered.file) {
+        reply::set(&mut response, "x-screenshotone-store-key", &file.name);
+        reply::set(&mut response, "x-screenshotone-store-bucket", "snaphook");
+        if delivery.store.return_location {
+            reply::set(&mut response, "x-screenshotone-store-location", &api.links.file(&file.name));
+        }
+    }
+    response
+}

@@ -1,0 +1,75 @@
+//! The accept loop. warp's own has no time limits, and its graceful end waits for ever on one half-sent request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+
+use super::Response;
+
+/// Time limits of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a request's headers.
+    pub headers: Duration,
+    /// For what is under way when the service stops.
+    pub drain: Duration,
+}
+
+/// A bound listener that does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    limits: Limits,
+}
+
+impl Server {
+    pub async fn bind(address: SocketAddr, limits: Limits) -> io::Result<Server> {
+        Ok(Server { listener: TcpListener::bind(address).await?, limits })
+    }
+
+    /// Where it is bound; differs from what was asked for if that was port 0.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until it is told to stop, and then until what is under way has ended, or the limit for that.
+    pub async fn run(self, routes: BoxedFilter<(Response,)>, stop: CancellationToken) {
+        let graceful = GracefulShutdown::new();
+        let mut protocol = http1::Builder::new();
+        protocol.timer(TokioTimer::new()).header_read_timeout(self.limits.headers);
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely; accepting at once again would only burn the processor.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let _ = stream.set_nodelay(true);
+            let service = TowerToHyperService::new(warp::service(routes.clone()));
+            let connection = graceful.watch(protocol.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(self.limits.drain, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some connections were still busy when the time to drain was over");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `snaphook` command: parse, call, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    snaphook::cli::main()
+}

@@ -1,0 +1,132 @@
+//! One POST to one receiver, bounded in time and in what is read of the answer. It follows no redirect.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+
+use crate::egress::{Egress, EgressResolver, Refusal};
+
+/// What is read of an answer at the most; a receiver has no need to say more.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What is kept of it.
+const ANSWER_BYTES_KEPT: usize = 1024;
+
+/// What a receiver said, or why it said nothing.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) status: Option<u16>,
+    /// Seconds.
+    pub(super) retry_after: Option<u64>,
+    /// The first bytes, as text.
+    pub(super) body: String,
+    pub(super) error: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn failed(error: impl Into<String>) -> Answer {
+        Answer { error: Some(error.into()), ..Answer::default() }
+    }
+}
+
+/// A client whose every connection is decided by `egress`: for webhooks and object stores.
+pub fn build_client(egress: &Egress) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .dns_resolver(Arc::new(EgressResolver::new(egress.clone())))
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(10))
+        .user_agent(concat!("snaphook/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+pub struct WebhookClient {
+    egress: Egress,
+    client: reqwest::Client,
+}
+
+impl WebhookClient {
+    pub fn new(egress: Egress) -> Result<WebhookClient, reqwest::Error> {
+        Ok(WebhookClient { client: build_client(&egress)?, egress })
+    }
+
+    pub(super) async fn post(&self, url: &str, headers: Vec<(String, String)>, body: Bytes, limit: Duration) -> Answer {
+        // The resolver is never asked about addresses that are written out, so those are judged here.
+        let parts = match self.egress.check_url(url) {
+            Ok(parts) => parts,
+            Err(refusal) => return Answer::failed(format!("the address is not allowed: {refusal}")),
+        };
+        let mut header_map = HeaderMap::new();
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                header_map.insert(name, value);
+            }
+        }
+        let sent = self.client.post(parts.serialized).headers(header_map).body(body).send();
+        match tokio::time::timeout(limit, async { read(sent.await?).await }).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Answer::failed(explain(&error)),
+            Err(_) => Answer::failed(format!("no complete answer within {} s", limit.as_secs())),
+        }
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() >= ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    body.truncate(ANSWER_BYTES_KEPT);
+    Ok(Answer {
+        status: Some(response.status().as_u16()),
+        retry_after,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        error: None,
+    })
+}
+
+/// Seconds, or an HTTP date; anything else is as if it were not there.
+fn retry_after(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(seconds);
+    }
+    let until = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(until.saturating_sub(now).as_secs())
+}
+
+/// An error with its causes, without the address: that may hold a secret.
+fn explain(error: &reqwest::Error) -> String {
+    if let Some(refusal) = Refusal::find(error) {
+        return refusal.external().to_owned();
+    }
+    let mut text = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    match text.is_empty() {
+        true => "the request failed".to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_reads_seconds_and_dates_and_ignores_junk() {
+        assert_eq!(retry_after("120"), Some(120));
+        assert_eq!(retry_after("soon"), None);
+        assert_eq!(retry_after("1.5"), None);
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
+    }
+}

@@ -1,0 +1,95 @@
+//! Secrets at rest: sealed with the operator's root key (XChaCha20-Poly1305), bound to the access key they belong to.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
+use snaphook_shared::signing::SecretKey;
+use zeroize::Zeroizing;
+
+const NONCE_BYTES: usize = 24;
+
+/// The operator's key. It never leaves this module.
+pub struct RootKey(XChaCha20Poly1305);
+
+/// Why a root key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootKeyError {
+    #[error("the root key must be 64 hexadecimal digits")]
+    Malformed,
+    #[error("the root key file {path}: {source}")]
+    File { path: String, source: io::Error },
+    #[error("no randomness: {0}")]
+    Random(getrandom::Error),
+}
+
+impl RootKey {
+    /// From the setting (64 hexadecimal digits), or from a file in the data directory, which is made at first use.
+    pub fn load(setting: &str, data_dir: &Path) -> Result<RootKey, RootKeyError> {
+        if !setting.is_empty() {
+            return RootKey::from_hex(setting);
+        }
+        let path = data_dir.join("root.key");
+        let failed = |source| RootKeyError::File { path: path.display().to_string(), source };
+        match fs::read_to_string(&path) {
+            Ok(text) => RootKey::from_hex(Zeroizing::new(text).trim()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut random = Zeroizing::new([0; 32]);
+                getrandom::fill(random.as_mut_slice()).map_err(RootKeyError::Random)?;
+                let text = Zeroizing::new(hex::encode(random.as_slice()));
+                let mut file =
+                    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+                file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+                RootKey::from_hex(&text)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn from_hex(text: &str) -> Result<RootKey, RootKeyError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text, bytes.as_mut_slice()).map_err(|_| RootKeyError::Malformed)?;
+        Ok(RootKey(XChaCha20Poly1305::new(&Key::from(*bytes))))
+    }
+
+    /// Nonce and ciphertext. `owner` is authenticated with it, so that a row's secret cannot be moved to another row.
+    pub fn seal(&self, owner: &str, secret: &SecretKey) -> Result<Vec<u8>, getrandom::Error> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce)?;
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: owner.as_bytes() };
+        let sealed = self.0.encrypt(&XNonce::from(nonce), payload).unwrap_or_default();
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// None if it was not sealed with this key for this owner.
+    pub fn open(&self, owner: &str, sealed: &[u8]) -> Option<SecretKey> {
+        let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES)?;
+        let nonce: [u8; NONCE_BYTES] = nonce.try_into().ok()?;
+        let payload = Payload { msg: ciphertext, aad: owner.as_bytes() };
+        let plain = Zeroizing::new(self.0.decrypt(&XNonce::from(nonce), payload).ok()?);
+        Some(SecretKey::new(std::str::from_utf8(&plain).ok()?.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_opens_for_its_owner_only_and_the_file_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = RootKey::load("", folder.path()).unwrap();
+        let sealed = key.seal("alice", &SecretKey::new("s3cret")).unwrap();
+        assert!(!sealed.windows(6).any(|window| window == b"s3cret"));
+        let again = RootKey::load("", folder.path()).unwrap();
+        assert_eq!(again.open("alice", &sealed), Some(SecretKey::new("s3cret")));
+        assert_eq!(again.open("mallory", &sealed), None);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(folder.path().join("root.key")).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

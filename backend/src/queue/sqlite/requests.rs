@@ -1,0 +1,306 @@
+//! SQL over `requests` and `files`.
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use snaphook_shared::options::model::Options;
+use snaphook_shared::request::Endpoint;
+
+use crate::domain::job::{
+    ClaimedRequest, DeliveryState, NewRequest, Outcome, RequestState, RequestView, StoredFile, WebhookView,
+};
+use crate::domain::ports::{Acceptance, RequestFilter};
+
+pub(super) fn accept(connection: &Connection, request: &NewRequest, capacity: u64) -> rusqlite::Result<Acceptance> {
+    if let Some(accepted) = already_accepted(connection, request)? {
+        return Ok(accepted);
+    }
+    // LIMIT keeps the count as cheap as the capacity, however long the table's history is.
+    let queued: u64 = connection
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM requests WHERE state = 'queued' LIMIT ?)")?
+        .query_row([capacity], |row| row.get(0))?;
+    if queued >= capacity {
+        return Ok(Acceptance::Full);
+    }
+    insert(connection, request, RequestState::Queued)?;
+    Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
+}
+
+/// The edge may hand over the same request twice, and a caller may repeat itself under one idempotency key.
+fn already_accepted(connection: &Connection, request: &NewRequest) -> rusqlite::Result<Option<Acceptance>> {
+    let earlier = connection
+        .prepare_cached(
+            "SELECT id, created_ms, fingerprint FROM requests WHERE id = ?1
+             UNION ALL
+             SELECT id, created_ms, fingerprint FROM requests WHERE access_key = ?2 AND idempotency_key = ?3
+             LIMIT 1",
+        )?
+        .query_row(params![request.id, request.access_key, request.idempotency_key], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?, row.get::<_, String>(2)?))
+        })
+        .optional()?;
+    Ok(earlier.map(|(id, created_ms, fingerprint)| match fingerprint == request.fingerprint {
+        true => Acceptance::Accepted { id, created_ms },
+        false => Acceptance::KeyReused,
+    }))
+}
+
+pub(super) fn insert(connection: &Connection, request: &NewRequest, state: RequestState) -> rusqlite::Result<()> {
+    let source = &request.options.source;
+    let target = source.url.clone().unwrap_or_else(|| "html".to_owned());
+    connection
+        .prepare_cached(
+            "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
+                                   state, due_ms, created_ms)
+             VALUES (:id, :access_key, :endpoint, :asynchronous, :options, :target, :idempotency_key, :fingerprint,
+                     :state, :created_ms, :created_ms)",
+        )?
+        .execute(named_params! {
+            ":id": request.id,
+            ":access_key": request.access_key,
+            ":endpoint": request.endpoint.path(),
+            ":asynchronous": request.options.delivery.asynchronous,
+            ":options": serde_json::to_string(&request.options).map_err(not_json)?,
+            ":target": target,
+            ":idempotency_key": request.idempotency_key,
+            ":fingerprint": request.fingerprint,
+            ":state": state.name(),
+            ":created_ms": request.created_ms,
+        })
+        .map(|_| ())
+}
+
+pub(super) fn claim(
+    connection: &Connection,
+    owner: &str,
+    now_ms: u64,
+    lease_until_ms: u64,
+) -> rusqlite::Result<Option<ClaimedRequest>> {
+    connection
+        .prepare_cached(
+            "UPDATE requests
+             SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
+                 started_ms = coalesce(started_ms, :now)
+             WHERE id = (SELECT id FROM requests WHERE state = 'queued' AND due_ms <= :now ORDER BY due_ms LIMIT 1)
+             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts",
+        )?
+        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms }, |row| {
+            let options: String = row.get(3)?;
+            let endpoint: String = row.get(2)?;
+            Ok(ClaimedRequest {
+                request: NewRequest {
+                    id: row.get(0)?,
+                    access_key: row.get(1)?,
+                    endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
+                    options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
+                    idempotency_key: row.get(4)?,
+                    fingerprint: row.get(5)?,
+                    created_ms: row.get(6)?,
+                },
+                attempt: row.get(7)?,
+            })
+        })
+        .optional()
+}
+
+pub(super) fn extend(connection: &Connection, id: &str, owner: &str, until_ms: u64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "UPDATE requests SET lease_until_ms = ?3 WHERE id = ?1 AND lease_owner = ?2 AND state = 'rendering'",
+        )?
+        .execute(params![id, owner, until_ms])
+        .map(|rows| rows == 1)
+}
+
+/// Ends a request; `owner` None for one that was never leased. False if it is not the owner's to end.
+pub(super) fn finish(
+    connection: &Connection,
+    id: &str,
+    owner: Option<&str>,
+    now_ms: u64,
+    outcome: &Outcome,
+) -> rusqlite::Result<bool> {
+    let (state, render_ms, code, message, cause) = match outcome {
+        Outcome::Done { render_ms, .. } => (RequestState::Done, Some(*render_ms), None, None, None),
+        Outcome::Failed { code, message, cause } => {
+            (RequestState::Failed, None, Some(code), Some(message), Some(cause))
+        }
+    };
+    let ended = connection
+        .prepare_cached(
+            "UPDATE requests
+             SET state = :state, finished_ms = :now, render_ms = :render_ms, error_code = :code, error_message = :message,
+                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL
+             WHERE id = :id AND state = 'rendering' AND lease_owner IS :owner",
+        )?
+        .execute(named_params! {
+            ":state": state.name(), ":now": now_ms, ":render_ms": render_ms, ":code": code, ":message": message,
+            ":cause": cause, ":id": id, ":owner": owner,
+        })?;
+    if let Outcome::Done { file: Some(file), .. } = outcome
+        && ended == 1
+    {
+        insert_file(connection, id, file)?;
+    }
+    Ok(ended == 1)
+}
+
+fn insert_file(connection: &Connection, request_id: &str, file: &StoredFile) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO files (name, request_id, content_type, bytes, width, height, attachment, expires_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            file.name,
+            request_id,
+            file.content_type,
+            file.bytes,
+            file.width,
+            file.height,
+            file.attachment,
+            file.expires_ms
+        ])
+        .map(|_| ())
+}
+
+pub(super) fn put_back(
+    connection: &Connection,
+    id: &str,
+    owner: &str,
+    at_ms: u64,
+    reason: &str,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "UPDATE requests
+             SET state = 'queued', due_ms = ?3, error_cause = ?4, lease_owner = NULL, lease_until_ms = NULL
+             WHERE id = ?1 AND lease_owner = ?2 AND state = 'rendering'",
+        )?
+        .execute(params![id, owner, at_ms, reason])
+        .map(|rows| rows == 1)
+}
+
+pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> rusqlite::Result<u64> {
+    let requests = connection
+        .prepare_cached(
+            "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL, error_cause = 'the lease ran out'
+             WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1)",
+        )?
+        .execute([expired_at_ms])?;
+    let deliveries = connection
+        .prepare_cached(
+            "UPDATE deliveries SET state = 'pending', lease_until_ms = NULL
+             WHERE state = 'sending' AND (?1 IS NULL OR lease_until_ms <= ?1)",
+        )?
+        .execute([expired_at_ms])?;
+    Ok((requests + deliveries) as u64)
+}
+
+const VIEW: &str = "
+    SELECT r.id, r.access_key, r.endpoint, r.asynchronous, r.state, r.target, r.attempts, r.created_ms, r.started_ms,
+           r.finished_ms, r.error_code, r.error_message,
+           f.name, f.content_type, f.bytes, f.width, f.height, f.attachment, f.expires_ms,
+           d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error
+    FROM requests r
+    LEFT JOIN files f ON f.request_id = r.id
+    LEFT JOIN deliveries d ON d.request_id = r.id
+    LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.attempts";
+
+fn view(row: &Row<'_>) -> rusqlite::Result<RequestView> {
+    let state: String = row.get(4)?;
+    let file_name: Option<String> = row.get(12)?;
+    let webhook_id: Option<String> = row.get(19)?;
+    Ok(RequestView {
+        id: row.get(0)?,
+        access_key: row.get(1)?,
+        endpoint: row.get(2)?,
+        asynchronous: row.get(3)?,
+        state: RequestState::from_name(&state).ok_or(rusqlite::Error::InvalidQuery)?,
+        target: row.get(5)?,
+        attempts: row.get(6)?,
+        created_ms: row.get(7)?,
+        started_ms: row.get(8)?,
+        finished_ms: row.get(9)?,
+        error_code: row.get(10)?,
+        error_message: row.get(11)?,
+        file: match file_name {
+            Some(name) => Some(stored_file(row, name, 13)?),
+            None => None,
+        },
+        webhook: match webhook_id {
+            Some(id) => Some(webhook_view(row, id)?),
+            None => None,
+        },
+    })
+}
+
+fn stored_file(row: &Row<'_>, name: String, first: usize) -> rusqlite::Result<StoredFile> {
+    Ok(StoredFile {
+        name,
+        content_type: row.get(first)?,
+        bytes: row.get(first + 1)?,
+        width: row.get(first + 2)?,
+        height: row.get(first + 3)?,
+        attachment: row.get(first + 4)?,
+        expires_ms: row.get(first + 5)?,
+    })
+}
+
+fn webhook_view(row: &Row<'_>, id: String) -> rusqlite::Result<WebhookView> {
+    let state: String = row.get(21)?;
+    let state = DeliveryState::from_name(&state).ok_or(rusqlite::Error::InvalidQuery)?;
+    let due_ms: u64 = row.get(23)?;
+    Ok(WebhookView {
+        id,
+        url: row.get(20)?,
+        state,
+        attempts: row.get(22)?,
+        next_attempt_ms: (state == DeliveryState::Pending).then_some(due_ms),
+        last_status: row.get(24)?,
+        last_error: row.get(25)?,
+    })
+}
+
+pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Option<RequestView>> {
+    connection.prepare_cached(&format!("{VIEW} WHERE r.id = ?"))?.query_row([id], view).optional()
+}
+
+pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusqlite::Result<Vec<RequestView>> {
+    let mut sql = format!("{VIEW} WHERE r.id < :before");
+    let before = filter.before.clone().unwrap_or_else(|| "s".to_owned()); // sorts after every "req_…"
+    let state = filter.state.map(RequestState::name);
+    let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":before", &before), (":limit", &filter.limit)];
+    if let Some(access_key) = &filter.access_key {
+        sql.push_str(" AND r.access_key = :access_key");
+        parameters.push((":access_key", access_key));
+    }
+    if let Some(state) = &state {
+        sql.push_str(" AND r.state = :state");
+        parameters.push((":state", state));
+    }
+    sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
+    connection.prepare_cached(&sql)?.query_map(parameters.as_slice(), view)?.collect()
+}
+
+pub(super) fn file(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredFile>> {
+    connection
+        .prepare_cached(
+            "SELECT name, content_type, bytes, width, height, attachment, expires_ms FROM files WHERE name = ?",
+        )?
+        .query_row([name], |row| stored_file(row, row.get(0)?, 1))
+        .optional()
+}
+
+pub(super) fn expired_files(connection: &Connection, now_ms: u64, limit: u32) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT name FROM files WHERE removed = 0 AND expires_ms <= ? ORDER BY expires_ms LIMIT ?")?
+        .query_map(params![now_ms, limit], |row| row.get(0))?
+        .collect()
+}
+
+pub(super) fn forget_file(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE files SET removed = 1 WHERE name = ?")?.execute([name]).map(|_| ())
+}
+
+pub(super) fn not_json(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}

@@ -1,0 +1,302 @@
+//! One Chromium process: launched, watched, recycled, and ended with everything it started.
+//!
+//! The process leads its own group, so that killing the group leaves no renderer behind, and has a scratch directory of
+//! its own (profile and TMPDIR) that goes with it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use chromiumoxide::cdp::browser_protocol::browser::{
+    GetVersionParams, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
+};
+use chromiumoxide::cdp::browser_protocol::target::{
+    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams,
+};
+use command_fds::{CommandFdExt, FdMapping};
+use tempfile::TempDir;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::cdp::{Cdp, CdpError, Event, Session};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+
+/// How Chromium is started.
+#[derive(Clone, Debug)]
+pub struct BrowserSettings {
+    pub executable: PathBuf,
+    /// Where scratch directories are made.
+    pub scratch_parent: PathBuf,
+    /// `host:port` of the egress proxy, the browser's only way out.
+    pub proxy: String,
+    /// Off only by an explicit setting of the operator.
+    pub sandbox: bool,
+}
+
+/// Why there is no browser.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("Chromium could not be started ({executable}): {source}")]
+    Spawn { executable: String, source: std::io::Error },
+    #[error("Chromium ended or fell silent before it was ready; it said: {said}")]
+    NotReady { said: String },
+}
+
+/// The name all scratch directories begin with, so that those of a killed service can be found and removed.
+const SCRATCH_PREFIX: &str = "snaphook-chromium-";
+
+pub(super) struct Browser {
+    cdp: Cdp,
+    group: Option<rustix::process::Pid>,
+    /// Ends (and reaps) the process when it is dropped with the browser.
+    _reaper: tokio::task::JoinHandle<()>,
+    /// Kept for its destructor, which removes the directory after the processes are gone.
+    scratch: Option<TempDir>,
+    /// As `/json/version` would say it.
+    pub(super) product: String,
+    started: Instant,
+    contexts_made: AtomicU32,
+}
+
+impl Browser {
+    /// Starts Chromium and waits until it answers.
+    pub(super) async fn launch(settings: &BrowserSettings) -> Result<Browser, LaunchError> {
+        let failed = |source: std::io::Error| LaunchError::Spawn {
+            executable: settings.executable.display().to_string(),
+            source,
+        };
+        let scratch =
+            tempfile::Builder::new().prefix(SCRATCH_PREFIX).tempdir_in(&settings.scratch_parent).map_err(failed)?;
+        let (child, cdp) = spawn(settings, scratch.path()).map_err(failed)?;
+        let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+        let log = scratch.path().join("stderr");
+        let mut browser = Browser {
+            cdp,
+            group,
+            _reaper: tokio::spawn(reap(child)),
+            scratch: Some(scratch),
+            product: String::new(),
+            started: Instant::now(),
+            contexts_made: AtomicU32::new(0),
+        };
+        match browser.cdp.browser(GetVersionParams::default(), START_LIMIT).await {
+            Ok(version) => {
+                browser.product = version.product;
+                Ok(browser)
+            }
+            Err(_) => Err(LaunchError::NotReady { said: last_words(&log) }),
+        }
+    }
+
+    /// Whether the process still listens to us.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.cdp.is_closed()
+    }
+
+    /// How many contexts it has had, and for how long it has run.
+    pub(super) fn wear(&self) -> (u32, Duration) {
+        (self.contexts_made.load(Ordering::Relaxed), self.started.elapsed())
+    }
+
+    /// A fresh, empty browser context with one blank page in it.
+    pub(super) async fn open_tab(self: &Arc<Self>) -> Result<Tab, CdpError> {
+        self.contexts_made.fetch_add(1, Ordering::Relaxed);
+        let context = CreateBrowserContextParams::builder().dispose_on_detach(true).build();
+        let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
+        // Whatever fails from here on, the context is disposed of.
+        let owner = ContextGuard { browser: self.clone(), context: Some(context.clone()) };
+        let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
+        deny.browser_context_id = Some(context.clone());
+        let mut target = CreateTargetParams::new("about:blank");
+        target.browser_context_id = Some(context);
+        let (_, target) =
+            futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT),)?;
+        let mut attach = AttachToTargetParams::new(target.target_id);
+        attach.flatten = Some(true);
+        let attached = self.cdp.browser(attach, COMMAND_LIMIT).await?;
+        let (session, events) = self.cdp.session(String::from(attached.session_id));
+        Ok(Tab { session: Arc::new(session), events: Some(events), owner })
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        // The group is dying, not dead: its last writes may race with the removal, so that runs a little later.
+        if let Some(scratch) = self.scratch.take() {
+            std::thread::spawn(move || {
+                let path = scratch.keep();
+                for _ in 0..50 {
+                    if std::fs::remove_dir_all(&path).is_ok() || !path.exists() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                tracing::warn!(path = %path.display(), "a scratch directory could not be removed");
+            });
+        }
+    }
+}
+
+/// A page in a context of its own. Dropping it disposes of the context and all that is in it.
+pub(super) struct Tab {
+    pub(super) session: Arc<Session>,
+    events: Option<mpsc::UnboundedReceiver<Event>>,
+    owner: ContextGuard,
+}
+
+impl Tab {
+    /// The page's events; there is one taker.
+    pub(super) fn take_events(&mut self) -> Option<mpsc::UnboundedReceiver<Event>> {
+        self.events.take()
+    }
+
+    /// Disposes of the context and waits until it is gone.
+    pub(super) async fn close(mut self) {
+        if let Some(context) = self.owner.context.take() {
+            let dispose = DisposeBrowserContextParams::new(context);
+            if let Err(error) = self.owner.browser.cdp.browser(dispose, COMMAND_LIMIT).await {
+                tracing::debug!(%error, "a browser context was not disposed of");
+            }
+        }
+    }
+}
+
+struct ContextGuard {
+    browser: Arc<Browser>,
+    context: Option<chromiumoxide::cdp::browser_protocol::browser::BrowserContextId>,
+}
+
+impl Drop for ContextGuard {
+    fn drop(&mut self) {
+        if let Some(context) = self.context.take() {
+            let browser = self.browser.clone();
+            tokio::spawn(async move {
+                let _ = browser.cdp.browser(DisposeBrowserContextParams::new(context), COMMAND_LIMIT).await;
+            });
+        }
+    }
+}
+
+fn spawn(settings: &BrowserSettings, scratch: &Path) -> std::io::Result<(Child, Cdp)> {
+    let temporary = scratch.join("tmp");
+    std::fs::create_dir(&temporary)?;
+    let log = std::fs::File::create(scratch.join("stderr"))?;
+    let (browser_reads, to_browser) = std::io::pipe()?;
+    let (from_browser, browser_writes) = std::io::pipe()?;
+    let mut command = Command::new(&settings.executable);
+    command
+        .args(arguments(settings))
+        .arg(format!("--user-data-dir={}", scratch.join("profile").display()))
+        .env("TMPDIR", &temporary)
+        .env("HOME", scratch)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true)
+        .fd_mappings(vec![
+            FdMapping { parent_fd: browser_reads.into(), child_fd: 3 },
+            FdMapping { parent_fd: browser_writes.into(), child_fd: 4 },
+        ])
+        .map_err(std::io::Error::other)?;
+    let child = command.spawn()?;
+    // Holds our copies of the browser's ends; they must be closed for its death to be noticed.
+    drop(command);
+    let to_browser = pipe::Sender::from_owned_fd(to_browser.into())?;
+    let from_browser = pipe::Receiver::from_owned_fd(from_browser.into())?;
+    Ok((child, Cdp::start(to_browser, from_browser)))
+}
+
+fn arguments(settings: &BrowserSettings) -> Vec<String> {
+    let mut arguments: Vec<String> = [
+        "--headless",
+        "--remote-debugging-pipe",
+        // Nothing but the proxy: no bypass for loopback, no UDP, no name looked up by the browser itself. Each of the two
+        // builds reads one spelling of the WebRTC switch and ignores the other.
+        "--proxy-bypass-list=<-loopback>",
+        "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+        "--disable-quic",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+        // No traffic of its own.
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-default-apps",
+        "--disable-extensions",
+        "--disable-breakpad",
+        "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AutofillServerCommunication",
+        // Pages in the background render like those in front.
+        "--disable-backgrounding-occluded-windows",
+        "--disable-renderer-backgrounding",
+        "--disable-background-timer-throttling",
+        // The same picture everywhere.
+        "--hide-scrollbars",
+        "--force-color-profile=srgb",
+        "--font-render-hinting=none",
+        "--mute-audio",
+        "--disable-dev-shm-usage",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    arguments.push(format!("--proxy-server={}", settings.proxy));
+    if !settings.sandbox {
+        arguments.push("--no-sandbox".to_owned());
+    }
+    arguments
+}
+
+/// Waits for the process, so that it does not stay as a zombie.
+async fn reap(mut child: Child) {
+    match child.wait().await {
+        Ok(status) => tracing::debug!(%status, "Chromium ended"),
+        Err(error) => tracing::warn!(%error, "Chromium could not be waited for"),
+    }
+}
+
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    match lines.is_empty() {
+        true => "nothing".to_owned(),
+        false => lines.into_iter().rev().collect::<Vec<_>>().join(" | "),
+    }
+}
+
+/// Removes what a service that was killed has left. Call it before the first launch, as the only user of the directory.
+pub(super) fn sweep_scratch(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(SCRATCH_PREFIX) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The Chromium to use: the operator's choice, else the first of the usual names. The shell build comes first, as it
+/// renders three to four times as many pictures in the same time.
+pub fn find_chromium(configured: &str) -> Option<PathBuf> {
+    if !configured.is_empty() {
+        return Some(PathBuf::from(configured));
+    }
+    const NAMES: [&str; 6] = [
+        "chromium-headless-shell",
+        "chrome-headless-shell",
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ];
+    let path = std::env::var_os("PATH")?;
+    NAMES
+        .iter()
+        .find_map(|name| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()))
+}

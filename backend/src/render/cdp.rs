@@ -1,0 +1,267 @@
+//! A Chrome DevTools Protocol client over a pipe, typed by chromiumoxide's protocol definitions.
+//!
+//! The pipe, rather than a WebSocket on a port, leaves no listener that a page could reach. chromiumoxide's own handler is
+//! not used: it needs a port, panics when a target it expects is gone, and enables domains on every page that most renders
+//! do not need. What it would do for us is this file.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chromiumoxide::Command;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot};
+
+/// Why a command has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum CdpError {
+    #[error("the browser is gone")]
+    Disconnected,
+    #[error("the page crashed")]
+    Crashed,
+    #[error("{method} was not answered within {seconds} s")]
+    TimedOut { method: String, seconds: u64 },
+    #[error("{method}: {message}")]
+    Refused { method: String, message: String },
+    #[error("{method}: {message}")]
+    Malformed { method: String, message: String },
+}
+
+/// An event of one session, its parameters still JSON text.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) method: String,
+    params: Box<RawValue>,
+}
+
+impl Event {
+    /// Reads the parameters; None when they are not what the method promises, which newer browsers may do.
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        serde_json::from_str(self.params.get()).ok()
+    }
+}
+
+type Answer = Result<Box<RawValue>, CdpError>;
+
+struct Pending {
+    session: Option<String>,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Default)]
+struct Shared {
+    pending: HashMap<u64, Pending>,
+    sessions: HashMap<String, mpsc::UnboundedSender<Event>>,
+    closed: bool,
+}
+
+/// The connection to one browser. Clones share it.
+#[derive(Clone)]
+pub(super) struct Cdp {
+    next_id: Arc<AtomicU64>,
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outgoing<'a, C> {
+    id: u64,
+    method: &'a str,
+    params: &'a C,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Incoming<'a> {
+    id: Option<u64>,
+    method: Option<String>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<ErrorBody>,
+    session_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    message: String,
+    data: Option<String>,
+}
+
+impl Cdp {
+    /// Starts the two tasks that read and write; they end with the pipes.
+    pub(super) fn start(to_browser: pipe::Sender, from_browser: pipe::Receiver) -> Cdp {
+        let (outgoing, messages) = mpsc::unbounded_channel();
+        let cdp = Cdp { next_id: Arc::default(), outgoing, shared: Arc::default() };
+        tokio::spawn(write(to_browser, messages));
+        let reader = cdp.clone();
+        tokio::spawn(async move { reader.read(from_browser).await });
+        cdp
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Sends a command to the browser itself.
+    pub(super) async fn browser<C: Command>(&self, command: C, limit: Duration) -> Result<C::Response, CdpError> {
+        self.call(None, command, limit).await
+    }
+
+    /// Opens the event stream of a session. Events that come before it are dropped.
+    pub(super) fn session(&self, id: impl Into<String>) -> (Session, mpsc::UnboundedReceiver<Event>) {
+        let id = id.into();
+        let (sender, events) = mpsc::unbounded_channel();
+        self.lock().sessions.insert(id.clone(), sender);
+        (Session { cdp: self.clone(), id }, events)
+    }
+
+    async fn call<C: Command>(
+        &self,
+        session: Option<&str>,
+        command: C,
+        limit: Duration,
+    ) -> Result<C::Response, CdpError> {
+        let method = command.identifier();
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let malformed =
+            |error: serde_json::Error| CdpError::Malformed { method: method.to_string(), message: error.to_string() };
+        let message = Outgoing { id, method: &method, params: &command, session_id: session };
+        let mut bytes = serde_json::to_vec(&message).map_err(malformed)?;
+        bytes.push(0);
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut shared = self.lock();
+            if shared.closed {
+                return Err(CdpError::Disconnected);
+            }
+            shared.pending.insert(id, Pending { session: session.map(str::to_owned), answer: sender });
+        }
+        // Dropped with this call, so that a render which gives up leaves nothing behind.
+        let _forget = Forget { shared: &self.shared, id };
+        self.outgoing.send(bytes).map_err(|_| CdpError::Disconnected)?;
+        match tokio::time::timeout(limit, answer).await {
+            Err(_) => Err(CdpError::TimedOut { method: method.to_string(), seconds: limit.as_secs() }),
+            Ok(Err(_)) => Err(CdpError::Disconnected),
+            Ok(Ok(Err(CdpError::Refused { message, .. }))) => {
+                Err(CdpError::Refused { method: method.to_string(), message })
+            }
+            Ok(Ok(Err(other))) => Err(other),
+            Ok(Ok(Ok(result))) => serde_json::from_str(result.get()).map_err(malformed),
+        }
+    }
+
+    async fn read(&self, pipe: pipe::Receiver) {
+        let mut reader = BufReader::with_capacity(256 * 1024, pipe);
+        let mut message = Vec::new();
+        while let Ok(length) = reader.read_until(0, &mut message).await {
+            if length == 0 {
+                break;
+            }
+            if message.last() == Some(&0) {
+                message.pop();
+            }
+            self.dispatch(&message);
+            message.clear();
+            // One tall picture must not keep its size allocated for the browser's life.
+            message.shrink_to(1024 * 1024);
+        }
+        let mut shared = self.lock();
+        shared.closed = true;
+        shared.sessions.clear();
+        for (_, pending) in shared.pending.drain() {
+            let _ = pending.answer.send(Err(CdpError::Disconnected));
+        }
+    }
+
+    fn dispatch(&self, message: &[u8]) {
+        let Ok(incoming) = serde_json::from_slice::<Incoming<'_>>(message) else {
+            tracing::warn!(bytes = message.len(), "the browser sent something that is no protocol message");
+            return;
+        };
+        let mut shared = self.lock();
+        if let Some(id) = incoming.id {
+            if let Some(pending) = shared.pending.remove(&id) {
+                let answer = match (incoming.result, incoming.error) {
+                    (Some(result), _) => Ok(result.to_owned()),
+                    (None, Some(error)) => {
+                        let message =
+                            error.data.map_or(error.message.clone(), |data| format!("{} {data}", error.message));
+                        Err(CdpError::Refused { method: String::new(), message })
+                    }
+                    (None, None) => Err(CdpError::Malformed { method: String::new(), message: "no result".into() }),
+                };
+                let _ = pending.answer.send(answer);
+            }
+            return;
+        }
+        let (Some(method), Some(params)) = (incoming.method, incoming.params) else { return };
+        let Some(session) = incoming.session_id else { return };
+        if method == "Inspector.targetCrashed" {
+            // The browser never answers what was asked of a crashed page.
+            let stuck: Vec<u64> = shared
+                .pending
+                .iter()
+                .filter(|(_, pending)| pending.session.as_deref() == Some(&session))
+                .map(|(id, _)| *id)
+                .collect();
+            for id in stuck {
+                if let Some(pending) = shared.pending.remove(&id) {
+                    let _ = pending.answer.send(Err(CdpError::Crashed));
+                }
+            }
+        }
+        if let Some(events) = shared.sessions.get(&session) {
+            let _ = events.send(Event { method, params: params.to_owned() });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session with one target. Dropping it ends its event stream.
+pub(super) struct Session {
+    cdp: Cdp,
+    id: String,
+}
+
+impl Session {
+    pub(super) async fn call<C: Command>(&self, command: C, limit: Duration) -> Result<C::Response, CdpError> {
+        self.cdp.call(Some(&self.id), command, limit).await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cdp.lock().sessions.remove(&self.id);
+    }
+}
+
+struct Forget<'a> {
+    shared: &'a Mutex<Shared>,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).pending.remove(&self.id);
+    }
+}
+
+async fn write(mut pipe: pipe::Sender, mut messages: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(message) = messages.recv().await {
+        if pipe.write_all(&message).await.is_err() {
+            return;
+        }
+    }
+}

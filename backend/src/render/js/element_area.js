@@ -1,0 +1,11 @@
+// The rectangle of the first match that has a size, from the top left of the page.
+(selector) => {
+  for (const element of document.querySelectorAll(selector)) {
+    element.scrollIntoView({ block: "nearest", behavior: "instant" });
+    const box = element.getBoundingClientRect();
+    if (box.width > 0 && box.height > 0) {
+      return { x: box.x + window.scrollX, y: box.y + window.scrollY, width: box.width, height: box.height };
+    }
+  }
+  return null;
+}

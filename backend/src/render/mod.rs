@@ -1,0 +1,118 @@
+//! Pictures by headless Chromium: one browser process, a fresh context for each render.
+//!
+//! The only module that knows chromiumoxide. It opens no connection itself: the browser's one way out is the egress proxy.
+
+mod browser;
+mod capture;
+mod cdp;
+mod events;
+mod page;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use snaphook_shared::code::Code;
+use snaphook_shared::options::model::Options;
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::domain::failure::Failure;
+use crate::domain::ports::{Picture, Renderer};
+use crate::egress::{Egress, Refusal};
+use browser::Browser;
+pub use browser::{BrowserSettings, LaunchError, find_chromium};
+
+/// A browser is replaced after so many contexts (each leaks a little) or so long.
+const CONTEXTS_MAX: u32 = 1_000;
+const AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// Renders with one Chromium, which it starts, replaces and ends.
+pub struct ChromiumRenderer {
+    settings: BrowserSettings,
+    egress: Egress,
+    current: Mutex<Option<Arc<Browser>>>,
+    /// How many pages may be open at once.
+    slots: Semaphore,
+}
+
+impl ChromiumRenderer {
+    /// Sweeps what an earlier process has left in the scratch directory, and starts the first browser.
+    pub async fn start(
+        settings: BrowserSettings,
+        egress: Egress,
+        concurrency: usize,
+    ) -> Result<ChromiumRenderer, LaunchError> {
+        browser::sweep_scratch(&settings.scratch_parent);
+        let first = Browser::launch(&settings).await?;
+        tracing::info!(product = first.product, sandbox = settings.sandbox, concurrency, "Chromium is ready");
+        Ok(ChromiumRenderer {
+            settings,
+            egress,
+            current: Mutex::new(Some(Arc::new(first))),
+            slots: Semaphore::new(concurrency),
+        })
+    }
+
+    /// Whether a browser is there, or can be had.
+    pub async fn is_ready(&self) -> bool {
+        self.browser().await.is_ok()
+    }
+
+    /// Ends the browser. Renders that are under way fail.
+    pub async fn stop(&self) {
+        self.current.lock().await.take();
+    }
+
+    pub fn scratch_parent(&self) -> &Path {
+        &self.settings.scratch_parent
+    }
+
+    /// The browser to use now. One that died or is worn out is replaced; pages still open in it finish there.
+    async fn browser(&self) -> Result<Arc<Browser>, Failure> {
+        let mut current = self.current.lock().await;
+        if let Some(browser) = current.as_ref() {
+            let (contexts, age) = browser.wear();
+            if browser.is_alive() && contexts < CONTEXTS_MAX && age < AGE_MAX {
+                return Ok(browser.clone());
+            }
+            tracing::info!(alive = browser.is_alive(), contexts, "replacing the browser");
+        }
+        let launched = Browser::launch(&self.settings).await;
+        let browser = Arc::new(launched.map_err(|error| Failure::internal(error.to_string()))?);
+        *current = Some(browser.clone());
+        Ok(browser)
+    }
+
+    /// The page's own address is judged before the browser hears of it, for an error that says what is wrong.
+    async fn check_target(&self, options: &Options) -> Result<(), Failure> {
+        let Some(url) = &options.source.url else { return Ok(()) };
+        let parts =
+            self.egress.check_url(url).map_err(|error| Failure::new(Code::TargetNotAllowed, error.to_string()))?;
+        match self.egress.decide(&parts.host, parts.port).await {
+            Ok(_) => Ok(()),
+            Err(refusal @ Refusal::NameNotResolved { .. }) => {
+                Err(Failure::new(Code::NameNotResolved, refusal.to_string()))
+            }
+            Err(refusal) => Err(Failure::new(Code::TargetNotAllowed, refusal.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl Renderer for ChromiumRenderer {
+    async fn render(&self, options: &Options, deadline: Instant) -> Result<Picture, Failure> {
+        let late = |_| Failure::new(Code::TimeoutError, "no browser was free within the deadline");
+        let slot = tokio::time::timeout_at(deadline.into(), self.slots.acquire()).await.map_err(late)?;
+        let _slot = slot.map_err(|_| Failure::internal("the renderer is stopped"))?;
+        self.check_target(options).await?;
+        let opening = async {
+            let browser = self.browser().await?;
+            browser.open_tab().await.map_err(|error| Failure::internal(error.to_string()))
+        };
+        let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
+        let result = page::render(&mut tab, options, deadline).await;
+        tab.close().await;
+        result
+    }
+}

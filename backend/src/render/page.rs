@@ -1,0 +1,428 @@
+//! The life of one page: prepare, open, wait, change, capture. It never outlives its deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chromiumoxide::cdp::browser_protocol::dom::Rgba;
+use chromiumoxide::cdp::browser_protocol::emulation::{MediaFeature, SetEmulatedVisionDeficiencyType};
+use chromiumoxide::cdp::browser_protocol::emulation::{
+    ScreenOrientation, ScreenOrientationType, SetDefaultBackgroundColorOverrideParams, SetDeviceMetricsOverrideParams,
+    SetEmulatedMediaParams, SetEmulatedVisionDeficiencyParams, SetGeolocationOverrideParams, SetTimezoneOverrideParams,
+    SetTouchEmulationEnabledParams, SetUserAgentOverrideParams,
+};
+use chromiumoxide::cdp::browser_protocol::fetch::{EnableParams as FetchEnableParams, RequestPattern};
+use chromiumoxide::cdp::browser_protocol::inspector::EnableParams as InspectorEnableParams;
+use chromiumoxide::cdp::browser_protocol::network::{
+    CookieParam, EnableParams as NetworkEnableParams, SetCookiesParams,
+};
+use chromiumoxide::cdp::browser_protocol::page::{
+    EnableParams as PageEnableParams, NavigateParams, SetBypassCspParams, SetLifecycleEventsEnabledParams,
+};
+use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use serde::de::DeserializeOwned;
+use snaphook_shared::code::Code;
+use snaphook_shared::options::model::{Options, WaitUntil};
+
+use super::browser::Tab;
+use super::capture;
+use super::cdp::{CdpError, Session};
+use super::events::{Interception, Watcher};
+use crate::domain::failure::Failure;
+use crate::domain::ports::Picture;
+
+/// The origin of HTML that has no address of its own. `.invalid` never resolves, so nothing else can live there.
+const HTML_ADDRESS: &str = "https://html.snaphook.invalid/";
+/// No request for this long is what "idle" means (the vendors' and Puppeteer's figure).
+const IDLE_FOR: Duration = Duration::from_millis(500);
+/// Web fonts may keep the picture waiting for so long and no longer.
+const FONTS_LIMIT: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(50);
+
+const HIDE_AND_STYLE: &str = include_str!("js/style.js");
+const SCROLL_THROUGH: &str = include_str!("js/scroll_through.js");
+const FONTS_READY: &str = include_str!("js/fonts_ready.js");
+
+/// Renders what the options ask for on a fresh tab.
+///
+/// # Errors
+/// A [`Failure`] with the code for the caller and the cause for the log. `timeout_error` when the deadline passes.
+pub(super) async fn render(tab: &mut Tab, options: &Options, deadline: Instant) -> Result<Picture, Failure> {
+    let late = || Failure::new(Code::TimeoutError, "the render's deadline passed");
+    let events = tab.take_events().ok_or_else(|| Failure::internal("the tab has been used before"))?;
+    let interception = interception(options)?;
+    let patterns = interception.patterns();
+    let watcher = Watcher::start(tab.session.clone(), events, interception);
+    let mut page = Page { session: tab.session.clone(), watcher, options, deadline };
+    let work = async {
+        page.prepare(patterns).await?;
+        page.open().await?;
+        page.wait().await?;
+        page.change().await?;
+        page.check_content().await?;
+        page.settle().await?;
+        capture::take(&page).await
+    };
+    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
+}
+
+pub(super) struct Page<'a> {
+    session: Arc<Session>,
+    watcher: Watcher,
+    pub(super) options: &'a Options,
+    deadline: Instant,
+}
+
+impl Page<'_> {
+    /// Sends a command within the time that is left.
+    pub(super) async fn call<C: chromiumoxide::Command>(&self, command: C) -> Result<C::Response, Failure> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.session.call(command, left).await.map_err(failure)
+    }
+
+    /// Evaluates JavaScript in the page, promises awaited, and reads its value.
+    pub(super) async fn evaluate<T: DeserializeOwned>(&self, script: impl Into<String>) -> Result<T, Failure> {
+        let mut evaluate = EvaluateParams::new(script);
+        evaluate.return_by_value = Some(true);
+        evaluate.await_promise = Some(true);
+        let returned = self.call(evaluate).await?;
+        if let Some(thrown) = returned.exception_details {
+            let text = thrown.exception.and_then(|exception| exception.description).unwrap_or(thrown.text);
+            return Err(Failure::new(Code::InternalApplicationError, format!("JavaScript in the page failed: {text}")));
+        }
+        let value = returned.result.value.unwrap_or(serde_json::Value::Null);
+        serde_json::from_value(value)
+            .map_err(|error| Failure::internal(format!("unexpected value from the page: {error}")))
+    }
+
+    /// Everything that must hold before the first byte of the page is read, in one batch.
+    async fn prepare(&self, patterns: Vec<String>) -> Result<(), Failure> {
+        let options = self.options;
+        let viewport = &options.viewport;
+        let mut metrics = SetDeviceMetricsOverrideParams::new(
+            i64::from(viewport.width),
+            i64::from(viewport.height),
+            viewport.device_scale_factor,
+            viewport.mobile,
+        );
+        metrics.screen_orientation = Some(match viewport.landscape {
+            true => ScreenOrientation::new(ScreenOrientationType::LandscapePrimary, 90),
+            false => ScreenOrientation::new(ScreenOrientationType::PortraitPrimary, 0),
+        });
+        let events = async {
+            futures::try_join!(
+                self.call(PageEnableParams::default()),
+                self.call(SetLifecycleEventsEnabledParams::new(true)),
+                self.call(NetworkEnableParams::default()),
+                self.call(InspectorEnableParams::default()),
+                self.call(metrics),
+            )
+        };
+        let emulation = async {
+            if viewport.touch {
+                self.call(SetTouchEmulationEnabledParams::new(true)).await?;
+            }
+            self.emulate_media().await?;
+            if let Some(deficiency) = &options.emulation.vision_deficiency {
+                let kind: SetEmulatedVisionDeficiencyType =
+                    deficiency.parse().map_err(|_| Failure::internal("unknown vision deficiency"))?;
+                self.call(SetEmulatedVisionDeficiencyParams::new(kind)).await?;
+            }
+            if let Some(zone) = &options.emulation.time_zone {
+                let refused = |_| Failure::invalid("time_zone", "\"time_zone\" is not a known time zone");
+                self.call(SetTimezoneOverrideParams::new(zone)).await.map_err(refused)?;
+            }
+            let location = &options.emulation.geolocation;
+            if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
+                let mut place = SetGeolocationOverrideParams::default();
+                place.latitude = Some(latitude);
+                place.longitude = Some(longitude);
+                place.accuracy = Some(location.accuracy.unwrap_or(50.0));
+                self.call(place).await?;
+            }
+            if options.output.omit_background {
+                let mut transparent = SetDefaultBackgroundColorOverrideParams::default();
+                transparent.color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
+                self.call(transparent).await?;
+            }
+            Ok::<(), Failure>(())
+        };
+        let network = async {
+            if !patterns.is_empty() {
+                let pattern = |url: String| {
+                    let mut pattern = RequestPattern::default();
+                    pattern.url_pattern = Some(url);
+                    pattern
+                };
+                let mut enable = FetchEnableParams::default();
+                enable.patterns = Some(patterns.into_iter().map(pattern).collect());
+                self.call(enable).await?;
+            }
+            if let Some(agent) = &options.network.user_agent {
+                self.call(SetUserAgentOverrideParams::new(agent)).await?;
+            }
+            if options.network.bypass_csp {
+                self.call(SetBypassCspParams::new(true)).await?;
+            }
+            if !options.network.cookies.is_empty() {
+                let cookies = cookies(&options.network.cookies, self.address())?;
+                let refused = |_| Failure::new(Code::InvalidCookieParameter, "Chromium refused a cookie");
+                self.call(SetCookiesParams::new(cookies)).await.map_err(refused)?;
+            }
+            Ok::<(), Failure>(())
+        };
+        futures::try_join!(events, emulation, network).map(|_| ())
+    }
+
+    async fn emulate_media(&self) -> Result<(), Failure> {
+        let emulation = &self.options.emulation;
+        let mut features = Vec::new();
+        if let Some(dark) = emulation.dark_mode {
+            features.push(MediaFeature::new("prefers-color-scheme", if dark { "dark" } else { "light" }));
+        }
+        if let Some(reduced) = emulation.reduced_motion {
+            features
+                .push(MediaFeature::new("prefers-reduced-motion", if reduced { "reduce" } else { "no-preference" }));
+        }
+        if features.is_empty() && emulation.media_type.is_none() {
+            return Ok(());
+        }
+        let mut media = SetEmulatedMediaParams::default();
+        media.media = emulation.media_type.clone();
+        media.features = Some(features);
+        self.call(media).await.map(|_| ())
+    }
+
+    fn address(&self) -> &str {
+        self.options.source.url.as_deref().unwrap_or(HTML_ADDRESS)
+    }
+
+    /// Navigates, and judges the host's answer.
+    async fn open(&mut self) -> Result<(), Failure> {
+        let limit = Duration::from_secs(u64::from(self.options.wait.navigation_timeout_s.max(1)));
+        let navigate = self.call(NavigateParams::new(self.address()));
+        let navigated = tokio::time::timeout(limit, navigate)
+            .await
+            .map_err(|_| Failure::new(Code::TimeoutError, "the host did not answer within the navigation timeout"))??;
+        if let Some(error) = navigated.error_text.filter(|text| !text.is_empty()) {
+            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
+            return Err(navigation_failure(&error));
+        }
+        if self.options.source.url.is_none() {
+            return Ok(());
+        }
+        let seen = self.watcher.until(|state| state.main.is_some()).await;
+        if seen.crashed {
+            return Err(crashed());
+        }
+        let Some(main) = seen.main else { return Ok(()) };
+        match main.egress.as_deref() {
+            Some("refused") => return Err(Failure::new(Code::TargetNotAllowed, "the egress proxy refused the page")),
+            Some("name-not-resolved") => return Err(Failure::new(Code::NameNotResolved, "the name was not resolved")),
+            Some(other) => return Err(Failure::new(Code::NetworkError, format!("egress: {other}"))),
+            None => {}
+        }
+        if (200..300).contains(&main.status) || self.options.fail.ignore_host_errors {
+            return Ok(());
+        }
+        let code = match main.status {
+            401 => Code::HostRequiresAuthentication,
+            _ => Code::HostReturnedError,
+        };
+        let mut failure = Failure::new(code, format!("the host answered {}", main.status));
+        failure.problem.returned_status_code = Some(main.status);
+        Err(failure)
+    }
+
+    /// Waits for every event that was asked for, the selector, and the delay.
+    async fn wait(&mut self) -> Result<(), Failure> {
+        for event in self.options.wait.until.clone() {
+            let crashed_here = match event {
+                WaitUntil::Load => self.watcher.until(|state| state.lifecycle.contains("load")).await.crashed,
+                WaitUntil::DomContentLoaded => {
+                    self.watcher.until(|state| state.lifecycle.contains("DOMContentLoaded")).await.crashed
+                }
+                WaitUntil::NetworkIdle0 => self.wait_idle(0).await,
+                WaitUntil::NetworkIdle2 => self.wait_idle(2).await,
+            };
+            if crashed_here {
+                return Err(crashed());
+            }
+        }
+        if let Some(selector) = &self.options.wait.for_selector {
+            let script = format!("document.querySelector({}) !== null", json(selector));
+            while !self.evaluate::<bool>(script.clone()).await.map_err(|failure| failure.blame("wait_for_selector"))? {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(u64::from(self.options.wait.delay_s))).await;
+        Ok(())
+    }
+
+    async fn wait_idle(&self, connections: usize) -> bool {
+        loop {
+            let state = self.watcher.now();
+            let loaded = state.lifecycle.contains("DOMContentLoaded");
+            if state.crashed || (loaded && state.quiet_for(connections).is_some_and(|quiet| quiet >= IDLE_FOR)) {
+                return state.crashed;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What the caller wants different: styles, hidden elements, scripts, a click.
+    async fn change(&self) -> Result<(), Failure> {
+        let page = &self.options.page;
+        if page.styles.is_some() || !page.hide_selectors.is_empty() {
+            let styles = json(page.styles.as_deref().unwrap_or_default());
+            let selectors = serde_json::to_string(&page.hide_selectors).unwrap_or_else(|_| "[]".to_owned());
+            self.evaluate::<serde_json::Value>(format!("({HIDE_AND_STYLE})({styles}, {selectors})")).await?;
+        }
+        if let Some(script) = &page.scripts {
+            // The script is the caller's, and so are its errors: they are no reason to withhold the picture.
+            let mut evaluate = EvaluateParams::new(script.clone());
+            evaluate.await_promise = Some(true);
+            self.call(evaluate).await?;
+        }
+        if let Some(selector) = &page.click {
+            let script = format!(
+                "(() => {{ const e = document.querySelector({}); if (e) e.click(); return !!e; }})()",
+                json(selector)
+            );
+            let clicked: bool = self.evaluate(script).await.unwrap_or(false);
+            if !clicked && page.error_on_click_selector_not_found {
+                return Err(Failure::new(Code::SelectorNotFound, "nothing to click"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_content(&self) -> Result<(), Failure> {
+        let conditions = &self.options.fail;
+        if conditions.content_contains.is_empty() && conditions.content_missing.is_empty() {
+            return Ok(());
+        }
+        let text: String = self.evaluate("document.documentElement ? document.documentElement.innerText : ''").await?;
+        let text = text.to_lowercase();
+        if conditions.content_contains.iter().any(|needle| text.contains(&needle.to_lowercase())) {
+            return Err(Failure::new(Code::ContentContainsSpecifiedString, "a text that must not be there is"));
+        }
+        if conditions.content_missing.iter().any(|needle| !text.contains(&needle.to_lowercase())) {
+            return Err(Failure::new(Code::ContentMissingSpecifiedString, "a text that must be there is not"));
+        }
+        Ok(())
+    }
+
+    /// The last things before the picture: lazy parts of a full page, fonts.
+    async fn settle(&self) -> Result<(), Failure> {
+        let capture = &self.options.capture;
+        if capture.full_page && capture.full_page_scroll != Some(false) {
+            let step = capture.full_page_scroll_by.unwrap_or(self.options.viewport.height);
+            let script = format!(
+                "({SCROLL_THROUGH})({step}, {}, {})",
+                capture.full_page_scroll_delay_ms,
+                capture.full_page_max_height.unwrap_or(capture::HEIGHT_PIXELS_MAX),
+            );
+            self.evaluate::<serde_json::Value>(script).await?;
+        }
+        let fonts = self.evaluate::<serde_json::Value>(FONTS_READY);
+        match tokio::time::timeout(FONTS_LIMIT, fonts).await {
+            Ok(Err(failure)) if failure.problem.code == Code::PageCrashed => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A text as a JavaScript literal.
+pub(super) fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn crashed() -> Failure {
+    Failure::retryable(Code::PageCrashed, "the page's process crashed")
+}
+
+fn failure(error: CdpError) -> Failure {
+    match error {
+        CdpError::Crashed => crashed(),
+        CdpError::TimedOut { .. } => Failure::new(Code::TimeoutError, error.to_string()),
+        CdpError::Disconnected => Failure::retryable(Code::InternalApplicationError, error.to_string()),
+        CdpError::Refused { .. } | CdpError::Malformed { .. } => {
+            Failure::retryable(Code::InternalApplicationError, error.to_string())
+        }
+    }
+}
+
+/// Chromium's words for a navigation that led nowhere.
+fn navigation_failure(error: &str) -> Failure {
+    let code = match error {
+        "net::ERR_NAME_NOT_RESOLVED" => Code::NameNotResolved,
+        "net::ERR_TIMED_OUT" | "net::ERR_CONNECTION_TIMED_OUT" => Code::TimeoutError,
+        "net::ERR_UNSAFE_REDIRECT" | "net::ERR_UNSAFE_PORT" | "net::ERR_DISALLOWED_URL_SCHEME" => {
+            Code::TargetNotAllowed
+        }
+        _ => Code::NetworkError,
+    };
+    Failure::new(code, error)
+}
+
+fn interception(options: &Options) -> Result<Interception, Failure> {
+    let mut extra = Vec::new();
+    for header in &options.network.headers {
+        let invalid = || Failure::new(Code::InvalidHeaderParameter, "a header has no name or no value");
+        let (name, value) = header.split_once(':').ok_or_else(invalid)?;
+        let name = http::HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| invalid())?;
+        let value = value.trim();
+        http::HeaderValue::from_str(value).map_err(|_| invalid())?;
+        extra.push((name.to_string(), value.to_owned()));
+    }
+    if let Some(authorization) = &options.network.authorization
+        && !extra.iter().any(|(name, _)| name == "authorization")
+    {
+        extra.push(("authorization".to_owned(), authorization.clone()));
+    }
+    let url = options.source.url.as_deref();
+    let origin = origin(url.unwrap_or(HTML_ADDRESS));
+    Ok(Interception {
+        document: match (url, &options.source.html) {
+            (None, Some(html)) => Some((HTML_ADDRESS.to_owned(), html.clone())),
+            _ => None,
+        },
+        headers: (!extra.is_empty()).then_some((origin, extra)),
+    })
+}
+
+/// `https://host:port` of a serialised URL.
+fn origin(url: &str) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end =
+        url.get(after_scheme..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(url.len(), |at| after_scheme + at);
+    url.get(..end).unwrap_or(url).to_owned()
+}
+
+/// `name=value; Domain=…; Path=…; Secure; HttpOnly; SameSite=…`, for the page's address where no domain is given.
+fn cookies(texts: &[String], url: &str) -> Result<Vec<CookieParam>, Failure> {
+    texts.iter().map(|text| cookie(text, url)).collect()
+}
+
+fn cookie(text: &str, url: &str) -> Result<CookieParam, Failure> {
+    let invalid = || Failure::new(Code::InvalidCookieParameter, "a cookie has no name");
+    let mut parts = text.split(';').map(str::trim);
+    let (name, value) = parts.next().and_then(|pair| pair.split_once('=')).ok_or_else(invalid)?;
+    if name.is_empty() {
+        return Err(invalid());
+    }
+    let mut cookie = CookieParam::new(name, value);
+    cookie.url = Some(url.to_owned());
+    for attribute in parts {
+        let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "domain" => cookie.domain = Some(value.to_owned()),
+            "path" => cookie.path = Some(value.to_owned()),
+            "secure" => cookie.secure = Some(true),
+            "httponly" => cookie.http_only = Some(true),
+            "samesite" => cookie.same_site = value.parse().ok(),
+            _ => {}
+        }
+    }
+    Ok(cookie)
+}

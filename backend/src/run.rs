@@ -1,0 +1,248 @@
+//! The composition root: from settings to running parts, and their end in the right order.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use snaphook_shared::request::Policies;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::notice::Links;
+use crate::domain::pipeline::Pipeline;
+use crate::domain::ports::{JobQueue, QueueError};
+use crate::egress::{Egress, EgressProxy, ProxyLimits, SystemResolver};
+use crate::http::{Api, Limits, Readiness, Server, operations_routes, routes};
+use crate::notify::{Sender, WebhookClient};
+use crate::queue::secrets::{RootKey, RootKeyError};
+use crate::queue::sqlite::SqliteQueue;
+use crate::render::{BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
+use crate::store::{Store, StoreError};
+use crate::worker::{self, Worker};
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{path}: {source}")]
+    DataDir { path: String, source: std::io::Error },
+    #[error("another snaphook is using {0}")]
+    InUse(String),
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the egress proxy: {0}")]
+    Proxy(std::io::Error),
+    #[error(
+        "no Chromium found: install chromium-headless-shell or chromium, or say with [render] chromium where it is"
+    )]
+    NoChromium,
+    #[error(
+        "Chromium's sandbox cannot start as root: run snaphook as another user, or set [render] allow_no_sandbox = true"
+    )]
+    SandboxAsRoot,
+    #[error(transparent)]
+    Browser(#[from] LaunchError),
+    #[error("{0}")]
+    Policy(String),
+}
+
+/// A running service.
+pub struct Running {
+    /// Where the API listens.
+    pub address: SocketAddr,
+    /// Where `/healthz` and `/readyz` are.
+    pub operations_address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    renderer: Arc<ChromiumRenderer>,
+    /// The browser's way out; it ends after the browser.
+    proxy: EgressProxy,
+    _lock: File,
+}
+
+/// Opens the durable state: for the service, and for commands that work on it.
+pub fn open_queue(config: &Config) -> Result<SqliteQueue, StartError> {
+    let data_dir = &config.data_dir;
+    let failed = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    let root_key = RootKey::load(config.root_key(), data_dir)?;
+    Ok(SqliteQueue::open(&data_dir.join("snaphook.db"), root_key, config.queue.capacity)?)
+}
+
+/// Starts every part. Nothing is served before all of them are ready.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let queue = Arc::new(open_queue(&config)?);
+    let lock = lock(&config.data_dir)?;
+    let listen = |address: SocketAddr| async move {
+        let limits = Limits {
+            headers: Duration::from_secs(config.http.header_timeout_seconds),
+            drain: Duration::from_secs(config.http.drain_seconds),
+        };
+        Server::bind(address, limits).await.map_err(|source| StartError::Listen { address, source })
+    };
+    let server = listen(config.http.listen).await?;
+    let operations = listen(config.http.operations_listen).await?;
+    let bound = |server: &Server, address| server.address().map_err(|source| StartError::Listen { address, source });
+    let address = bound(&server, config.http.listen)?;
+    let operations_address = bound(&operations, config.http.operations_listen)?;
+
+    let policy = config.target_policy().map_err(StartError::Policy)?;
+    let egress = Egress::new(policy.clone(), Arc::new(SystemResolver::default()));
+    egress.deny_endpoint(operations_address);
+    let proxy = EgressProxy::start(egress.clone(), ProxyLimits::default()).await.map_err(StartError::Proxy)?;
+    let renderer = Arc::new(start_renderer(&config, egress.clone(), &proxy).await?);
+    // The operator's own store may be anywhere; only what callers name is judged.
+    let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
+    let store = Arc::new(Store::open(&config, store_client)?);
+
+    let public_url = match config.public_url.as_str() {
+        "" => format!("http://{address}"),
+        url => url.to_owned(),
+    };
+    let (clock, links) = (Clock::default(), Links { public_url });
+    let pipeline = Arc::new(Pipeline {
+        renderer: renderer.clone(),
+        store: store.clone(),
+        queue: queue.clone(),
+        clock: clock.clone(),
+        links: links.clone(),
+        file_lifetime: Duration::from_secs(config.store.file_lifetime_seconds),
+    });
+    let released = queue.release(None).await?;
+    if released > 0 {
+        tracing::info!(released, "taken up again after an unclean end");
+    }
+
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (requests, deliveries) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    for number in 0..config.render_concurrency() {
+        let worker = Worker {
+            name: format!("{}-{}-{number}", std::process::id(), clock.now_ms()),
+            pipeline: pipeline.clone(),
+            clock: clock.clone(),
+            lease: Duration::from_secs(config.queue.lease_seconds),
+            requests: requests.clone(),
+            deliveries: deliveries.clone(),
+        };
+        tasks.spawn(worker.run(stop.clone()));
+    }
+    let sender = Arc::new(Sender {
+        queue: queue.clone(),
+        store: store.clone(),
+        client: WebhookClient::new(egress)?,
+        clock: clock.clone(),
+        schedule_seconds: config.webhook.schedule_seconds.clone(),
+        timeout: Duration::from_secs(config.webhook.timeout_seconds),
+        concurrency: config.webhook.concurrency,
+        wake: deliveries.clone(),
+    });
+    tasks.spawn(sender.run(stop.clone()));
+    tasks.spawn(worker::sweep(pipeline.clone(), clock.clone(), stop.clone()));
+    let api = Arc::new(Api {
+        pipeline,
+        queue: queue.clone(),
+        store,
+        clock,
+        links,
+        policies: Policies { pages: policy.clone(), webhooks: policy },
+        edge_secrets: config.edge_secrets(),
+        screenshotone_async_status: config.compat.screenshotone_async_status,
+        body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
+        waiting: Arc::new(Semaphore::new(config.render.waiting_max + config.render_concurrency())),
+        requests,
+        deliveries,
+    });
+    tasks.spawn(server.run(routes(api), stop.clone()));
+    let readiness = Arc::new(Ready { renderer: renderer.clone(), queue, sandbox: !config.render.allow_no_sandbox });
+    tasks.spawn(operations.run(operations_routes(readiness), stop.clone()));
+    Ok(Running { address, operations_address, stop, tasks, renderer, proxy, _lock: lock })
+}
+
+impl Running {
+    /// Takes nothing new, ends what is under way within the limit, and closes the browser. What did not end keeps its
+    /// lease until the next start, which takes it up again.
+    pub async fn stop(self, limit: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some work did not end in time; it will be taken up at the next start");
+        }
+        self.renderer.stop().await;
+        drop(self.proxy);
+    }
+}
+
+/// One service for one data directory: two would render everything twice.
+fn lock(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join("lock");
+    let failed = |source| StartError::DataDir { path: path.display().to_string(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(data_dir.display().to_string())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+async fn start_renderer(config: &Config, egress: Egress, proxy: &EgressProxy) -> Result<ChromiumRenderer, StartError> {
+    let sandbox = !config.render.allow_no_sandbox;
+    if sandbox && rustix::process::geteuid().is_root() {
+        return Err(StartError::SandboxAsRoot);
+    }
+    if !sandbox {
+        tracing::warn!(
+            "Chromium runs without its sandbox ([render] allow_no_sandbox): a page that breaks out is on this machine"
+        );
+    }
+    let scratch = config.data_dir.join("scratch");
+    let failed = |source| StartError::DataDir { path: scratch.display().to_string(), source };
+    std::fs::create_dir_all(&scratch).map_err(failed)?;
+    let scratch_parent = scratch.canonicalize().map_err(failed)?;
+    let settings = BrowserSettings {
+        executable: find_chromium(&config.render.chromium).ok_or(StartError::NoChromium)?,
+        scratch_parent,
+        proxy: proxy.address.to_string(),
+        sandbox,
+    };
+    Ok(ChromiumRenderer::start(settings, egress, config.render_concurrency()).await?)
+}
+
+struct Ready {
+    renderer: Arc<ChromiumRenderer>,
+    queue: Arc<SqliteQueue>,
+    sandbox: bool,
+}
+
+#[async_trait]
+impl Readiness for Ready {
+    async fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !self.renderer.is_ready().await {
+            missing.push("browser".to_owned());
+        }
+        if self.queue.key("readiness").await.is_err() {
+            missing.push("database".to_owned());
+        }
+        missing
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        match self.sandbox {
+            true => Vec::new(),
+            false => vec!["Chromium runs without its sandbox (allow_no_sandbox)".to_owned()],
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Files in an object store: a local folder by default, S3 by configuration. The only module that knows object_store.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions,
+};
+use snaphook_shared::code::Code;
+
+use crate::config::Config;
+use crate::domain::failure::Failure;
+use crate::domain::ports::FileStore;
+
+pub struct Store {
+    backend: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// Local files have no attributes, and asking for them is an error there.
+    keeps_attributes: bool,
+}
+
+/// Why the store of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("[store] url must be empty or s3://bucket/prefix, not {0}")]
+    Url(String),
+    #[error("the local store {path}: {source}")]
+    Folder { path: String, source: io::Error },
+    #[error("the store: {0}")]
+    Backend(#[from] object_store::Error),
+}
+
+impl Store {
+    /// `client` is used for S3; it follows no redirects.
+    pub fn open(config: &Config, client: reqwest::Client) -> Result<Store, StoreError> {
+        let url = config.store.url.as_str();
+        if url.is_empty() {
+            let folder = config.data_dir.join("files");
+            let failed = |source| StoreError::Folder { path: folder.display().to_string(), source };
+            std::fs::create_dir_all(&folder).map_err(failed)?;
+            // A row that says "done" is on the disk; so must be what it points to.
+            let backend = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
+            return Ok(Store { backend: Arc::new(backend), prefix: Path::default(), keeps_attributes: false });
+        }
+        let place = url.strip_prefix("s3://").ok_or_else(|| StoreError::Url(url.to_owned()))?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(&config.store.region)
+            .with_http_connector(SharedClient(client));
+        if !config.store.access_key_id.is_empty() {
+            builder = builder
+                .with_access_key_id(&config.store.access_key_id)
+                .with_secret_access_key(config.store.secret_access_key.expose());
+        }
+        if !config.store.endpoint.is_empty() {
+            builder = builder.with_endpoint(&config.store.endpoint).with_allow_http(true);
+        }
+        Ok(Store { backend: Arc::new(builder.build()?), prefix: Path::from(prefix), keeps_attributes: true })
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.prefix.clone().join(name)
+    }
+}
+
+#[async_trait]
+impl FileStore for Store {
+    async fn put(&self, name: &str, content_type: &str, bytes: Bytes) -> Result<(), Failure> {
+        let mut options = PutOptions::default();
+        if self.keeps_attributes {
+            options.attributes = Attributes::from_iter([(Attribute::ContentType, content_type.to_owned())]);
+        }
+        self.backend.put_opts(&self.path(name), bytes.into(), options).await.map(|_| ()).map_err(put_failure)
+    }
+
+    async fn get(&self, name: &str, range: Option<Range<u64>>) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        let found = self.backend.get_opts(&self.path(name), options).await.map_err(io_error)?;
+        Ok(found.into_stream().map_err(io_error).boxed())
+    }
+
+    async fn delete(&self, name: &str) -> io::Result<()> {
+        match self.backend.delete(&self.path(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(io_error(error)),
+        }
+    }
+}
+
+fn put_failure(error: object_store::Error) -> Failure {
+    match error {
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            Failure::retryable(Code::StorageAccessDenied, error.to_string())
+        }
+        other => Failure::retryable(Code::StorageReturnedTransientError, other.to_string()),
+    }
+}
+
+fn io_error(error: object_store::Error) -> io::Error {
+    match error {
+        object_store::Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, error),
+        other => io::Error::other(other),
+    }
+}
+
+/// One client for all stores: object_store's own follows redirects, and building one costs milliseconds.
+#[derive(Debug)]
+struct SharedClient(reqwest::Client);
+
+impl HttpConnector for SharedClient {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}

@@ -1,0 +1,15 @@
+//! Logs, to standard error. Secrets, keys and whole URLs are never written: the types that hold them do not print them.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogConfig;
+
+/// Starts logging; a second call changes nothing.
+pub fn start(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let _ = match config.format.as_str() {
+        "json" => builder.json().try_init(),
+        _ => builder.try_init(),
+    };
+}

@@ -1,0 +1,144 @@
+//! What the operator set for this Worker: its variables and secrets, read and judged once for each isolate.
+//!
+//! Never keeps a half-valid set: one bad value refuses all, and every answer is then an error that the log explains.
+//! The explanation names the binding and never its value.
+
+use snaphook_shared::request::Policies;
+use snaphook_shared::signing::SecretKey;
+use snaphook_shared::target::{ParseUrl, TargetPolicy};
+
+/// The settings of the Worker.
+#[derive(Debug)]
+pub(crate) struct Bindings {
+    /// `BACKEND_URL`: scheme, host and port, without a final slash.
+    pub(crate) backend_origin: String,
+    /// The first half of `EDGE_SECRET`: tells the backend which of its secrets a seal is made with.
+    pub(crate) key_id: String,
+    /// The second half of `EDGE_SECRET`.
+    pub(crate) secret: SecretKey,
+    /// From `DEVELOPMENT`: where pages and webhooks may lead. The backend decides again, by its own settings.
+    pub(crate) policies: Policies,
+    /// `PUBLIC_URL`: the origin that callers are shown. Without it, the one they asked.
+    pub(crate) public_origin: Option<String>,
+}
+
+/// Which setting is missing or wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BindingError {
+    #[error("`{0}` is not set")]
+    Missing(&'static str),
+    #[error("`{0}` must be an http or https origin, such as https://api.example.com")]
+    NotAnOrigin(&'static str),
+    #[error("`EDGE_SECRET` must be `key-id:secret`")]
+    NotASecret,
+    #[error("`DEVELOPMENT` must be `true` or `false`")]
+    NotAFlag,
+}
+
+impl Bindings {
+    /// Reads all settings. `get` gives the text of a variable or secret; an empty one counts as not set.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub(crate) fn read(get: &dyn Fn(&str) -> Option<String>, urls: &dyn ParseUrl) -> Result<Bindings, BindingError> {
+        let optional = |name| get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let required = |name| optional(name).ok_or(BindingError::Missing(name));
+        let backend_origin = origin("BACKEND_URL", &required("BACKEND_URL")?, urls)?;
+        let public_origin = optional("PUBLIC_URL").map(|text| origin("PUBLIC_URL", &text, urls)).transpose()?;
+        let edge_secret = required("EDGE_SECRET")?;
+        let (key_id, secret) = match edge_secret.split_once(':') {
+            Some((key_id, secret)) if is_key_id(key_id) && !secret.is_empty() => (key_id, secret),
+            _ => return Err(BindingError::NotASecret),
+        };
+        let policy = match optional("DEVELOPMENT").as_deref() {
+            Some("true") => TargetPolicy::development(),
+            Some("false") | None => TargetPolicy::default(),
+            Some(_) => return Err(BindingError::NotAFlag),
+        };
+        Ok(Bindings {
+            backend_origin,
+            key_id: key_id.to_owned(),
+            secret: SecretKey::new(secret),
+            policies: Policies { pages: policy.clone(), webhooks: policy },
+            public_origin,
+        })
+    }
+}
+
+/// It travels in a header.
+fn is_key_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A path behind the origin would have to be sealed and served too, so none may be there.
+fn origin(name: &'static str, text: &str, urls: &dyn ParseUrl) -> Result<String, BindingError> {
+    let parts =
+        urls.parse(text).filter(|parts| matches!(parts.scheme.as_str(), "http" | "https") && !parts.has_credentials);
+    let serialized = parts.map(|parts| parts.serialized);
+    let origin = serialized.as_deref().and_then(|serialized| serialized.strip_suffix('/'));
+    // What is left of an origin has no slash but the two behind its scheme.
+    match origin {
+        Some(origin) if origin.matches('/').count() == 2 && !origin.contains(['?', '#']) => Ok(origin.to_owned()),
+        _ => Err(BindingError::NotAnOrigin(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snaphook_shared::target::NativeUrlParser;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Bindings, BindingError> {
+        let get = |name: &str| settings.iter().rev().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+        Bindings::read(&get, &NativeUrlParser)
+    }
+
+    const BACKEND: (&str, &str) = ("BACKEND_URL", "http://127.0.0.1:8400/");
+    const SECRET: (&str, &str) = ("EDGE_SECRET", "k1:a:b");
+
+    #[test]
+    fn the_two_that_are_required_suffice() {
+        let bindings = read(&[BACKEND, SECRET]).unwrap();
+        assert_eq!(bindings.backend_origin, "http://127.0.0.1:8400");
+        assert_eq!((bindings.key_id.as_str(), bindings.secret.expose()), ("k1", "a:b"));
+        assert_eq!((bindings.public_origin, bindings.policies.pages), (None, TargetPolicy::default()));
+        assert_eq!(read(&[SECRET]).unwrap_err(), BindingError::Missing("BACKEND_URL"));
+        assert_eq!(read(&[BACKEND, ("EDGE_SECRET", " ")]).unwrap_err(), BindingError::Missing("EDGE_SECRET"));
+    }
+
+    #[test]
+    fn the_optional_ones_are_taken_or_refused() {
+        let bindings =
+            read(&[BACKEND, SECRET, ("PUBLIC_URL", "https://S.example:443"), ("DEVELOPMENT", "true")]).unwrap();
+        assert_eq!(bindings.public_origin.as_deref(), Some("https://s.example"));
+        assert_eq!(bindings.policies.webhooks, TargetPolicy::development());
+        assert!(read(&[BACKEND, SECRET, ("PUBLIC_URL", ""), ("DEVELOPMENT", "false")]).is_ok());
+        assert_eq!(read(&[BACKEND, SECRET, ("DEVELOPMENT", "yes")]).unwrap_err(), BindingError::NotAFlag);
+    }
+
+    #[test]
+    fn only_origins_are_origins() {
+        for text in [
+            "api.example.com",
+            "ftp://a.example",
+            "https://a.example/x",
+            "https://a.example/x/",
+            "https://a.example/?x",
+            "https://a.example/?/",
+            "https://a.example/#/",
+            "https://u:p@a.example",
+        ] {
+            let refused = read(&[SECRET, ("BACKEND_URL", text)]).unwrap_err();
+            assert_eq!(refused, BindingError::NotAnOrigin("BACKEND_URL"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_an_id_and_is_never_shown() {
+        for text in ["secret", ":secret", "id:", "a b:secret"] {
+            assert_eq!(read(&[BACKEND, ("EDGE_SECRET", text)]).unwrap_err(), BindingError::NotASecret, "{text}");
+        }
+        let shown = format!("{:?}", read(&[BACKEND, ("EDGE_SECRET", "k1:hush")]).unwrap());
+        assert!(!shown.contains("hush"));
+    }
+}

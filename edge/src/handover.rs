@@ -1,0 +1,134 @@
+//! Hands an admitted request to the backend, whose answer is the caller's answer.
+//!
+//! Never accepts anything by itself: without the backend's word there is no 202, and a request that the backend may
+//! have taken before it fell silent is found again by its id. Never reads the answer's body.
+
+use std::time::Duration;
+
+use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::envelope::{Envelope, REQUESTS_PATH};
+use snaphook_shared::request::RawRequest;
+use wasm_bindgen::JsValue;
+use web_sys::{RequestCache, RequestInit, Response};
+
+use crate::backend::{self, Away};
+use crate::bindings::Bindings;
+use crate::platform;
+
+/// A render that the caller waits for; the platform may end the whole request a little later.
+const SYNCHRONOUS_LIMIT: Duration = Duration::from_secs(25);
+/// One commit at the backend.
+const ASYNCHRONOUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the edge knows of a request besides what `shared` has read.
+pub(crate) struct Arrival<'a> {
+    pub(crate) request_id: &'a str,
+    pub(crate) received_at_ms: u64,
+    pub(crate) content_type: Option<String>,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// Wraps a request for the backend.
+///
+/// # Errors
+/// `request_not_valid` for a body that is no UTF-8. JSON always is, so none that was read gets here.
+pub(crate) fn wrap(raw: &RawRequest, access_key: &str, arrival: Arrival<'_>) -> Result<Envelope, Problem> {
+    let body = str::from_utf8(&raw.body)
+        .map_err(|_| Problem::with_detail(Code::RequestNotValid, "", "the body is not valid UTF-8"))?;
+    Ok(Envelope {
+        request_id: arrival.request_id.to_owned(),
+        received_at_ms: arrival.received_at_ms,
+        access_key: access_key.to_owned(),
+        method: raw.method.name().to_owned(),
+        path: raw.endpoint.path().to_owned(),
+        query: raw.query.clone(),
+        content_type: arrival.content_type,
+        idempotency_key: raw.idempotency_key.clone(),
+        traceparent: arrival.traceparent.filter(|text| is_traceparent(text)),
+        body: body.to_owned(),
+    })
+}
+
+/// How long the backend may take to begin its answer.
+pub(crate) fn limit(asynchronous: bool) -> Duration {
+    if asynchronous { ASYNCHRONOUS_LIMIT } else { SYNCHRONOUS_LIMIT }
+}
+
+/// Posts the envelope under a seal and gives back the backend's answer, of whatever status.
+///
+/// # Errors
+/// [`Away`].
+pub(crate) async fn post(bindings: &Bindings, envelope: &Envelope, limit: Duration) -> Result<Response, Away> {
+    let unreachable = |error: JsValue| Away::Unreachable(platform::message(&error));
+    let json = serde_json::to_vec(envelope).map_err(|error| Away::Unreachable(error.to_string()))?;
+    let now_ms = platform::now_ms();
+    // A request is posted once, so its id is a nonce as good as any.
+    let headers = backend::sealed(bindings, "POST", REQUESTS_PATH, &json, now_ms, &envelope.request_id);
+    let headers = headers.map_err(unreachable)?;
+    headers.set("content-type", "application/json").map_err(unreachable)?;
+    let init = RequestInit::new();
+    init.set_method("POST");
+    init.set_cache(RequestCache::NoStore);
+    init.set_headers(&headers);
+    init.set_body(&js_sys::Uint8Array::from(json.as_slice()));
+    backend::fetch(bindings, REQUESTS_PATH, &init, limit).await
+}
+
+/// The form of W3C trace context, version 00. Whatever else a caller sends there is of no use to a log.
+fn is_traceparent(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([2, 32, 16, 2])
+        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+        && text.starts_with("00-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snaphook_shared::request::{Endpoint, Method};
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn wrapped(traceparent: &str, body: &[u8]) -> Result<Envelope, Problem> {
+        let raw = RawRequest {
+            endpoint: Endpoint::Take,
+            method: Method::Post,
+            query: "a=%20+b".to_owned(),
+            access_key_header: None,
+            idempotency_key: Some("once".to_owned()),
+            body: body.to_vec(),
+        };
+        let arrival = Arrival {
+            request_id: "req_1",
+            received_at_ms: 7,
+            content_type: Some("application/json".to_owned()),
+            traceparent: Some(traceparent.to_owned()),
+        };
+        wrap(&raw, "key", arrival)
+    }
+
+    #[test]
+    fn the_envelope_holds_the_request_as_it_came() {
+        let envelope = wrapped(TRACE, "{\"url\":\"ä\"}".as_bytes()).unwrap();
+        assert_eq!((envelope.method.as_str(), envelope.path.as_str()), ("POST", "/take"));
+        assert_eq!((envelope.query.as_str(), envelope.body.as_str()), ("a=%20+b", "{\"url\":\"ä\"}"));
+        assert_eq!((envelope.request_id.as_str(), envelope.received_at_ms), ("req_1", 7));
+        assert_eq!((envelope.access_key.as_str(), envelope.idempotency_key.as_deref()), ("key", Some("once")));
+        assert_eq!(envelope.traceparent.as_deref(), Some(TRACE));
+        assert_eq!(wrapped(TRACE, b"\xff").unwrap_err().code, Code::RequestNotValid);
+    }
+
+    #[test]
+    fn only_trace_contexts_are_passed_on() {
+        for text in
+            ["", "00", &TRACE.to_uppercase(), &TRACE.replace('-', "_"), &format!("{TRACE}-x"), &format!("01{TRACE}")]
+        {
+            assert_eq!(wrapped(text, b"").unwrap().traceparent, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn waiting_callers_get_more_time() {
+        assert!(limit(false) > limit(true));
+    }
+}

@@ -1,0 +1,202 @@
+//! The Cloudflare Worker in front of a snaphook backend: the same front door, moved close to the caller.
+//!
+//! A request for a render is refused here if it can be, and costs the backend nothing then; else it is handed over
+//! under a seal, and the backend's answer goes to the caller as it is. What is right and wrong is `shared`'s to say.
+//! Never answers 202 by itself, never reaches the backend's `/internal/` for a caller, never panics: one panic would end
+//! every request of the isolate.
+//!
+//! The order is the data's way: `gate` (head alone) → `body` → read → `authenticate` → check → `handover`.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod authenticate;
+mod backend;
+mod bindings;
+mod body;
+mod gate;
+mod handover;
+mod platform;
+mod reply;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::dialect::{self, Dialect};
+use snaphook_shared::id::request_id;
+use snaphook_shared::request::{Endpoint, Head, Method, RawRequest};
+use wasm_bindgen::JsValue;
+use web_sys::{Headers, Request, RequestInit, Response};
+use worker::{Context, Env, console_error, event};
+
+use crate::backend::Away;
+use crate::bindings::{BindingError, Bindings};
+use crate::gate::{Address, Route};
+use crate::handover::Arrival;
+use crate::platform::PlatformUrlParser;
+
+/// What is passed on with a request that the backend answers by itself.
+const FORWARDED_HEADERS: [&str; 5] = ["accept", "if-none-match", "if-range", "range", "x-access-key"];
+const FORWARD_LIMIT: Duration = Duration::from_secs(25);
+
+/// Why there is no answer of the backend to give.
+enum Failure {
+    /// The caller's doing.
+    Refused(Problem),
+    Away(Away),
+    /// The operator's.
+    Unconfigured(BindingError),
+    Platform(JsValue),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Failure {
+        Failure::Refused(problem)
+    }
+}
+
+impl From<Away> for Failure {
+    fn from(away: Away) -> Failure {
+        Failure::Away(away)
+    }
+}
+
+impl From<JsValue> for Failure {
+    fn from(error: JsValue) -> Failure {
+        Failure::Platform(error)
+    }
+}
+
+/// The one entry point.
+#[event(fetch)]
+pub async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+    let received_at_ms = platform::now_ms();
+    let request_id = request_id(received_at_ms, platform::random()?);
+    let url = request.url();
+    let address = Address::cut(&url);
+    let bindings = settings(&env);
+    let answer = match &bindings {
+        Ok(bindings) => answer(&request, bindings, address, &request_id, received_at_ms).await,
+        Err(error) => Err(Failure::Unconfigured(*error)),
+    };
+    let failure = match answer {
+        Ok(response) => return Ok(response),
+        Err(failure) => failure,
+    };
+    let public_origin = bindings.as_ref().ok().and_then(|bindings| bindings.public_origin.as_deref());
+    let docs_base = format!("{}/docs/errors", public_origin.unwrap_or(address.origin));
+    let reply = dialect::error(Dialect::of_path(address.path), &problem(failure, &request_id), &docs_base);
+    Ok(reply::own(&reply, Some(&request_id))?)
+}
+
+/// What the caller reads of a failure. What is not theirs to know goes to the operator's log, under the request's id.
+fn problem(failure: Failure, request_id: &str) -> Problem {
+    match failure {
+        Failure::Refused(problem) => problem,
+        Failure::Away(away) => {
+            console_error!("{request_id}: {away}");
+            Problem::unavailable()
+        }
+        Failure::Unconfigured(error) => {
+            console_error!("{request_id}: the Worker is not configured: {error}");
+            Problem::new(Code::InternalApplicationError)
+        }
+        Failure::Platform(error) => {
+            console_error!("{request_id}: {}", platform::message(&error));
+            Problem::new(Code::InternalApplicationError)
+        }
+    }
+}
+
+thread_local! {
+    static SETTINGS: RefCell<Option<Rc<Bindings>>> = const { RefCell::new(None) };
+}
+
+/// The settings; they are the same for as long as the isolate lives.
+fn settings(env: &Env) -> Result<Rc<Bindings>, BindingError> {
+    if let Some(bindings) = SETTINGS.with_borrow(Option::clone) {
+        return Ok(bindings);
+    }
+    let get = |name: &str| env.var(name).ok().map(|text| text.to_string());
+    let bindings = Rc::new(Bindings::read(&get, &PlatformUrlParser)?);
+    SETTINGS.set(Some(Rc::clone(&bindings)));
+    Ok(bindings)
+}
+
+async fn answer(
+    request: &Request,
+    bindings: &Bindings,
+    address: Address<'_>,
+    request_id: &str,
+    received_at_ms: u64,
+) -> Result<Response, Failure> {
+    let (method, headers) = (request.method(), request.headers());
+    let content_type = headers.get("content-type")?;
+    let content_length = headers.get("content-length")?.and_then(|length| length.parse().ok());
+    let head = Head {
+        method: &method,
+        path: address.path,
+        query: address.query,
+        content_type: content_type.as_deref(),
+        content_length,
+    };
+    match gate::route(head)? {
+        Route::Preflight => Ok(reply::preflight()?),
+        Route::Forward => forward(bindings, &method, address, &headers).await,
+        Route::Render(endpoint, method) => {
+            let traceparent = headers.get("traceparent")?;
+            let arrival = Arrival { request_id, received_at_ms, content_type, traceparent };
+            render(request, bindings, (endpoint, method), address.query, &headers, arrival).await
+        }
+    }
+}
+
+async fn render(
+    request: &Request,
+    bindings: &Bindings,
+    (endpoint, method): (Endpoint, Method),
+    query: &str,
+    headers: &Headers,
+    arrival: Arrival<'_>,
+) -> Result<Response, Failure> {
+    let raw = RawRequest {
+        endpoint,
+        method,
+        query: query.to_owned(),
+        access_key_header: headers.get("x-access-key")?,
+        idempotency_key: headers.get("idempotency-key")?,
+        body: if method == Method::Post { body::read(request).await? } else { Vec::new() },
+    };
+    let read = raw.read()?;
+    let nonce = format!("{}-key", arrival.request_id);
+    let record = authenticate::find(bindings, read.access_key(), &nonce).await?;
+    read.authenticate(record.as_deref(), platform::now_ms() / 1000)?;
+    let envelope = handover::wrap(read.raw(), read.access_key(), arrival)?;
+    let checked = read.check(&PlatformUrlParser, &bindings.policies)?;
+    let limit = handover::limit(checked.options.delivery.asynchronous);
+    let response = handover::post(bindings, &envelope, limit).await?;
+    Ok(reply::relay(&response)?)
+}
+
+async fn forward(
+    bindings: &Bindings,
+    method: &str,
+    address: Address<'_>,
+    headers: &Headers,
+) -> Result<Response, Failure> {
+    let passed_on = Headers::new()?;
+    for name in FORWARDED_HEADERS {
+        if let Some(value) = headers.get(name)? {
+            passed_on.set(name, &value)?;
+        }
+    }
+    let init = RequestInit::new();
+    init.set_method(method);
+    init.set_headers(&passed_on);
+    let question_mark = if address.query.is_empty() { "" } else { "?" };
+    let path_and_query = format!("{}{question_mark}{}", address.path, address.query);
+    let response = backend::fetch(bindings, &path_and_query, &init, FORWARD_LIMIT).await?;
+    Ok(reply::relay(&response)?)
+}

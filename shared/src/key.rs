@@ -1,0 +1,50 @@
+//! A key record: who may call, with which secret, and within which limits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::ACCESS_KEY_CHARACTERS_MAX;
+use crate::signing::SecretKey;
+
+/// What the service knows of one access key. The edge gets it from the backend as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyRecord {
+    pub access_key: String,
+    /// Signs webhooks and links.
+    pub secret_key: SecretKey,
+    /// The secret before the last rotation, good until its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<PreviousSecret>,
+    /// GET requests must be signed links.
+    #[serde(default)]
+    pub require_signed: bool,
+    /// Revoked keys stay known, so that their requests can still be listed.
+    #[serde(default)]
+    pub revoked: bool,
+}
+
+/// A rotated secret during its overlap.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    pub secret_key: SecretKey,
+    /// Unix seconds; from then on it verifies nothing.
+    pub valid_until: u64,
+}
+
+impl KeyRecord {
+    /// The secrets that verify and sign at `now` (Unix seconds), the current one first.
+    pub fn live_secrets(&self, now: u64) -> Vec<SecretKey> {
+        let mut secrets = vec![self.secret_key.clone()];
+        if let Some(previous) = &self.previous_secret
+            && now < previous.valid_until
+        {
+            secrets.push(previous.secret_key.clone());
+        }
+        secrets
+    }
+}
+
+/// Whether a text can be an access key at all; what cannot be is refused without a look-up.
+pub fn is_access_key(text: &str) -> bool {
+    (1..=ACCESS_KEY_CHARACTERS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}

@@ -1,0 +1,16 @@
+//! Every number that the edge and the backend enforce alike. The unit is last in the name.
+
+/// A request body: HTML and Markdown sources travel in it.
+pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// The raw query string of a GET request; Workers accept URLs of 16 KiB.
+pub const QUERY_BYTES_MAX: usize = 16 * 1024;
+/// An access key, wherever it is given.
+pub const ACCESS_KEY_CHARACTERS_MAX: usize = 64;
+/// The `Idempotency-Key` header.
+pub const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
+/// Validation stops collecting after this many errors, so that a hostile body cannot make a huge answer.
+pub const ERRORS_MAX: usize = 50;
+/// What a refusal for overload asks the caller to wait.
+pub const RETRY_AFTER_SECONDS: u32 = 5;
+/// One viewport side in CSS pixels; above it Chromium's compositor fails rather than renders.
+pub const VIEWPORT_PIXELS_MAX: i64 = 16_384;

@@ -1,0 +1,256 @@
+//! The parameter tables: what each dialect calls an option, what it may be, and where it lands.
+//!
+//! A table drives parsing, validation and documentation. Adding an option is one entry in the dialect's table
+//! ([`screenshotone`], [`screenshotmax`]), a field in [`model`] and its effect in the backend's renderer.
+
+pub mod fields;
+pub mod model;
+mod rules;
+pub mod screenshotmax;
+pub mod screenshotone;
+
+use crate::code::Detail;
+use crate::limits::ERRORS_MAX;
+use crate::request::Endpoint;
+use crate::target::{Host, ParseUrl};
+use fields::{Field, Fields};
+use model::Options;
+
+/// What a parameter may be. The messages of a mismatch are those of ScreenshotOne's validator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`, in any case.
+    Bool,
+    /// A whole number within bounds, both included.
+    Int { min: i64, max: i64 },
+    /// A real number within bounds, both included.
+    Number { min: f64, max: f64 },
+    /// Any text but the empty one.
+    Text,
+    /// Letters and digits, up to so many.
+    AlphaNumeric { characters_max: usize },
+    /// An absolute http(s) URL.
+    Url,
+    /// One of these. With `fold` the case does not matter, and blanks around it are dropped.
+    Enum { of: &'static [&'static str], fold: bool },
+    /// Any number of texts.
+    List,
+    /// Any number of these.
+    EnumList { of: &'static [&'static str] },
+}
+
+/// A value after its [`Kind`] has been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Bool(bool),
+    Int(i64),
+    Number(f64),
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Value {
+    // Each kind yields one variant, so a table entry reads its value by the accessor that fits its kind; the defaults
+    // below are never seen.
+    pub(crate) fn bool(self) -> bool {
+        matches!(self, Value::Bool(true))
+    }
+    pub(crate) fn int(self) -> i64 {
+        if let Value::Int(number) = self { number } else { 0 }
+    }
+    pub(crate) fn number(self) -> f64 {
+        if let Value::Number(number) = self { number } else { 0.0 }
+    }
+    pub(crate) fn text(self) -> String {
+        if let Value::Text(text) = self { text } else { String::new() }
+    }
+    pub(crate) fn list(self) -> Vec<String> {
+        if let Value::List(list) = self { list } else { Vec::new() }
+    }
+}
+
+/// What a parameter does.
+pub enum Support {
+    /// It sets this.
+    Effect(fn(&mut Options, Value)),
+    /// It is accepted and changes nothing, for the reason given.
+    Ignored(&'static str),
+    /// It is refused by name, unless it has the value that asks for nothing (`false`, an empty list).
+    Refused(&'static str),
+}
+
+/// One parameter of one dialect.
+pub struct Parameter {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub support: Support,
+    /// One line for the reference.
+    pub about: &'static str,
+}
+
+const LATER: &str = "this version does not offer it yet";
+const PAID: &str = "it needs an outside service that a self-hosted installation does not have";
+
+impl Parameter {
+    const fn effect(name: &'static str, kind: Kind, apply: fn(&mut Options, Value), about: &'static str) -> Parameter {
+        Parameter { name, kind, support: Support::Effect(apply), about }
+    }
+
+    const fn refused(name: &'static str, kind: Kind, why: &'static str) -> Parameter {
+        Parameter { name, kind, support: Support::Refused(why), about: "" }
+    }
+}
+
+/// Reads all fields by the endpoint's table and applies the rules between parameters.
+///
+/// Gives what could be read together with every problem found (at most [`ERRORS_MAX`]); the options may be acted upon
+/// only when there is none.
+pub fn read(endpoint: Endpoint, fields: &Fields, urls: &dyn ParseUrl) -> (Options, Vec<Detail>) {
+    let table = endpoint.table();
+    let mut options = endpoint.defaults();
+    let mut problems = Vec::new();
+    let mut given: Vec<&'static str> = Vec::new();
+    for field in fields.iter() {
+        let Some(parameter) = table.iter().find(|parameter| parameter.name == field.name) else {
+            problems.push(detail(&field.name, format!("\"{}\" is not allowed", field.name)));
+            continue;
+        };
+        given.push(parameter.name);
+        match (parameter.kind.read(field, urls), &parameter.support) {
+            (Err(message), _) => problems.push(detail(parameter.name, message)),
+            (Ok(value), Support::Effect(apply)) => apply(&mut options, value),
+            (Ok(_), Support::Ignored(_)) => {}
+            (Ok(value), Support::Refused(reason)) => {
+                if value != Value::Bool(false) && value != Value::List(Vec::new()) {
+                    problems.push(detail(parameter.name, format!("\"{}\" is not supported: {reason}", parameter.name)));
+                }
+            }
+        }
+    }
+    rules::check(endpoint, &options, &given, &mut problems);
+    problems.truncate(ERRORS_MAX);
+    (options, problems)
+}
+
+fn detail(parameter: &str, message: String) -> Detail {
+    Detail { parameter: parameter.to_owned(), message }
+}
+
+impl Kind {
+    /// Checks one field. Query and JSON give the same verdict, since both arrive as texts.
+    fn read(&self, field: &Field, urls: &dyn ParseUrl) -> Result<Value, String> {
+        let name = &field.name;
+        match self {
+            Kind::List => Ok(Value::List(field.texts())),
+            Kind::EnumList { of } => {
+                let items = field.texts_split_at_commas();
+                match items.iter().position(|item| !of.contains(&item.as_str())) {
+                    None => Ok(Value::List(items)),
+                    Some(index) => Err(format!("\"{name}[{index}]\" must be one of [{}]", of.join(", "))),
+                }
+            }
+            _ => match field.single() {
+                Some(text) => self.read_text(name, text, urls),
+                None => Err(format!("\"{name}\" must be a {}", self.noun())),
+            },
+        }
+    }
+
+    fn read_text(&self, name: &str, text: &str, urls: &dyn ParseUrl) -> Result<Value, String> {
+        match self {
+            Kind::Bool => {
+                let text = text.trim();
+                // ScreenshotMAX's PHP SDK writes 1 and 0; ScreenshotOne's validator refuses them, which helps nobody.
+                if text.eq_ignore_ascii_case("true") || text == "1" {
+                    Ok(Value::Bool(true))
+                } else if text.eq_ignore_ascii_case("false") || text == "0" {
+                    Ok(Value::Bool(false))
+                } else {
+                    Err(format!("\"{name}\" must be a boolean"))
+                }
+            }
+            Kind::Int { min, max } => {
+                let number = parse_number(text).ok_or_else(|| format!("\"{name}\" must be a number"))?;
+                if number.fract() != 0.0 {
+                    return Err(format!("\"{name}\" must be an integer"));
+                }
+                let number = number as i64; // saturates, and the bounds below are far inside
+                within(name, number, *min, *max)?;
+                Ok(Value::Int(number))
+            }
+            Kind::Number { min, max } => {
+                let number = parse_number(text).ok_or_else(|| format!("\"{name}\" must be a number"))?;
+                within(name, number, *min, *max)?;
+                Ok(Value::Number(number))
+            }
+            Kind::Text if text.is_empty() => Err(format!("\"{name}\" is not allowed to be empty")),
+            Kind::Text => Ok(Value::Text(text.to_owned())),
+            Kind::AlphaNumeric { characters_max } => {
+                if text.is_empty() {
+                    Err(format!("\"{name}\" is not allowed to be empty"))
+                } else if !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                    Err(format!("\"{name}\" must only contain alpha-numeric characters"))
+                } else if text.len() > *characters_max {
+                    Err(format!("\"{name}\" length must be less than or equal to {characters_max} characters long"))
+                } else {
+                    Ok(Value::Text(text.to_owned()))
+                }
+            }
+            Kind::Url => read_url(name, text, urls).map(Value::Text),
+            Kind::Enum { of, fold } => {
+                let folded = if *fold { text.trim().to_ascii_lowercase() } else { text.to_owned() };
+                match of.contains(&folded.as_str()) {
+                    true => Ok(Value::Text(folded)),
+                    false => Err(format!("\"{name}\" must be one of [{}]", of.join(", "))),
+                }
+            }
+            Kind::List | Kind::EnumList { .. } => Ok(Value::List(vec![text.to_owned()])),
+        }
+    }
+
+    fn noun(&self) -> &'static str {
+        match self {
+            Kind::Bool => "boolean",
+            Kind::Int { .. } | Kind::Number { .. } => "number",
+            _ => "string",
+        }
+    }
+}
+
+/// Decimal numbers as the SDKs write them, the JavaScript one with a trailing dot (`48.`).
+fn parse_number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
+    text.parse::<f64>().ok().filter(|number| numeric && number.is_finite())
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, number: T, min: T, max: T) -> Result<(), String> {
+    if number < min {
+        Err(format!("\"{name}\" must be greater than or equal to {min}"))
+    } else if number > max {
+        Err(format!("\"{name}\" must be less than or equal to {max}"))
+    } else {
+        Ok(())
+    }
+}
+
+fn read_url(name: &str, text: &str, urls: &dyn ParseUrl) -> Result<String, String> {
+    if text.trim() != text {
+        return Err(format!("\"{name}\" must be specified without leading and trailing white spaces"));
+    }
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme {
+        Some(scheme) if scheme == "http" || scheme == "https" => match urls.parse(text) {
+            // `https://https://…` parses as a host named "https", and is never meant.
+            Some(parts) if !matches!(&parts.host, Host::Name(name) if name == "http" || name == "https") => {
+                Ok(parts.serialized)
+            }
+            _ => Err(format!("\"{name}\" must be a valid URI")),
+        },
+        // `example.com:8080` has no scheme, for all that a colon is in it.
+        Some(scheme) if !scheme.contains('.') && !scheme.is_empty() && !scheme.contains('/') => {
+            Err(format!("\"{name}\" must be a valid URI with a scheme matching the http|https pattern"))
+        }
+        _ => Err(format!("\"{name}\" must be a valid URI")),
+    }
+}

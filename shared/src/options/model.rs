@@ -1,0 +1,317 @@
+//! Checked options: what a render, its storage and its notification are asked to do, in no dialect's words.
+
+use serde::{Deserialize, Serialize};
+
+/// All options of a request. The defaults are the endpoint's ([`crate::request::Endpoint::defaults`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    pub source: Source,
+    pub output: Output,
+    pub viewport: Viewport,
+    pub emulation: Emulation,
+    pub capture: Capture,
+    pub page: PageChanges,
+    pub network: Network,
+    pub wait: Wait,
+    pub fail: FailureConditions,
+    pub delivery: Delivery,
+}
+
+/// What is rendered. A URL wins over HTML where both are given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// Serialised by a WHATWG parser; never the caller's own spelling.
+    pub url: Option<String>,
+    pub html: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Png,
+    #[default]
+    Jpeg,
+    Webp,
+}
+
+impl Format {
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Format::Png => "image/png",
+            Format::Jpeg => "image/jpeg",
+            Format::Webp => "image/webp",
+        }
+    }
+
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Format::Png => "png",
+            Format::Jpeg => "jpg",
+            Format::Webp => "webp",
+        }
+    }
+
+    /// The most pixels that a side may have. Chromium answers a larger capture with success and no data.
+    pub const fn side_pixels_max(self) -> u32 {
+        match self {
+            Format::Png => u32::MAX,
+            Format::Jpeg => 65_535,
+            Format::Webp => 16_383,
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Format {
+        match name {
+            "png" => Format::Png,
+            "webp" => Format::Webp,
+            _ => Format::Jpeg,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Output {
+    pub format: Format,
+    /// 0..=100, for formats that lose.
+    pub quality: u8,
+    pub omit_background: bool,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output { format: Format::Jpeg, quality: 80, omit_background: false }
+    }
+}
+
+/// The emulated screen, in CSS pixels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Viewport {
+    pub width: u32,
+    pub height: u32,
+    pub device_scale_factor: f64,
+    pub mobile: bool,
+    pub touch: bool,
+    pub landscape: bool,
+}
+
+impl Default for Viewport {
+    fn default() -> Viewport {
+        Viewport { width: 1280, height: 1024, device_scale_factor: 1.0, mobile: false, touch: false, landscape: false }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Emulation {
+    pub dark_mode: Option<bool>,
+    pub reduced_motion: Option<bool>,
+    /// `screen` or `print`.
+    pub media_type: Option<String>,
+    /// In CDP's names (`achromatopsia`, `blurredVision`, …).
+    pub vision_deficiency: Option<String>,
+    /// IANA name.
+    pub time_zone: Option<String>,
+    pub geolocation: Geolocation,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Geolocation {
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+    /// Metres.
+    pub accuracy: Option<f64>,
+}
+
+/// Which part of the page, in CSS pixels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capture {
+    pub full_page: bool,
+    /// Scroll through a full page first, so that lazy images load. On by default with `full_page`.
+    pub full_page_scroll: Option<bool>,
+    pub full_page_scroll_delay_ms: u32,
+    pub full_page_scroll_by: Option<u32>,
+    pub full_page_max_height: Option<u32>,
+    /// CSS selector of the one element to take.
+    pub selector: Option<String>,
+    pub error_on_selector_not_found: bool,
+    pub clip: Clip,
+}
+
+/// A rectangle of the page; what is not given is the viewport's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Clip {
+    pub x: Option<u32>,
+    pub y: Option<u32>,
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+}
+
+impl Clip {
+    pub fn is_given(&self) -> bool {
+        *self != Clip::default()
+    }
+}
+
+/// What is done to the page before the picture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PageChanges {
+    /// JavaScript, run after the page was ready.
+    pub scripts: Option<String>,
+    /// CSS, added after the page was ready.
+    pub styles: Option<String>,
+    pub hide_selectors: Vec<String>,
+    pub click: Option<String>,
+    pub error_on_click_selector_not_found: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    pub user_agent: Option<String>,
+    /// Value of the `Authorization` header.
+    pub authorization: Option<String>,
+    /// `Name:Value` each.
+    pub headers: Vec<String>,
+    /// `name=value; Domain=…; Secure; HttpOnly` each.
+    pub cookies: Vec<String>,
+    pub bypass_csp: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitUntil {
+    Load,
+    DomContentLoaded,
+    NetworkIdle0,
+    NetworkIdle2,
+}
+
+impl WaitUntil {
+    pub(crate) const NAMES: &'static [&'static str] = &["load", "domcontentloaded", "networkidle0", "networkidle2"];
+
+    pub(crate) fn from_names(names: Vec<String>) -> Vec<WaitUntil> {
+        let known = |name: String| match name.as_str() {
+            "load" => Some(WaitUntil::Load),
+            "domcontentloaded" => Some(WaitUntil::DomContentLoaded),
+            "networkidle0" => Some(WaitUntil::NetworkIdle0),
+            "networkidle2" => Some(WaitUntil::NetworkIdle2),
+            _ => None,
+        };
+        names.into_iter().filter_map(known).collect()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wait {
+    /// All of them must have happened.
+    pub until: Vec<WaitUntil>,
+    /// After that, seconds.
+    pub delay_s: u32,
+    /// The whole render, seconds. None: the mode's default (60, asynchronous 600).
+    pub timeout_s: Option<u32>,
+    /// The first answer of the page's host, seconds.
+    pub navigation_timeout_s: u32,
+    /// CSS selector that must be in the document.
+    pub for_selector: Option<String>,
+}
+
+impl Default for Wait {
+    fn default() -> Wait {
+        Wait { until: vec![WaitUntil::Load], delay_s: 0, timeout_s: None, navigation_timeout_s: 30, for_selector: None }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailureConditions {
+    /// Take the page whatever status its host answered.
+    pub ignore_host_errors: bool,
+    /// Case-insensitive texts.
+    pub content_contains: Vec<String>,
+    pub content_missing: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseType {
+    /// The file itself.
+    #[default]
+    ByFormat,
+    /// Headers only.
+    Empty,
+    /// A JSON object with the links.
+    Json,
+}
+
+/// How the result reaches its caller.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Delivery {
+    /// Answer at once, render in the background.
+    pub asynchronous: bool,
+    pub response_type: ResponseType,
+    pub webhook: Webhook,
+    pub store: Store,
+    /// File name offered for download, without its extension.
+    pub attachment_name: Option<String>,
+    /// Echoed in the webhook's headers.
+    pub external_identifier: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Webhook {
+    pub url: Option<String>,
+    pub sign: bool,
+    /// Send failures as well (ScreenshotOne's switch; the other dialect always does).
+    pub errors: bool,
+}
+
+impl Default for Webhook {
+    fn default() -> Webhook {
+        Webhook { url: None, sign: true, errors: false }
+    }
+}
+
+/// Keeping the file under a path of the caller's choice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    pub enabled: bool,
+    /// Without its extension.
+    pub path: Option<String>,
+    pub return_location: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            source: Source::default(),
+            output: Output::default(),
+            viewport: Viewport::default(),
+            emulation: Emulation::default(),
+            capture: Capture { full_page_scroll_delay_ms: 400, ..Capture::default() },
+            page: PageChanges { error_on_click_selector_not_found: true, ..PageChanges::default() },
+            network: Network::default(),
+            wait: Wait::default(),
+            fail: FailureConditions::default(),
+            delivery: Delivery::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Seconds that the render may take, waiting for its turn not included.
+    pub fn timeout_s(&self) -> u32 {
+        self.wait.timeout_s.unwrap_or(if self.delivery.asynchronous { 600 } else { 60 })
+    }
+}

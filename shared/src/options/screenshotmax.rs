@@ -1,0 +1,84 @@
+//! ScreenshotMAX's `/v1/screenshot`. Names, types, ranges and defaults: the vendor's OpenAPI document.
+
+use super::model::{Format, WaitUntil};
+use super::screenshotone::{MEDIA_TYPES, RESOURCES};
+use super::{Kind, LATER, PAID, Parameter};
+
+const PIXELS: Kind = Kind::Int { min: 0, max: 1_000_000 };
+const SIDE: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
+/// What can be rendered so far; the message of a refusal lists it.
+const FORMATS: &[&str] = &["png", "jpeg", "jpg", "webp"];
+const DEFICIENCIES: &[&str] = &["achromatopsia", "deuteranopia", "blurred_vision", "reduced_contrast"];
+
+/// The parameters of `/v1/screenshot`.
+#[rustfmt::skip]
+pub static SCREENSHOT: &[Parameter] = &[
+    Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
+    Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
+    Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the picture."),
+    Parameter::effect("image_quality", Kind::Int { min: 1, max: 100 }, |o, v| o.output.quality = v.int() as u8, "Quality of a JPEG or WebP."),
+    Parameter::refused("image_width", PIXELS, LATER),
+    Parameter::refused("image_height", PIXELS, LATER),
+    Parameter::effect("omit_background", Kind::Bool, |o, v| o.output.omit_background = v.bool(), "Transparent background."),
+    Parameter::refused("gpu_rendering", Kind::Bool, PAID),
+    Parameter::refused("capture_beyond_viewport", Kind::Bool, LATER),
+    Parameter::refused("viewport_device", Kind::Text, LATER),
+    Parameter::effect("viewport_width", SIDE, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
+    Parameter::effect("viewport_height", SIDE, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
+    Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
+    Parameter::effect("viewport_has_touch", Kind::Bool, |o, v| o.viewport.touch = v.bool(), "Offer touch events."),
+    Parameter::effect("viewport_mobile", Kind::Bool, |o, v| o.viewport.mobile = v.bool(), "Honour the page's viewport meta tag."),
+    Parameter::effect("device_scale_factor", Kind::Number { min: 1.0, max: 5.0 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
+    Parameter::effect("attachment_name", Kind::Text, |o, v| o.delivery.attachment_name = Some(v.text()), "File name for download; the extension is added."),
+    Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
+    Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
+    Parameter::effect("media_type", Kind::Enum { of: MEDIA_TYPES, fold: true }, |o, v| o.emulation.media_type = Some(v.text()), "CSS media type."),
+    Parameter::effect("vision_deficiency", Kind::Enum { of: DEFICIENCIES, fold: true }, |o, v| o.emulation.vision_deficiency = Some(deficiency(&v.text())), "How the page looks to others."),
+    Parameter::effect("clip_x", PIXELS, |o, v| o.capture.clip.x = Some(v.int() as u32), "Left edge of the area."),
+    Parameter::effect("clip_y", PIXELS, |o, v| o.capture.clip.y = Some(v.int() as u32), "Top edge of the area."),
+    Parameter::effect("clip_width", SIDE, |o, v| o.capture.clip.width = Some(v.int() as u32), "Width of the area."),
+    Parameter::effect("clip_height", SIDE, |o, v| o.capture.clip.height = Some(v.int() as u32), "Height of the area."),
+    Parameter::refused("block_annoyance", Kind::Enum { of: &["none", "ads", "tracking", "cookies_banner"], fold: true }, LATER),
+    Parameter::refused("block_ressources", Kind::EnumList { of: RESOURCES }, LATER),
+    Parameter::effect("geolocation_accuracy", Kind::Int { min: 0, max: 1000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
+    Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
+    Parameter::effect("timezone", Kind::Text, |o, v| o.emulation.time_zone = Some(v.text()), "IANA name."),
+    Parameter::effect("hide_selectors", Kind::List, |o, v| o.page.hide_selectors = v.list(), "Elements to hide."),
+    Parameter::effect("click_selector", Kind::Text, |o, v| o.page.click = Some(v.text()), "Element to click first."),
+    Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.text()), "Authorization header."),
+    Parameter::effect("user_agent", Kind::Text, |o, v| o.network.user_agent = Some(v.text()), "User-Agent header."),
+    Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.list(), "name=value; Domain=…; Secure; HttpOnly each."),
+    Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.list(), "Name:Value each."),
+    Parameter::effect("bypass_csp", Kind::Bool, |o, v| o.network.bypass_csp = v.bool(), "Ignore the page's Content-Security-Policy."),
+    Parameter::refused("ip_location", Kind::Text, PAID),
+    Parameter::refused("proxy", Kind::Text, LATER),
+    Parameter::effect("delay", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.delay_s = v.int() as u32, "Seconds to wait before the picture."),
+    Parameter::effect("timeout", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.timeout_s = Some(v.int() as u32), "Seconds for the whole render."),
+    Parameter::effect("wait_until", Kind::EnumList { of: WaitUntil::NAMES }, |o, v| o.wait.until = WaitUntil::from_names(v.list()), "Events that must all have happened."),
+    Parameter::effect("full_page", Kind::Bool, |o, v| o.capture.full_page = v.bool(), "The whole page, not only the viewport."),
+    Parameter::effect("full_page_scroll", Kind::Bool, |o, v| o.capture.full_page_scroll = Some(v.bool()), "Scroll through first, so that lazy images load."),
+    Parameter::effect("full_page_scroll_by_amount", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.capture.full_page_scroll_by = Some(v.int() as u32), "Pixels of each scroll step."),
+    Parameter::effect("full_page_scroll_by_duration", Kind::Int { min: 0, max: 1000 }, |o, v| o.capture.full_page_scroll_delay_ms = v.int() as u32, "Milliseconds of each scroll step."),
+    Parameter::refused("cache", Kind::Bool, LATER),
+    Parameter::refused("cache_ttl", Kind::Int { min: 1, max: 2_592_000 }, LATER),
+    Parameter::refused("metadata_icon", Kind::Bool, LATER),
+    Parameter::refused("metadata_fonts", Kind::Bool, LATER),
+    Parameter::refused("metadata_title", Kind::Bool, LATER),
+    Parameter::refused("metadata_hash", Kind::Bool, LATER),
+    Parameter::refused("metadata_status", Kind::Bool, LATER),
+    Parameter::refused("metadata_headers", Kind::Bool, LATER),
+    Parameter::refused("metadata_image_size", Kind::Bool, LATER),
+    Parameter::effect("async", Kind::Bool, |o, v| o.delivery.asynchronous = v.bool(), "Answer at once, render in the background."),
+    Parameter::effect("webhook_url", Kind::Url, |o, v| o.delivery.webhook.url = Some(v.text()), "Where the result is posted."),
+    Parameter::effect("webhook_signed", Kind::Bool, |o, v| o.delivery.webhook.sign = v.bool(), "Sign the webhook."),
+];
+
+/// In the names of the DevTools protocol.
+fn deficiency(name: &str) -> String {
+    match name {
+        "blurred_vision" => "blurredVision".to_owned(),
+        "reduced_contrast" => "reducedContrast".to_owned(),
+        other => other.to_owned(),
+    }
+}

@@ -1,0 +1,178 @@
+//! ScreenshotOne's `/take`. Names, types, ranges and defaults: its published validation schema and options page.
+
+use super::model::{Format, ResponseType, WaitUntil};
+use super::{Kind, LATER, PAID, Parameter, Support};
+
+const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
+const PIXELS: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
+
+/// What can be rendered so far; the message of a refusal lists it.
+const FORMATS: &[&str] = &["png", "jpeg", "jpg", "webp"];
+const RESPONSE_TYPES: &[&str] = &["by_format", "empty", "json", "byformat"];
+pub(super) const MEDIA_TYPES: &[&str] = &["screen", "print"];
+pub(super) const RESOURCES: &[&str] = &[
+    "document",
+    "stylesheet",
+    "image",
+    "media",
+    "font",
+    "script",
+    "texttrack",
+    "xhr",
+    "fetch",
+    "eventsource",
+    "websocket",
+    "manifest",
+    "other",
+];
+
+/// The parameters of `/take`.
+#[rustfmt::skip]
+pub static TAKE: &[Parameter] = &[
+    // Source and output
+    Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
+    Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
+    Parameter::refused("markdown", Kind::Text, LATER),
+    Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the picture."),
+    Parameter::effect("response_type", Kind::Enum { of: RESPONSE_TYPES, fold: true }, |o, v| o.delivery.response_type = response_type(&v.text()), "The file, its headers only, or JSON with links."),
+    Parameter::effect("selector", Kind::Text, |o, v| o.capture.selector = Some(v.text()), "Take this element only."),
+    Parameter::refused("selector_algorithm", Kind::Enum { of: &["default", "clip"], fold: false }, LATER),
+    Parameter::refused("selector_scroll_into_view", Kind::Bool, LATER),
+    Parameter::effect("error_on_selector_not_found", Kind::Bool, |o, v| o.capture.error_on_selector_not_found = v.bool(), "Fail when the selector matches nothing."),
+    Parameter::refused("capture_beyond_viewport", Kind::Bool, LATER),
+    Parameter::refused("scroll_into_view", Kind::Text, LATER),
+    Parameter::refused("scroll_into_view_adjust_top", Kind::Int { min: -1_000_000, max: 1_000_000 }, LATER),
+    Parameter::refused("include_shadow_dom", Kind::Bool, LATER),
+    Parameter::effect("attachment_name", Kind::Text, |o, v| o.delivery.attachment_name = Some(v.text()), "File name for download; the extension is added."),
+    Parameter::effect("external_identifier", Kind::AlphaNumeric { characters_max: 64 }, |o, v| o.delivery.external_identifier = Some(v.text()), "Echoed in a webhook header."),
+    Parameter::refused("request_gpu_rendering", Kind::Bool, PAID),
+    Parameter::refused("fail_if_gpu_rendering_fails", Kind::Bool, PAID),
+    Parameter { name: "servers_region", kind: Kind::Enum { of: &["us-east"], fold: false }, support: Support::Ignored("there is one region: yours"), about: "Where the vendor renders." },
+
+    // Image, clip, full page
+    Parameter::effect("image_quality", Kind::Int { min: 0, max: 100 }, |o, v| o.output.quality = v.int() as u8, "Quality of a JPEG or WebP."),
+    Parameter::refused("image_width", ANY, LATER),
+    Parameter::refused("image_height", ANY, LATER),
+    Parameter::effect("omit_background", Kind::Bool, |o, v| o.output.omit_background = v.bool(), "Transparent background."),
+    Parameter::effect("clip_x", ANY, |o, v| o.capture.clip.x = Some(v.int() as u32), "Left edge of the area."),
+    Parameter::effect("clip_y", ANY, |o, v| o.capture.clip.y = Some(v.int() as u32), "Top edge of the area."),
+    Parameter::effect("clip_width", PIXELS, |o, v| o.capture.clip.width = Some(v.int() as u32), "Width of the area."),
+    Parameter::effect("clip_height", PIXELS, |o, v| o.capture.clip.height = Some(v.int() as u32), "Height of the area."),
+    Parameter::effect("full_page", Kind::Bool, |o, v| o.capture.full_page = v.bool(), "The whole page, not only the viewport."),
+    Parameter::effect("full_page_scroll", Kind::Bool, |o, v| o.capture.full_page_scroll = Some(v.bool()), "Scroll through first, so that lazy images load."),
+    Parameter::effect("full_page_scroll_delay", Kind::Int { min: 100, max: 60_000 }, |o, v| o.capture.full_page_scroll_delay_ms = v.int() as u32, "Pause of each scroll step, milliseconds."),
+    Parameter::effect("full_page_scroll_by", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.capture.full_page_scroll_by = Some(v.int() as u32), "Pixels of each scroll step."),
+    Parameter::effect("full_page_max_height", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.capture.full_page_max_height = Some(v.int() as u32), "Cut a full page at this height."),
+    Parameter::refused("full_page_algorithm", Kind::Enum { of: &["default", "by_sections"], fold: false }, LATER),
+    Parameter::refused("full_page_slices", Kind::Bool, LATER),
+    Parameter::refused("full_page_slice_height", Kind::Int { min: 1, max: 16_000 }, LATER),
+    Parameter::refused("full_page_slice_overlap_height", ANY, LATER),
+
+    // PDF
+    Parameter::refused("pdf_print_background", Kind::Bool, LATER),
+    Parameter::refused("pdf_fit_one_page", Kind::Bool, LATER),
+    Parameter::refused("pdf_landscape", Kind::Bool, LATER),
+    Parameter::refused("pdf_paper_format", Kind::Text, LATER),
+    Parameter::refused("pdf_margin", Kind::Text, LATER),
+    Parameter::refused("pdf_margin_top", Kind::Text, LATER),
+    Parameter::refused("pdf_margin_right", Kind::Text, LATER),
+    Parameter::refused("pdf_margin_bottom", Kind::Text, LATER),
+    Parameter::refused("pdf_margin_left", Kind::Text, LATER),
+
+    // Viewport and emulation
+    Parameter::refused("viewport_device", Kind::Text, LATER),
+    Parameter::effect("viewport_width", PIXELS, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
+    Parameter::effect("viewport_height", PIXELS, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
+    Parameter::effect("device_scale_factor", Kind::Number { min: 1.0, max: 5.0 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
+    Parameter::effect("viewport_mobile", Kind::Bool, |o, v| o.viewport.mobile = v.bool(), "Honour the page's viewport meta tag."),
+    Parameter::effect("viewport_has_touch", Kind::Bool, |o, v| o.viewport.touch = v.bool(), "Offer touch events."),
+    Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
+    Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
+    Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
+    Parameter::refused("reduce_motion", Kind::Bool, LATER),
+    Parameter::effect("media_type", Kind::Enum { of: MEDIA_TYPES, fold: true }, |o, v| o.emulation.media_type = Some(v.text()), "CSS media type."),
+
+    // Customisation and blocking
+    Parameter::effect("scripts", Kind::Text, |o, v| o.page.scripts = Some(v.text()), "JavaScript to run in the page."),
+    Parameter::refused("scripts_wait_until", Kind::EnumList { of: WaitUntil::NAMES }, LATER),
+    Parameter::effect("styles", Kind::Text, |o, v| o.page.styles = Some(v.text()), "CSS to add to the page."),
+    Parameter::effect("hide_selectors", Kind::List, |o, v| o.page.hide_selectors = v.list(), "Elements to hide."),
+    Parameter::effect("click", Kind::Text, |o, v| o.page.click = Some(v.text()), "Element to click first."),
+    Parameter::refused("hover", Kind::Text, LATER),
+    Parameter::effect("error_on_click_selector_not_found", Kind::Bool, |o, v| o.page.error_on_click_selector_not_found = v.bool(), "Fail when there is nothing to click."),
+    Parameter::refused("error_on_hover_selector_not_found", Kind::Bool, LATER),
+    Parameter::refused("block_cookie_banners", Kind::Bool, LATER),
+    Parameter::refused("block_banners_by_heuristics", Kind::Bool, LATER),
+    Parameter::refused("block_chats", Kind::Bool, LATER),
+    Parameter::refused("block_ads", Kind::Bool, LATER),
+    Parameter::refused("block_trackers", Kind::Bool, LATER),
+    Parameter::refused("block_socials", Kind::Bool, LATER),
+    Parameter::refused("block_annoyances", Kind::Bool, LATER),
+    Parameter::refused("block_requests", Kind::List, LATER),
+    Parameter::refused("block_resources", Kind::EnumList { of: RESOURCES }, LATER),
+
+    // Request and location
+    Parameter::effect("user_agent", Kind::Text, |o, v| o.network.user_agent = Some(v.text()), "User-Agent header."),
+    Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.text()), "Authorization header."),
+    Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.list(), "Name:Value each."),
+    Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.list(), "name=value; Domain=…; Secure; HttpOnly each."),
+    Parameter::refused("proxy", Kind::Text, LATER),
+    Parameter::refused("proxy_bypass_hosts", Kind::List, LATER),
+    Parameter::refused("ip_country_code", Kind::Text, PAID),
+    Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_accuracy", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
+    Parameter::effect("time_zone", Kind::Text, |o, v| o.emulation.time_zone = Some(v.text()), "IANA name."),
+    Parameter::effect("bypass_csp", Kind::Bool, |o, v| o.network.bypass_csp = v.bool(), "Ignore the page's Content-Security-Policy."),
+
+    // Waiting and failing
+    Parameter::effect("wait_until", Kind::EnumList { of: WaitUntil::NAMES }, |o, v| o.wait.until = WaitUntil::from_names(v.list()), "Events that must all have happened."),
+    Parameter::effect("delay", Kind::Int { min: 0, max: 300 }, |o, v| o.wait.delay_s = v.int() as u32, "Seconds to wait before the picture."),
+    Parameter::effect("timeout", Kind::Int { min: 0, max: 600 }, |o, v| o.wait.timeout_s = Some(v.int() as u32), "Seconds for the whole render."),
+    Parameter::effect("navigation_timeout", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.navigation_timeout_s = v.int() as u32, "Seconds until the host's first answer."),
+    Parameter::effect("wait_for_selector", Kind::Text, |o, v| o.wait.for_selector = Some(v.text()), "Element that must be in the document."),
+    Parameter::refused("wait_for_selector_algorithm", Kind::Enum { of: &["at_least_one", "at_least_by_count"], fold: false }, LATER),
+    Parameter::effect("fail_if_content_contains", Kind::List, |o, v| o.fail.content_contains = v.list(), "Texts that must not be in the page."),
+    Parameter::effect("fail_if_content_missing", Kind::List, |o, v| o.fail.content_missing = v.list(), "Texts that must be in the page."),
+    Parameter::refused("fail_if_request_failed", Kind::List, LATER),
+    Parameter::effect("ignore_host_errors", Kind::Bool, |o, v| o.fail.ignore_host_errors = v.bool(), "Take the page whatever its status."),
+
+    // Cache, store, async, metadata
+    Parameter::refused("cache", Kind::Bool, LATER),
+    Parameter::refused("cache_ttl", Kind::Int { min: 14_400, max: 2_592_000 }, LATER),
+    Parameter::refused("cache_key", Kind::AlphaNumeric { characters_max: 250 }, LATER),
+    Parameter::effect("store", Kind::Bool, |o, v| o.delivery.store.enabled = v.bool(), "Keep the file under storage_path."),
+    Parameter::effect("storage_path", Kind::Text, |o, v| o.delivery.store.path = Some(v.text()), "Path without its extension."),
+    Parameter::refused("storage_bucket", Kind::Text, LATER),
+    Parameter::refused("storage_endpoint", Kind::Url, LATER),
+    Parameter::refused("storage_access_key_id", Kind::Text, LATER),
+    Parameter::refused("storage_secret_access_key", Kind::Text, LATER),
+    Parameter::refused("storage_acl", Kind::Text, LATER),
+    Parameter::refused("storage_class", Kind::Text, LATER),
+    Parameter::effect("storage_return_location", Kind::Bool, |o, v| o.delivery.store.return_location = v.bool(), "Say where the stored file is."),
+    Parameter::effect("async", Kind::Bool, |o, v| o.delivery.asynchronous = v.bool(), "Answer at once, render in the background."),
+    Parameter::effect("webhook_url", Kind::Url, |o, v| o.delivery.webhook.url = Some(v.text()), "Where the result is posted."),
+    Parameter::effect("webhook_sign", Kind::Bool, |o, v| o.delivery.webhook.sign = v.bool(), "Sign the webhook."),
+    Parameter::effect("webhook_errors", Kind::Bool, |o, v| o.delivery.webhook.errors = v.bool(), "Post failures too."),
+    Parameter::refused("metadata_image_size", Kind::Bool, LATER),
+    Parameter::refused("metadata_fonts", Kind::Bool, LATER),
+    Parameter::refused("metadata_content", Kind::Bool, LATER),
+    Parameter::refused("metadata_content_format", Kind::Text, LATER),
+    Parameter::refused("metadata_page_title", Kind::Bool, LATER),
+    Parameter::refused("metadata_open_graph", Kind::Bool, LATER),
+    Parameter::refused("metadata_icon", Kind::Bool, LATER),
+    Parameter::refused("metadata_http_response_status_code", Kind::Bool, LATER),
+    Parameter::refused("metadata_http_response_headers", Kind::Bool, LATER),
+    Parameter::refused("openai_api_key", Kind::Text, PAID),
+    Parameter::refused("vision_prompt", Kind::Text, PAID),
+    Parameter::refused("vision_max_tokens", ANY, PAID),
+];
+
+/// `byformat` is what the .NET SDK writes.
+fn response_type(name: &str) -> ResponseType {
+    match name {
+        "json" => ResponseType::Json,
+        "empty" => ResponseType::Empty,
+        _ => ResponseType::ByFormat,
+    }
+}

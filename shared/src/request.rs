@@ -1,0 +1,272 @@
+//! From a raw request to a checked one, in the order of the data's way: gate, authenticate, check.
+//!
+//! [`RawRequest`] is what came over the wire; [`CheckedRequest`] is what may be acted upon. [`RawRequest::authenticate`]
+//! and [`RawRequest::check`] are the only way from one to the other.
+
+use crate::code::{Code, Detail, Problem};
+use crate::dialect::Dialect;
+use crate::key::{KeyRecord, is_access_key};
+use crate::limits::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARACTERS_MAX, QUERY_BYTES_MAX};
+use crate::link::{self, LinkError};
+use crate::options::fields::Fields;
+use crate::options::model::{Options, WaitUntil};
+use crate::options::{self, Parameter, screenshotmax, screenshotone};
+use crate::target::{ParseUrl, TargetPolicy, check_target};
+
+/// A route that renders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// ScreenshotOne `/take`
+    Take,
+    /// ScreenshotMAX `/v1/screenshot`
+    Screenshot,
+}
+
+impl Endpoint {
+    pub const ALL: [Endpoint; 2] = [Endpoint::Take, Endpoint::Screenshot];
+
+    pub const fn path(self) -> &'static str {
+        match self {
+            Endpoint::Take => "/take",
+            Endpoint::Screenshot => "/v1/screenshot",
+        }
+    }
+
+    pub fn from_path(path: &str) -> Option<Endpoint> {
+        Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path)
+    }
+
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Endpoint::Take => Dialect::ScreenshotOne,
+            Endpoint::Screenshot => Dialect::ScreenshotMax,
+        }
+    }
+
+    /// The parameters this endpoint knows.
+    pub fn table(self) -> &'static [Parameter] {
+        match self {
+            Endpoint::Take => screenshotone::TAKE,
+            Endpoint::Screenshot => screenshotmax::SCREENSHOT,
+        }
+    }
+
+    /// What holds where nothing is said; the vendors differ in the wait and the time limit.
+    pub fn defaults(self) -> Options {
+        let mut options = Options::default();
+        if self == Endpoint::Screenshot {
+            options.wait.until = vec![WaitUntil::DomContentLoaded];
+            options.wait.timeout_s = Some(30);
+            options.capture.full_page_scroll = Some(false);
+        }
+        options
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+}
+
+impl Method {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+        }
+    }
+}
+
+/// What can be refused by the head of a request alone, before a byte of the body is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: &'a str,
+    pub content_type: Option<&'a str>,
+    /// As declared; a body may still be longer and is counted as it arrives.
+    pub content_length: Option<u64>,
+}
+
+/// Lets a request for a render through to authentication.
+///
+/// # Errors
+/// `not_found`, `method_not_allowed`, `uri_too_long`, `request_body_too_large`, `unsupported_media_type`.
+pub fn gate(head: Head<'_>) -> Result<(Endpoint, Method), Problem> {
+    let endpoint = Endpoint::from_path(head.path).ok_or_else(|| Problem::new(Code::NotFound))?;
+    let method = match head.method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        _ => return Err(Problem::new(Code::MethodNotAllowed)),
+    };
+    if head.query.len() > QUERY_BYTES_MAX {
+        return Err(Problem::new(Code::UriTooLong));
+    }
+    if head.content_length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(Problem::new(Code::RequestBodyTooLarge));
+    }
+    if method == Method::Post
+        && let Some(content_type) = head.content_type
+    {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::new(Code::UnsupportedMediaType));
+        }
+    }
+    Ok((endpoint, method))
+}
+
+/// A request as it came over the wire. Nothing in it may be trusted.
+#[derive(Clone, Debug)]
+pub struct RawRequest {
+    pub endpoint: Endpoint,
+    pub method: Method,
+    /// Raw, undecoded: signed links sign these bytes.
+    pub query: String,
+    /// The `X-Access-Key` header.
+    pub access_key_header: Option<String>,
+    /// The `Idempotency-Key` header.
+    pub idempotency_key: Option<String>,
+    /// Empty for GET and HEAD.
+    pub body: Vec<u8>,
+}
+
+/// A request whose fields have been read and whose caller has been named, though not yet proved.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    raw: RawRequest,
+    fields: Fields,
+    access_key: String,
+}
+
+/// A request that may be acted upon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedRequest {
+    pub endpoint: Endpoint,
+    pub access_key: String,
+    pub options: Options,
+    pub idempotency_key: Option<String>,
+}
+
+impl RawRequest {
+    /// Decodes the parameters and finds the access key: header first, then query or body.
+    ///
+    /// # Errors
+    /// `request_not_valid` for a body that is no JSON object, `access_key_required`, `access_key_invalid` for a text that
+    /// cannot be a key (so that it costs no look-up).
+    pub fn read(self) -> Result<ReadRequest, Problem> {
+        if self.query.len() > QUERY_BYTES_MAX {
+            return Err(Problem::new(Code::UriTooLong));
+        }
+        if self.body.len() > BODY_BYTES_MAX {
+            return Err(Problem::new(Code::RequestBodyTooLarge));
+        }
+        let mut fields = match self.method {
+            Method::Post if self.body.iter().all(u8::is_ascii_whitespace) => Fields::default(),
+            Method::Post => Fields::from_json(&self.body)
+                .map_err(|error| Problem::with_detail(Code::RequestNotValid, "", error.to_string()))?,
+            Method::Get | Method::Head => {
+                let mut fields = Fields::from_query(&self.query);
+                fields.take("signature");
+                fields.take("expires");
+                fields
+            }
+        };
+        let given = fields.take("access_key");
+        // Some clients keep the key in the address while they post JSON.
+        let in_address = || Fields::from_query(&self.query).take("access_key");
+        let access_key = self.access_key_header.clone().or(given).or_else(in_address).filter(|key| !key.is_empty());
+        let access_key = access_key.ok_or_else(|| Problem::new(Code::AccessKeyRequired))?;
+        if !is_access_key(&access_key) {
+            return Err(Problem::new(Code::AccessKeyInvalid));
+        }
+        Ok(ReadRequest { raw: self, fields, access_key })
+    }
+}
+
+impl ReadRequest {
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        self.raw.endpoint
+    }
+
+    pub fn raw(&self) -> &RawRequest {
+        &self.raw
+    }
+
+    /// Proves the caller: the key is live, and the link's signature, if there is one or must be one, fits.
+    ///
+    /// `now` is Unix seconds. An unknown key on a signed link is answered as a wrong signature, after the same work, so
+    /// that nobody can find out which keys exist.
+    ///
+    /// # Errors
+    /// `access_key_invalid`, `signature_is_required`, `signature_is_not_valid`.
+    pub fn authenticate(&self, record: Option<&KeyRecord>, now: u64) -> Result<(), Problem> {
+        let live = record.filter(|record| !record.revoked);
+        if self.raw.method == Method::Post {
+            return live.map(|_| ()).ok_or_else(|| Problem::new(Code::AccessKeyInvalid));
+        }
+        // With no secret at all the same work is done, and nothing verifies.
+        let secrets = live.map(|record| record.live_secrets(now)).unwrap_or_default();
+        match (link::verify(&self.raw.query, &secrets, now), live) {
+            (Ok(()), Some(_)) => Ok(()),
+            (Err(LinkError::Missing), Some(record)) if !record.require_signed => Ok(()),
+            (Err(LinkError::Missing), Some(_)) => Err(Problem::new(Code::SignatureIsRequired)),
+            (Err(LinkError::Missing), None) => Err(Problem::new(Code::AccessKeyInvalid)),
+            _ => Err(Problem::new(Code::SignatureIsNotValid)),
+        }
+    }
+
+    /// Validates every parameter, and every address by what can be known without asking a name server.
+    ///
+    /// # Errors
+    /// `request_not_valid` with all that is wrong, or `target_not_allowed` when only an address is.
+    pub fn check(self, urls: &dyn ParseUrl, policies: &Policies) -> Result<CheckedRequest, Problem> {
+        let (options, mut details) = options::read(self.raw.endpoint, &self.fields, urls);
+        let code = if details.is_empty() { Code::TargetNotAllowed } else { Code::RequestNotValid };
+        let targets = [
+            ("url", &options.source.url, &policies.pages),
+            ("webhook_url", &options.delivery.webhook.url, &policies.webhooks),
+        ];
+        for (parameter, target, policy) in targets {
+            if let Some(Err(refusal)) = target.as_ref().map(|target| check_target(target, urls, policy)) {
+                details
+                    .push(Detail { parameter: parameter.to_owned(), message: format!("\"{parameter}\": {refusal}") });
+            }
+        }
+        if !details.is_empty() {
+            return Err(Problem { details, ..Problem::new(code) });
+        }
+        let idempotency_key = match &self.raw.idempotency_key {
+            Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_CHARACTERS_MAX => {
+                let message = format!("\"Idempotency-Key\" must have 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} characters");
+                return Err(Problem::with_detail(Code::RequestNotValid, "Idempotency-Key", message));
+            }
+            key => key.clone(),
+        };
+        Ok(CheckedRequest { endpoint: self.raw.endpoint, access_key: self.access_key, options, idempotency_key })
+    }
+}
+
+impl CheckedRequest {
+    /// SHA-256 (hex) of what was asked, for telling a repeated request from another one under the same idempotency key.
+    pub fn fingerprint(&self) -> String {
+        let options = serde_json::to_vec(&self.options).unwrap_or_default();
+        crate::signing::sha256_hex(&[self.endpoint.path().as_bytes(), b"\n", &options].concat())
+    }
+}
+
+/// Where pages and webhooks may lead.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    pub pages: TargetPolicy,
+    pub webhooks: TargetPolicy,
+}
