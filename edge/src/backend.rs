@@ -25,9 +25,12 @@ pub(crate) enum Away {
     Unreachable(String),
     #[error("the backend did not answer within {} s", .0.as_secs())]
     TooSlow(Duration),
-    #[error("status {0} came from something that is not the backend: it lacks `{REQUEST_ID}`")]
+    /// A refused seal may look like this too: the backend need not vouch to a stranger.
+    #[error(
+        "status {0} came without `{REQUEST_ID}`: not from the backend, or it refused the seal (EDGE_SECRET, clocks)"
+    )]
     Unmarked(u16),
-    #[error("the backend answered {0} with something unexpected")]
+    #[error("the backend answered the look-up of a key with status {0} and something unexpected")]
     Unexpected(u16),
 }
 

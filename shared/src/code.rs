@@ -220,6 +220,14 @@ impl Problem {
         Problem { details: vec![detail], ..Problem::new(code) }
     }
 
+    /// All that is wrong in one text, or the code's own text where there is nothing particular to say.
+    pub fn message(&self) -> String {
+        match self.details.as_slice() {
+            [] => self.code.entry().text.to_owned(),
+            details => details.iter().map(|detail| detail.message.as_str()).collect::<Vec<_>>().join("; "),
+        }
+    }
+
     /// The refusal of a service that is away or full.
     pub fn unavailable() -> Problem {
         Problem { retry_after: Some(crate::limits::RETRY_AFTER_SECONDS), ..Problem::new(Code::TemporaryUnavailable) }

@@ -1,6 +1,6 @@
 //! The two vendors' ways to answer: the shape of an error, of an acceptance, of a result in JSON.
 
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 
 use crate::code::{Detail, Problem};
 
@@ -66,63 +66,87 @@ impl Reply {
     }
 }
 
+/// ScreenshotOne: its error list, and what its SDKs read.
+#[derive(Serialize)]
+struct ScreenshotOneError<'a> {
+    is_successful: bool,
+    error_code: &'a str,
+    error_message: &'a str,
+    documentation_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    returned_status_code: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    error_details: Vec<ErrorDetail<'a>>,
+}
+
+/// ScreenshotMAX publishes no shape; its one excerpt fits Fastify's first three fields. The others are ours.
+#[derive(Serialize)]
+struct PlainError<'a> {
+    #[serde(rename = "statusCode")]
+    status_code: u16,
+    error: &'a str,
+    message: String,
+    code: &'a str,
+    documentation_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    returned_status_code: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<ErrorDetail<'a>>,
+}
+
+/// As Joi, ScreenshotOne's validator, words it.
+#[derive(Serialize)]
+struct ErrorDetail<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<[&'a str; 1]>,
+}
+
 /// The error answer of a dialect. `docs_base` is the address under which the error pages are, without a final slash.
-///
-/// ScreenshotOne: `{is_successful, error_code, error_message, documentation_url, error_details?, returned_status_code?}`
-/// (its error list, and what its SDKs read). ScreenshotMAX publishes no shape; its one excerpt fits Fastify's
-/// `{statusCode, error, message}`, to which `code`, `details` and `documentation_url` are added.
 pub fn error(dialect: Dialect, problem: &Problem, docs_base: &str) -> Reply {
     let entry = problem.code.entry();
     let documentation_url = format!("{docs_base}/{}", entry.slug);
-    let details: Vec<Json> = problem.details.iter().map(detail_json).collect();
-    let (status, mut body) = match dialect {
-        Dialect::ScreenshotOne => (
-            entry.status,
-            json!({
-                "is_successful": false,
-                "error_code": entry.name,
-                "error_message": entry.text,
-                "documentation_url": documentation_url,
-            }),
-        ),
-        Dialect::ScreenshotMax | Dialect::Native => {
-            let message = match problem.details.as_slice() {
-                [] => entry.text.to_owned(),
-                details => details.iter().map(|detail| detail.message.as_str()).collect::<Vec<_>>().join("; "),
+    let details = problem.details.iter().map(error_detail).collect();
+    let (status, body) = match dialect {
+        Dialect::ScreenshotOne => {
+            let body = ScreenshotOneError {
+                is_successful: false,
+                error_code: entry.name,
+                error_message: entry.text,
+                documentation_url: &documentation_url,
+                returned_status_code: problem.returned_status_code,
+                error_details: details,
             };
-            (
-                entry.status_plain,
-                json!({
-                    "statusCode": entry.status_plain,
-                    "error": reason(entry.status_plain),
-                    "message": message,
-                    "code": entry.name,
-                    "documentation_url": documentation_url,
-                }),
-            )
+            (entry.status, to_json(&body))
+        }
+        Dialect::ScreenshotMax | Dialect::Native => {
+            let body = PlainError {
+                status_code: entry.status_plain,
+                error: reason(entry.status_plain),
+                message: problem.message(),
+                code: entry.name,
+                documentation_url: &documentation_url,
+                returned_status_code: problem.returned_status_code,
+                details,
+            };
+            (entry.status_plain, to_json(&body))
         }
     };
-    if let Json::Object(fields) = &mut body {
-        if !details.is_empty() {
-            let name = if dialect == Dialect::ScreenshotOne { "error_details" } else { "details" };
-            fields.insert(name.to_owned(), Json::Array(details));
-        }
-        if let Some(returned) = problem.returned_status_code {
-            fields.insert("returned_status_code".to_owned(), returned.into());
-        }
-    }
-    let reply = Reply::json(status, body.to_string());
+    let reply = Reply::json(status, body);
     match problem.retry_after {
         Some(seconds) => reply.header("retry-after", seconds.to_string()),
         None => reply,
     }
 }
 
-fn detail_json(detail: &Detail) -> Json {
-    match detail.parameter.as_str() {
-        "" => json!({ "message": detail.message }),
-        parameter => json!({ "message": detail.message, "path": [parameter] }),
-    }
+fn error_detail(detail: &Detail) -> ErrorDetail<'_> {
+    let parameter = detail.parameter.as_str();
+    ErrorDetail { message: &detail.message, path: (!parameter.is_empty()).then_some([parameter]) }
+}
+
+/// Serialising these plain structs cannot fail.
+pub(crate) fn to_json(body: &impl Serialize) -> String {
+    serde_json::to_string(body).unwrap_or_default()
 }
 
 fn reason(status: u16) -> &'static str {
@@ -147,18 +171,29 @@ fn reason(status: u16) -> &'static str {
 /// ScreenshotMAX documents 202 with `status`, `message` and `created` (Unix seconds); `id` and `status_url` are ours.
 /// ScreenshotOne answers 201 and nothing; its SDKs differ in what they take, so the status is the operator's choice.
 pub fn accepted(status: u16, id: &str, created_s: u64, status_url: &str) -> Reply {
-    let body = json!({
-        "status": "Accepted",
-        "message": "The request has been accepted for processing",
-        "created": created_s,
-        "id": id,
-        "status_url": status_url,
-    });
-    Reply::json(status, body.to_string()).header("location", status_url)
+    let body = Accepted {
+        status: "Accepted",
+        message: "The request has been accepted for processing",
+        created: created_s,
+        id,
+        status_url,
+    };
+    Reply::json(status, to_json(&body)).header("location", status_url)
+}
+
+#[derive(Serialize)]
+struct Accepted<'a> {
+    status: &'a str,
+    message: &'a str,
+    created: u64,
+    id: &'a str,
+    status_url: &'a str,
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value as Json;
+
     use super::*;
     use crate::code::Code;
 

@@ -1,9 +1,9 @@
 //! Webhook payloads. A body is built once, stored, and sent as the same bytes on every attempt.
 
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 
 use crate::code::Problem;
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, Dialect, to_json};
 
 /// What a finished render has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,26 +19,54 @@ pub struct Finished<'a> {
     pub store_location: Option<&'a str>,
 }
 
-/// ScreenshotMAX's body: `{"id","file","expires","created"}` in this order, as its webhook page shows it.
+/// ScreenshotMAX's body, as its webhook page shows it.
+#[derive(Serialize)]
+struct ScreenshotMax<'a> {
+    id: &'a str,
+    file: &'a str,
+    expires: u64,
+    created: u64,
+}
+
+/// ScreenshotOne's JSON, as far as it speaks of links.
+#[derive(Serialize)]
+struct ScreenshotOne<'a> {
+    screenshot_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Store<'a>>,
+}
+
+#[derive(Serialize)]
+struct Store<'a> {
+    location: &'a str,
+}
+
+/// Ours: `error` stands where `file` would.
+#[derive(Serialize)]
+struct Failed<'a> {
+    id: &'a str,
+    error: FailedError<'a>,
+    created: u64,
+}
+
+#[derive(Serialize)]
+struct FailedError<'a> {
+    code: &'a str,
+    message: &'a str,
+    documentation_url: &'a str,
+}
+
+/// ScreenshotMAX's body: `{"id","file","expires","created"}`, times in Unix seconds.
 pub fn screenshotmax(finished: &Finished<'_>) -> String {
-    // By hand, since a JSON map would sort the names.
-    format!(
-        r#"{{"id":{},"file":{},"expires":{},"created":{}}}"#,
-        Json::from(finished.id),
-        Json::from(finished.file_url),
-        finished.expires_s,
-        finished.created_s
-    )
+    let Finished { id, file_url: file, expires_s: expires, created_s: created, .. } = *finished;
+    to_json(&ScreenshotMax { id, file, expires, created })
 }
 
 /// ScreenshotOne's JSON, the same in a synchronous answer and in a webhook: `screenshot_url`, and `store.location` when
 /// it was asked for.
 pub fn screenshotone(finished: &Finished<'_>) -> String {
-    let mut body = json!({ "screenshot_url": finished.file_url });
-    if let (Some(location), Json::Object(fields)) = (finished.store_location, &mut body) {
-        fields.insert("store".to_owned(), json!({ "location": location }));
-    }
-    body.to_string()
+    let store = finished.store_location.map(|location| Store { location });
+    to_json(&ScreenshotOne { screenshot_url: finished.file_url, store })
 }
 
 /// The body for a request that failed for good.
@@ -50,12 +78,9 @@ pub fn failed(dialect: Dialect, id: &str, created_s: u64, problem: &Problem, doc
         return dialect::error(dialect, problem, docs_base).body;
     }
     let entry = problem.code.entry();
-    json!({
-        "id": id,
-        "created": created_s,
-        "error": { "code": entry.name, "message": entry.text, "documentation_url": format!("{docs_base}/{}", entry.slug) },
-    })
-    .to_string()
+    let documentation_url = format!("{docs_base}/{}", entry.slug);
+    let error = FailedError { code: entry.name, message: entry.text, documentation_url: &documentation_url };
+    to_json(&Failed { id, error, created: created_s })
 }
 
 /// Headers of a ScreenshotOne webhook, beside its signature.

@@ -101,10 +101,7 @@ impl Pipeline {
 
     fn failed(&self, request: &NewRequest, failure: &Failure) -> (Outcome, Option<NewDelivery>) {
         let entry = failure.problem.code.entry();
-        let message = match failure.problem.details.as_slice() {
-            [] => entry.text.to_owned(),
-            details => details.iter().map(|detail| detail.message.as_str()).collect::<Vec<_>>().join("; "),
-        };
+        let message = failure.problem.message();
         let outcome = Outcome::Failed { code: entry.name.to_owned(), message, cause: failure.cause.clone() };
         (outcome, notice::of_failure(request, &failure.problem, &self.links))
     }

@@ -108,10 +108,16 @@ fn open(api: &Api, method: &str, path: &str, query: &str, body: &[u8], headers: 
         .map_err(|error| refuse(api, &error.to_string()))
 }
 
+/// Marks an answer to a call that the edge did not seal as it should. It goes out without a request id, so that the edge
+/// does not take it for an answer to its caller.
+#[derive(Clone)]
+pub(super) struct Unsealed;
+
 /// Says nothing of why; the log does.
 fn refuse(api: &Api, cause: &str) -> Response {
     tracing::warn!(cause, "an internal call was refused");
     let mut response = reply::problem(Dialect::Native, &Problem::new(Code::NotFound), &api.links);
     *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+    response.extensions_mut().insert(Unsealed);
     response
 }

@@ -16,7 +16,7 @@ mod server;
 use std::sync::Arc;
 
 use snaphook_shared::code::{Code, Problem};
-use snaphook_shared::dialect::Dialect;
+use snaphook_shared::dialect::{Dialect, REQUEST_ID};
 use snaphook_shared::request::Policies;
 use snaphook_shared::signing::SecretKey;
 use tokio::sync::{Notify, Semaphore};
@@ -73,11 +73,18 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(nowhere)
         .unify()
-        .map(|mut response: Response| {
-            response.headers_mut().insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
-            response
-        })
+        .map(move |response: Response| finish(response, &api))
         .boxed()
+}
+
+/// What every answer has. The id also tells the edge that the answer is ours, and not that of something in between.
+fn finish(mut response: Response, api: &Api) -> Response {
+    reply::set(&mut response, "x-content-type-options", "nosniff");
+    let for_a_caller = response.extensions_mut().remove::<internal::Unsealed>().is_none();
+    if for_a_caller && !response.headers().contains_key(REQUEST_ID) {
+        reply::set(&mut response, REQUEST_ID, &render::new_id(api));
+    }
+    response
 }
 
 /// Gives every handler of a resource its own handle.

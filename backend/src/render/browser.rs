@@ -272,13 +272,12 @@ fn last_words(log: &Path) -> String {
     }
 }
 
-/// Removes what a service that was killed has left. Call it before the first launch, as the only user of the directory.
-pub(super) fn sweep_scratch(parent: &Path) {
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(SCRATCH_PREFIX) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
+/// Removes scratch directories that no browser uses: what a service that was killed has left, before the first launch; what
+/// dying browsers were still writing, at the end. Gives the number of those that withstood.
+pub(super) fn sweep_scratch(parent: &Path) -> usize {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(SCRATCH_PREFIX));
+    ours.filter(|entry| std::fs::remove_dir_all(entry.path()).is_err() && entry.path().exists()).count()
 }
 
 /// The Chromium to use: the operator's choice, else the first of the usual names. The shell build comes first, as it

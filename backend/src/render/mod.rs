@@ -8,7 +8,6 @@ mod cdp;
 mod events;
 mod page;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,13 +58,22 @@ impl ChromiumRenderer {
         self.browser().await.is_ok()
     }
 
-    /// Ends the browser. Renders that are under way fail.
+    /// Ends the browser and removes what it wrote. Renders that are under way fail.
     pub async fn stop(&self) {
+        self.slots.close();
         self.current.lock().await.take();
-    }
-
-    pub fn scratch_parent(&self) -> &Path {
-        &self.settings.scratch_parent
+        let parent = self.settings.scratch_parent.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            // Killed is not dead: its last writes may still come, for a moment.
+            for _ in 0..50 {
+                if browser::sweep_scratch(&parent) == 0 {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            tracing::warn!(path = %parent.display(), "scratch directories could not be removed");
+        });
+        let _ = swept.await;
     }
 
     /// The browser to use now. One that died or is worn out is replaced; pages still open in it finish there.

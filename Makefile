@@ -1,0 +1,63 @@
+# make run     installs what is missing, builds, and does the main job before your eyes; then it stays up
+# make test    every check and every test
+# make help    the rest
+
+SHELL := /bin/sh
+TOOLS := $(or $(SNAPHOOK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snaphook/tools)
+export PATH := $(TOOLS)/bin:$(PATH)
+# Each end-to-end test starts a browser of its own.
+export RUST_TEST_THREADS ?= 4
+
+.PHONY: help run test build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
+
+help:
+	@sed -n 's/^# //p;/^$$/q' Makefile
+	@echo 'make build         the backend, optimised: target/release/snaphook'
+	@echo 'make lint          formatting, clippy, dependency arrows of the Worker'
+	@echo 'make edge          the Worker, optimised: edge/build'
+
+# URL=https://… takes that page instead of the bundled one.
+run:
+	@sh deploy/setup.sh run
+	@echo 'run: building the backend, the Worker and the verifier'
+	@cargo build --quiet -p snaphook -p snaphook-tests --bins
+	@$(MAKE) --no-print-directory edge-dev verify-package
+	@exec target/debug/demo
+
+build:
+	cargo build --release -p snaphook
+
+edge:
+	sh edge/build.sh
+
+edge-dev:
+	@sh edge/build.sh --no-opt
+
+verify-package:
+	@sh edge/verify/build.sh
+
+test:
+	@sh deploy/setup.sh test
+	$(MAKE) --no-print-directory lint test-native test-wasm test-edge test-it
+
+lint:
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet -p snaphook-edge -p snaphook-verify --target wasm32-unknown-unknown -- -D warnings
+
+test-native:
+	cargo test --workspace --exclude snaphook-tests
+
+test-wasm:
+	cargo test -p snaphook-shared --target wasm32-unknown-unknown --tests
+
+test-edge: edge-dev verify-package
+	node --test edge/test/ edge/verify/test/
+
+test-it: edge-dev verify-package
+	cargo build --quiet -p snaphook
+	cargo test -p snaphook-tests
+
+clean:
+	cargo clean
+	rm -rf edge/build edge/verify/pkg .snaphook
