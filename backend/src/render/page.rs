@@ -133,28 +133,27 @@ impl Page<'_> {
             }
             let location = &options.emulation.geolocation;
             if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
-                let mut place = SetGeolocationOverrideParams::default();
-                place.latitude = Some(latitude);
-                place.longitude = Some(longitude);
-                place.accuracy = Some(location.accuracy.unwrap_or(50.0));
+                let place = SetGeolocationOverrideParams {
+                    latitude: Some(latitude),
+                    longitude: Some(longitude),
+                    accuracy: Some(location.accuracy.unwrap_or(50.0)),
+                    ..SetGeolocationOverrideParams::default()
+                };
                 self.call(place).await?;
             }
             if options.output.omit_background {
-                let mut transparent = SetDefaultBackgroundColorOverrideParams::default();
-                transparent.color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
-                self.call(transparent).await?;
+                let color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
+                self.call(SetDefaultBackgroundColorOverrideParams { color }).await?;
             }
             Ok::<(), Failure>(())
         };
         let network = async {
             if !patterns.is_empty() {
-                let pattern = |url: String| {
-                    let mut pattern = RequestPattern::default();
-                    pattern.url_pattern = Some(url);
-                    pattern
+                let pattern = |url| RequestPattern { url_pattern: Some(url), ..RequestPattern::default() };
+                let enable = FetchEnableParams {
+                    patterns: Some(patterns.into_iter().map(pattern).collect()),
+                    ..FetchEnableParams::default()
                 };
-                let mut enable = FetchEnableParams::default();
-                enable.patterns = Some(patterns.into_iter().map(pattern).collect());
                 self.call(enable).await?;
             }
             if let Some(agent) = &options.network.user_agent {
@@ -186,9 +185,7 @@ impl Page<'_> {
         if features.is_empty() && emulation.media_type.is_none() {
             return Ok(());
         }
-        let mut media = SetEmulatedMediaParams::default();
-        media.media = emulation.media_type.clone();
-        media.features = Some(features);
+        let media = SetEmulatedMediaParams { media: emulation.media_type.clone(), features: Some(features) };
         self.call(media).await.map(|_| ())
     }
 
