@@ -101,7 +101,14 @@ async fn look_up_key(access_key: String, api: Arc<Api>, query: String, headers: 
     }
 }
 
-fn open(api: &Api, method: &str, path: &str, query: &str, body: &[u8], headers: &HeaderMap) -> Result<(), EnvelopeError> {
+fn open(
+    api: &Api,
+    method: &str,
+    path: &str,
+    query: &str,
+    body: &[u8],
+    headers: &HeaderMap,
+) -> Result<(), EnvelopeError> {
     let secrets: Vec<(&str, &SecretKey)> = api.edge_secrets.iter().map(|(id, secret)| (id.as_str(), secret)).collect();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     envelope::open(&secrets, method, path, query, body, &header, api.clock.now_s())

@@ -68,37 +68,66 @@ pub(super) fn insert(connection: &Connection, request: &NewRequest, state: Reque
         .map(|_| ())
 }
 
+/// The next request to render: of the keys that wait, the one with the fewest renders under way, then the one whose turn is
+/// the longest ago; of that key, the request that is due first. So no key can hold up another, however much it has queued.
+const NEXT: &str = "
+    WITH RECURSIVE waiting (access_key) AS (
+        SELECT min(access_key) FROM requests WHERE state = 'queued'
+        UNION ALL
+        SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > waiting.access_key)
+        FROM waiting WHERE waiting.access_key IS NOT NULL
+    )
+    SELECT (SELECT r.id FROM requests r
+            WHERE r.state = 'queued' AND r.access_key = waiting.access_key AND r.due_ms <= :now
+            ORDER BY r.due_ms LIMIT 1) AS first
+    FROM waiting LEFT JOIN keys USING (access_key)
+    WHERE first IS NOT NULL
+    ORDER BY (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = waiting.access_key),
+             coalesce(keys.last_claimed_ms, 0)
+    LIMIT 1";
+
 pub(super) fn claim(
     connection: &Connection,
     owner: &str,
     now_ms: u64,
     lease_until_ms: u64,
 ) -> rusqlite::Result<Option<ClaimedRequest>> {
-    connection
+    let next: Option<String> =
+        connection.prepare_cached(NEXT)?.query_row(named_params! { ":now": now_ms }, |row| row.get(0)).optional()?;
+    let Some(id) = next else { return Ok(None) };
+    let claimed = connection
         .prepare_cached(
             "UPDATE requests
              SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
                  started_ms = coalesce(started_ms, :now)
-             WHERE id = (SELECT id FROM requests WHERE state = 'queued' AND due_ms <= :now ORDER BY due_ms LIMIT 1)
+             WHERE id = :id
              RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts",
         )?
-        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms }, |row| {
-            let options: String = row.get(3)?;
-            let endpoint: String = row.get(2)?;
-            Ok(ClaimedRequest {
-                request: NewRequest {
-                    id: row.get(0)?,
-                    access_key: row.get(1)?,
-                    endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
-                    options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
-                    idempotency_key: row.get(4)?,
-                    fingerprint: row.get(5)?,
-                    created_ms: row.get(6)?,
-                },
-                attempt: row.get(7)?,
-            })
-        })
-        .optional()
+        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, claimed)?;
+    // Not the clock but a count: two claims in one millisecond are still one after the other.
+    connection
+        .prepare_cached(
+            "UPDATE keys SET last_claimed_ms = (SELECT max(?2, max(last_claimed_ms) + 1) FROM keys) WHERE access_key = ?1",
+        )?
+        .execute(params![claimed.request.access_key, now_ms])?;
+    Ok(Some(claimed))
+}
+
+fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
+    let options: String = row.get(3)?;
+    let endpoint: String = row.get(2)?;
+    Ok(ClaimedRequest {
+        request: NewRequest {
+            id: row.get(0)?,
+            access_key: row.get(1)?,
+            endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
+            options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
+            idempotency_key: row.get(4)?,
+            fingerprint: row.get(5)?,
+            created_ms: row.get(6)?,
+        },
+        attempt: row.get(7)?,
+    })
 }
 
 pub(super) fn extend(connection: &Connection, id: &str, owner: &str, until_ms: u64) -> rusqlite::Result<bool> {

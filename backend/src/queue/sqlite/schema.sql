@@ -8,7 +8,8 @@ CREATE TABLE keys (
     previous_until_ms   INTEGER,
     require_signed      INTEGER NOT NULL DEFAULT 0,
     created_ms          INTEGER NOT NULL,
-    revoked_ms          INTEGER
+    revoked_ms          INTEGER,
+    last_claimed_ms     INTEGER NOT NULL DEFAULT 0  -- when a request of this key was last given to a worker
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE requests (
@@ -34,8 +35,8 @@ CREATE TABLE requests (
     error_cause     TEXT                            -- for the operator
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX requests_due       ON requests (due_ms) WHERE state = 'queued';
-CREATE INDEX requests_leased    ON requests (lease_until_ms) WHERE state = 'rendering';
+CREATE INDEX requests_due       ON requests (access_key, due_ms) WHERE state = 'queued';
+CREATE INDEX requests_leased    ON requests (access_key, lease_until_ms) WHERE state = 'rendering';
 CREATE INDEX requests_by_key    ON requests (access_key, id);
 CREATE INDEX requests_by_state  ON requests (state, id);
 CREATE UNIQUE INDEX requests_idempotent ON requests (access_key, idempotency_key) WHERE idempotency_key IS NOT NULL;
