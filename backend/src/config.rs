@@ -77,6 +77,7 @@ pub struct WebhookConfig {
     pub schedule_seconds: Vec<u64>,
     pub timeout_seconds: u64,
     pub concurrency: u32,
+    pub per_receiver_concurrency: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -144,6 +145,7 @@ impl Config {
         must(!self.webhook.schedule_seconds.is_empty(), "[webhook] schedule_seconds must have an entry");
         must(self.webhook.timeout_seconds > 0, "[webhook] timeout_seconds must be at least 1");
         must(self.webhook.concurrency > 0, "[webhook] concurrency must be at least 1");
+        must(self.webhook.per_receiver_concurrency > 0, "[webhook] per_receiver_concurrency must be at least 1");
         must(
             matches!(self.compat.screenshotone_async_status, 200..=202),
             "[compat] screenshotone_async_status must be 200, 201 or 202",

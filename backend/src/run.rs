@@ -147,6 +147,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         schedule_seconds: config.webhook.schedule_seconds.clone(),
         timeout: Duration::from_secs(config.webhook.timeout_seconds),
         concurrency: config.webhook.concurrency,
+        per_receiver: config.webhook.per_receiver_concurrency,
         wake: deliveries.clone(),
     });
     tasks.spawn(sender.run(stop.clone()));

@@ -159,6 +159,28 @@ pub struct NewDelivery {
     pub body: DeliveryBody,
 }
 
+impl NewDelivery {
+    /// Host and port: whom a failure is counted against.
+    pub fn receiver(&self) -> &str {
+        let after_scheme = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        after_scheme.split(['/', '?', '#']).next().unwrap_or(after_scheme)
+    }
+}
+
+/// A delivery as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    pub id: String,
+    pub request_id: String,
+    pub url: String,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    pub next_attempt_ms: Option<u64>,
+    pub finished_ms: Option<u64>,
+    /// Every attempt, oldest first.
+    pub log: Vec<DeliveryAttempt>,
+}
+
 /// The bytes to post.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeliveryBody {
@@ -172,7 +194,7 @@ pub enum DeliveryBody {
 pub struct ClaimedDelivery {
     pub delivery: NewDelivery,
     pub access_key: String,
-    /// This one included.
+    /// This one included; counted from the last replay.
     pub attempt: u32,
 }
 

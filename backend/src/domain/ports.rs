@@ -12,8 +12,8 @@ use snaphook_shared::options::model::{Format, Options};
 
 use super::failure::Failure;
 use super::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, NewDelivery, NewRequest, NextStep, Outcome, RequestState,
-    RequestView, StoredFile,
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, NewDelivery, NewRequest, NextStep,
+    Outcome, RequestState, RequestView, StoredFile,
 };
 
 /// A rendered picture.
@@ -60,6 +60,16 @@ pub struct RequestFilter {
     pub limit: u32,
 }
 
+/// Which deliveries to list.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    pub access_key: String,
+    pub state: Option<DeliveryState>,
+    /// Only ids that sort before this one.
+    pub before: Option<String>,
+    pub limit: u32,
+}
+
 /// Requests, deliveries and keys in stable storage. Each method is one transaction, committed (fsync) before it returns.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
@@ -80,6 +90,9 @@ pub trait JobQueue: Send + Sync {
     ) -> Result<bool, QueueError>;
     /// Gives a request back for another attempt at `at_ms`, with the reason of this one.
     async fn put_back(&self, id: &str, owner: &str, at_ms: u64, reason: &str) -> Result<bool, QueueError>;
+    /// Cancels a request of this key that has not ended; its worker loses the lease. Gives the state it is in then, None if
+    /// there is no such request.
+    async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError>;
     /// Keeps a request that was answered synchronously, with its webhook.
     async fn record(
         &self,
@@ -100,15 +113,21 @@ pub trait JobQueue: Send + Sync {
     /// Notes that a file has been removed from the store.
     async fn forget_file(&self, name: &str) -> Result<(), QueueError>;
 
-    /// Leases due deliveries, at most `limit`.
+    /// Leases due deliveries: at most `limit`, and at most `per_receiver` under way to one receiver.
     async fn claim_deliveries(
         &self,
         now_ms: u64,
         lease_until_ms: u64,
         limit: u32,
+        per_receiver: u32,
     ) -> Result<Vec<ClaimedDelivery>, QueueError>;
     /// Keeps an attempt and moves its delivery on.
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError>;
+
+    /// Newest first.
+    async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError>;
+    /// Makes a finished delivery of this key due again (`id` None: all of its dead ones). Gives their number.
+    async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError>;
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
 }

@@ -31,6 +31,8 @@ pub struct Sender {
     pub schedule_seconds: Vec<u64>,
     pub timeout: Duration,
     pub concurrency: u32,
+    /// Attempts under way to one receiver.
+    pub per_receiver: u32,
     /// Rung when a delivery was added.
     pub wake: Arc<Notify>,
 }
@@ -47,10 +49,14 @@ impl Sender {
             let lease_until_ms = now_ms + (self.timeout.as_millis() as u64) * 2;
             let due = match free {
                 0 => Vec::new(),
-                free => self.queue.claim_deliveries(now_ms, lease_until_ms, free).await.unwrap_or_else(|error| {
-                    tracing::error!(%error, "deliveries could not be claimed");
-                    Vec::new()
-                }),
+                free => {
+                    self.queue.claim_deliveries(now_ms, lease_until_ms, free, self.per_receiver).await.unwrap_or_else(
+                        |error| {
+                            tracing::error!(%error, "deliveries could not be claimed");
+                            Vec::new()
+                        },
+                    )
+                }
             };
             let idle = due.is_empty();
             for delivery in due {

@@ -11,7 +11,7 @@ use super::sqlite::SqliteQueue;
 use crate::domain::job::{
     DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, RequestState, StoredFile,
 };
-use crate::domain::ports::{Acceptance, JobQueue, RequestFilter};
+use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, RequestFilter};
 
 const NOW: u64 = 1_700_000_000_000;
 const CAPACITY: u64 = 2_000;
@@ -145,7 +145,7 @@ async fn a_lease_ends_with_its_owner_or_its_time() {
     let late = queue.finish(&id, "old", NOW, done("late.png", NOW), Some(delivery(&request(1, "alice")))).await;
     assert!(!late.unwrap());
     assert!(queue.file("late.png").await.unwrap().is_none());
-    assert!(queue.claim_deliveries(NOW * 2, NOW * 3, 10).await.unwrap().is_empty());
+    assert!(queue.claim_deliveries(NOW * 2, NOW * 3, 10, 8).await.unwrap().is_empty());
     assert!(queue.finish(&id, "new", NOW, done("new.png", NOW), None).await.unwrap());
     let finished_twice = queue.finish(&id, "new", NOW, done("again.png", NOW), None).await.unwrap();
     assert!(!finished_twice);
@@ -176,7 +176,7 @@ async fn a_result_and_its_webhook_are_kept_together() {
     );
     assert_eq!(view.file.unwrap().name, "a.png");
     assert_eq!(view.webhook.unwrap().state, DeliveryState::Pending);
-    let claimed = queue.claim_deliveries(NOW + 6, NOW + 60, 10).await.unwrap();
+    let claimed = queue.claim_deliveries(NOW + 6, NOW + 60, 10, 8).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].delivery, delivery(&request));
     assert_eq!((claimed[0].access_key.as_str(), claimed[0].attempt), ("alice", 1));
@@ -198,18 +198,21 @@ async fn a_webhook_is_sent_again_until_it_ends() {
             .await
             .unwrap();
     }
-    let claimed = queue.claim_deliveries(NOW, NOW + 30, 10).await.unwrap();
+    let claimed = queue.claim_deliveries(NOW, NOW + 30, 10, 8).await.unwrap();
     assert_eq!(claimed.len(), 2);
-    assert!(queue.claim_deliveries(NOW, NOW + 30, 10).await.unwrap().is_empty(), "a leased delivery is nobody else's");
+    assert!(
+        queue.claim_deliveries(NOW, NOW + 30, 10, 8).await.unwrap().is_empty(),
+        "a leased delivery is nobody else's"
+    );
     let [first, second] = [&claimed[0].delivery.id, &claimed[1].delivery.id];
     queue.finish_attempt(first, attempt(500), NextStep::RetryAt { ms: NOW + 100 }).await.unwrap();
     queue.finish_attempt(second, attempt(410), NextStep::Dead).await.unwrap();
-    assert!(queue.claim_deliveries(NOW + 99, NOW + 130, 10).await.unwrap().is_empty());
-    let again = queue.claim_deliveries(NOW + 100, NOW + 130, 10).await.unwrap();
+    assert!(queue.claim_deliveries(NOW + 99, NOW + 130, 10, 8).await.unwrap().is_empty());
+    let again = queue.claim_deliveries(NOW + 100, NOW + 130, 10, 8).await.unwrap();
     assert_eq!((again.len(), &again[0].delivery.id, again[0].attempt), (1, first, 2));
     // A sender that died: its lease runs out and the delivery is due again.
     assert_eq!(queue.release(Some(NOW + 130)).await.unwrap(), 1);
-    let after = queue.claim_deliveries(NOW + 130, NOW + 160, 10).await.unwrap();
+    let after = queue.claim_deliveries(NOW + 130, NOW + 160, 10, 8).await.unwrap();
     queue.finish_attempt(first, attempt(204), NextStep::Delivered).await.unwrap();
     assert_eq!(after[0].attempt, 3);
     let view = queue.request(&request(1, "alice").id).await.unwrap().unwrap().webhook.unwrap();
@@ -241,4 +244,71 @@ async fn files_expire_once() {
     queue.forget_file("a.png").await.unwrap();
     assert!(queue.expired_files(NOW + 10, 10).await.unwrap().is_empty());
     assert!(queue.file("a.png").await.unwrap().is_some(), "its row still says that it was there");
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_holds_up_nobody_else() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let failed = || Outcome::Failed { code: "timeout_error".into(), message: String::new(), cause: String::new() };
+    for number in 0..20 {
+        let request = request(number, "alice");
+        let url = if number < 19 { "https://dead.example.com/hook" } else { "https://alive.example.com/hook" };
+        let webhook = NewDelivery { url: url.to_owned(), ..delivery(&request) };
+        queue.record(request, NOW + number, failed(), Some(webhook)).await.unwrap();
+    }
+    let claimed = queue.claim_deliveries(NOW + 50, NOW + 90, 100, 8).await.unwrap();
+    let to = |claimed: &[crate::domain::job::ClaimedDelivery], host: &str| {
+        claimed.iter().filter(|claimed| claimed.delivery.url.contains(host)).count()
+    };
+    assert_eq!((to(&claimed, "dead"), to(&claimed, "alive")), (8, 1));
+    for claimed in &claimed {
+        let next = NextStep::RetryAt { ms: NOW + 1_000 };
+        queue.finish_attempt(&claimed.delivery.id, attempt(500), next).await.unwrap();
+    }
+    // Eight failures in a row: from now on one at a time. The other failed but once.
+    let claimed = queue.claim_deliveries(NOW + 1_000, NOW + 1_090, 100, 8).await.unwrap();
+    assert_eq!((to(&claimed, "dead"), to(&claimed, "alive")), (1, 1));
+    for claimed in &claimed {
+        queue.finish_attempt(&claimed.delivery.id, attempt(204), NextStep::Delivered).await.unwrap();
+    }
+    let claimed = queue.claim_deliveries(NOW + 1_000, NOW + 1_090, 100, 8).await.unwrap();
+    assert_eq!(to(&claimed, "dead"), 8, "one answer, and it is trusted again");
+}
+
+#[tokio::test]
+async fn what_is_dead_can_be_replayed_and_keeps_its_log() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let request = request(1, "alice");
+    let id = delivery(&request).id;
+    queue.record(request.clone(), NOW, done("a.png", NOW), Some(delivery(&request))).await.unwrap();
+    queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
+    queue.finish_attempt(&id, attempt(410), NextStep::Dead).await.unwrap();
+    assert_eq!(queue.replay("bob", Some(&id), NOW + 10).await.unwrap(), 0, "it is not bob's");
+    assert_eq!(queue.replay("alice", None, NOW + 10).await.unwrap(), 1);
+    let claimed = queue.claim_deliveries(NOW + 10, NOW + 19, 10, 8).await.unwrap();
+    assert_eq!(
+        (claimed[0].attempt, &claimed[0].delivery),
+        (1, &delivery(&request)),
+        "the schedule begins anew, the bytes do not"
+    );
+    queue.finish_attempt(&id, attempt(200), NextStep::Delivered).await.unwrap();
+    let filter = DeliveryFilter { access_key: "alice".to_owned(), limit: 10, ..DeliveryFilter::default() };
+    let views = queue.deliveries(filter).await.unwrap();
+    let statuses: Vec<Option<u16>> = views[0].log.iter().map(|attempt| attempt.status).collect();
+    assert_eq!((views[0].state, statuses), (DeliveryState::Delivered, vec![Some(410), Some(200)]));
+}
+
+#[tokio::test]
+async fn a_cancelled_request_stays_cancelled() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let id = request(1, "alice").id;
+    queue.accept(request(1, "alice")).await.unwrap();
+    assert_eq!(queue.cancel("bob", &id, NOW).await.unwrap(), None);
+    queue.claim("w", NOW + 5, NOW + 50).await.unwrap().unwrap();
+    assert_eq!(queue.cancel("alice", &id, NOW + 6).await.unwrap(), Some(RequestState::Cancelled));
+    assert!(!queue.extend(&id, "w", NOW + 90).await.unwrap());
+    assert!(!queue.finish(&id, "w", NOW + 7, done("a.png", NOW), Some(delivery(&request(1, "alice")))).await.unwrap());
+    assert!(queue.claim("w", NOW + 99, NOW + 200).await.unwrap().is_none());
+    queue.record(request(2, "alice"), NOW, done("b.png", NOW), None).await.unwrap();
+    assert_eq!(queue.cancel("alice", &request(2, "").id, NOW).await.unwrap(), Some(RequestState::Done));
 }

@@ -208,6 +208,26 @@ pub(super) fn put_back(
         .map(|rows| rows == 1)
 }
 
+pub(super) fn cancel(
+    connection: &Connection,
+    access_key: &str,
+    id: &str,
+    now_ms: u64,
+) -> rusqlite::Result<Option<RequestState>> {
+    connection
+        .prepare_cached(
+            "UPDATE requests
+             SET state = 'cancelled', finished_ms = ?3, lease_owner = NULL, lease_until_ms = NULL
+             WHERE access_key = ?1 AND id = ?2 AND state IN ('queued', 'rendering')",
+        )?
+        .execute(params![access_key, id, now_ms])?;
+    let state: Option<String> = connection
+        .prepare_cached("SELECT state FROM requests WHERE access_key = ?1 AND id = ?2")?
+        .query_row(params![access_key, id], |row| row.get(0))
+        .optional()?;
+    Ok(state.and_then(|state| RequestState::from_name(&state)))
+}
+
 pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> rusqlite::Result<u64> {
     let requests = connection
         .prepare_cached(

@@ -61,20 +61,29 @@ CREATE TABLE deliveries (
     request_id      TEXT NOT NULL,
     access_key      TEXT NOT NULL,
     url             TEXT NOT NULL,
+    receiver        TEXT NOT NULL,                  -- host and port of the url
     sign            INTEGER NOT NULL,
     headers         TEXT NOT NULL,                  -- JSON array of pairs, without signatures
     body            BLOB,                           -- the very bytes of every attempt; or
     body_file       TEXT,                           -- the name of the file whose bytes they are
     state           TEXT NOT NULL,
     attempts        INTEGER NOT NULL DEFAULT 0,
+    first_attempt   INTEGER NOT NULL DEFAULT 0,     -- attempts made before it was last replayed
     due_ms          INTEGER NOT NULL,
     lease_until_ms  INTEGER,
     finished_ms     INTEGER
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX deliveries_due        ON deliveries (due_ms) WHERE state = 'pending';
-CREATE INDEX deliveries_leased     ON deliveries (lease_until_ms) WHERE state = 'sending';
+CREATE INDEX deliveries_due        ON deliveries (receiver, due_ms) WHERE state = 'pending';
+CREATE INDEX deliveries_leased     ON deliveries (receiver, lease_until_ms) WHERE state = 'sending';
 CREATE INDEX deliveries_of_request ON deliveries (request_id);
+CREATE INDEX deliveries_by_key     ON deliveries (access_key, id);
+
+-- Receivers whose last attempts failed; one that answered is not in here.
+CREATE TABLE receivers (
+    receiver        TEXT PRIMARY KEY,
+    failures        INTEGER NOT NULL                -- in a row
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempts (
     delivery_id     TEXT NOT NULL,
