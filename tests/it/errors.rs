@@ -216,10 +216,15 @@ fn only_the_web_can_be_taken() {
         let stack = Stack::shared();
         for client in both(&stack) {
             for path in ROUTES {
-                for url in ["file:///etc/passwd", "ftp://example.com/", "javascript:1", "data:text/html,x", "chrome://gpu"]
+                for url in
+                    ["file:///etc/passwd", "ftp://example.com/", "javascript:1", "data:text/html,x", "chrome://gpu"]
                 {
-                    let details =
-                        assert_refused(path, &client.post(path, &json!({ "url": url })).await, 400, "request_not_valid");
+                    let details = assert_refused(
+                        path,
+                        &client.post(path, &json!({ "url": url })).await,
+                        400,
+                        "request_not_valid",
+                    );
                     assert!(details[0].starts_with("\"url\" must be a valid URI"), "{url}: {details:?}");
                     let hook = json!({ "html": "x", "async": true, "webhook_url": url });
                     let details = assert_refused(path, &client.post(path, &hook).await, 400, "request_not_valid");
@@ -238,7 +243,8 @@ fn without_the_development_setting_this_machine_and_its_network_are_out_of_bound
         let port = site.url("").rsplit(':').next().unwrap().to_owned();
         for client in both(&stack) {
             for path in ROUTES {
-                for host in ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
+                for host in ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"]
+                {
                     let options = json!({ "url": format!("http://{host}:{port}/colors.html") });
                     assert_refused(path, &client.post(path, &options).await, 400, "target_not_allowed");
                 }
@@ -417,7 +423,8 @@ fn receivers_that_misbehave_are_tried_again_until_the_schedule_ends() {
         let (moved, moved_id) = start(Behaviour::Redirect(elsewhere.url())).await;
         let (mute, mute_id) = start(Behaviour::Hang).await;
         let dead = async |id: &str| {
-            client.request_when(id, "given up", s(40), |view| view["webhook"]["state"] == "dead").await["webhook"].clone()
+            client.request_when(id, "given up", s(40), |view| view["webhook"]["state"] == "dead").await["webhook"]
+                .clone()
         };
         let view = dead(&gone_id).await;
         assert_eq!((gone.all().len(), &view["attempts"], &view["last_status"]), (1, &json!(1), &json!(410)));
@@ -461,7 +468,8 @@ fn the_edge_says_when_the_backend_is_away_and_recovers_with_it() {
         let invalid = edge.take(&json!({ "foo": 1 })).await;
         assert_refused("/take", &invalid, 400, "request_not_valid");
         stack.restart();
-        wait::until("the edge to recover", s(10), async || (edge.take(&options).await.status == 200).then_some(())).await;
+        wait::until("the edge to recover", s(10), async || (edge.take(&options).await.status == 200).then_some(()))
+            .await;
         unknown_to_edge.take(&options).await.expect(200);
     });
 }

@@ -181,9 +181,7 @@ fn a_picture_larger_than_its_format_allows_is_refused() {
     run(async {
         let stack = Stack::shared();
         let html = "<body style='margin:0'><div style='height:20000px'></div>";
-        let options = |format: &str| {
-            json!({ "html": html, "full_page": true, "full_page_scroll": false, "viewport_width": 50, "format": format })
-        };
+        let options = |format: &str| json!({ "html": html, "full_page": true, "full_page_scroll": false, "viewport_width": 50, "format": format });
         let answer = stack.client().take(&options("webp")).await.expect(400);
         assert_eq!(answer.json()["error_code"], "resulting_image_too_large");
         let answer = stack.client().take(&options("jpeg")).await.expect(200);
@@ -204,7 +202,8 @@ fn it_waits_for_what_was_asked() {
         assert_eq!(picture.pixel(100, 50), GREEN);
         let picture = take(&stack, json!({ "url": site.url("/fetching.html"), "wait_until": "networkidle0" })).await;
         assert_eq!(picture.pixel(100, 50), GREEN, "a request was still under way");
-        let options = json!({ "url": site.url("/late.html"), "scripts": "new Promise(done => setTimeout(done, 1600))" });
+        let options =
+            json!({ "url": site.url("/late.html"), "scripts": "new Promise(done => setTimeout(done, 1600))" });
         assert_eq!(take(&stack, options).await.pixel(100, 50), GREEN);
     });
 }

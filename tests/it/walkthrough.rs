@@ -61,7 +61,8 @@ fn a_page_becomes_a_stored_picture_and_a_signed_webhook() {
         })
         .await;
         let order = ["queued", "rendering", "done"];
-        let places: Vec<_> = states.iter().map(|state| order.iter().position(|known| known == state).unwrap()).collect();
+        let places: Vec<_> =
+            states.iter().map(|state| order.iter().position(|known| known == state).unwrap()).collect();
         assert!(places.is_sorted(), "{states:?}");
 
         let webhook = receiver.first(s(15)).await;

@@ -24,12 +24,10 @@ pub struct Part {
 impl Part {
     /// Starts a program. Its standard input stays open for as long as this lives; some parts end when it closes.
     pub fn start(name: &'static str, command: &mut Command) -> Result<Part, String> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{name} could not be started ({}): {error}", command.get_program().display()))?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
+                format!("{name} could not be started ({}): {error}", command.get_program().display())
+            })?;
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, lines) = channel();
         let stdout = child.stdout.take();

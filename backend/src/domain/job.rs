@@ -131,6 +131,9 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    pub const ALL: [DeliveryState; 4] =
+        [DeliveryState::Pending, DeliveryState::Sending, DeliveryState::Delivered, DeliveryState::Dead];
+
     pub const fn name(self) -> &'static str {
         match self {
             DeliveryState::Pending => "pending",
@@ -141,9 +144,7 @@ impl DeliveryState {
     }
 
     pub fn from_name(name: &str) -> Option<DeliveryState> {
-        [DeliveryState::Pending, DeliveryState::Sending, DeliveryState::Delivered, DeliveryState::Dead]
-            .into_iter()
-            .find(|state| state.name() == name)
+        DeliveryState::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 
