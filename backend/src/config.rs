@@ -49,6 +49,7 @@ pub struct EdgeConfig {
 pub struct QueueConfig {
     pub capacity: u64,
     pub lease_seconds: u64,
+    pub request_lifetime_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -142,6 +143,8 @@ impl Config {
         };
         must(self.queue.capacity > 0, "[queue] capacity must be at least 1");
         must(self.queue.lease_seconds >= 5, "[queue] lease_seconds must be at least 5");
+        // An idempotency key must be remembered for a day.
+        must(self.queue.request_lifetime_seconds >= 86_400, "[queue] request_lifetime_seconds must be at least 86400");
         must(!self.webhook.schedule_seconds.is_empty(), "[webhook] schedule_seconds must have an entry");
         must(self.webhook.timeout_seconds > 0, "[webhook] timeout_seconds must be at least 1");
         must(self.webhook.concurrency > 0, "[webhook] concurrency must be at least 1");

@@ -15,5 +15,6 @@ pub mod queue;
 pub mod render;
 pub mod run;
 pub mod store;
+pub mod sweep;
 pub mod telemetry;
 pub mod worker;

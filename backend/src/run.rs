@@ -24,7 +24,8 @@ use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::{BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
 use crate::store::{Store, StoreError};
-use crate::worker::{self, Worker};
+use crate::sweep::Sweeper;
+use crate::worker::Worker;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +152,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         wake: deliveries.clone(),
     });
     tasks.spawn(sender.run(stop.clone()));
-    tasks.spawn(worker::sweep(pipeline.clone(), clock.clone(), stop.clone()));
+    let sweeper = Sweeper {
+        queue: queue.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
+    };
+    tasks.spawn(sweeper.run(stop.clone()));
     let api = Arc::new(Api {
         pipeline,
         queue: queue.clone(),

@@ -112,6 +112,11 @@ pub trait JobQueue: Send + Sync {
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;
     /// Notes that a file has been removed from the store.
     async fn forget_file(&self, name: &str) -> Result<(), QueueError>;
+    /// Those of the names that no request knows of.
+    async fn unknown_files(&self, names: Vec<String>) -> Result<Vec<String>, QueueError>;
+    /// Removes at most `limit` requests that ended before `ended_before_ms`, whose files are gone and whose webhooks have
+    /// ended, with all that belongs to them. Gives their number.
+    async fn purge(&self, ended_before_ms: u64, limit: u32) -> Result<u64, QueueError>;
 
     /// Leases due deliveries: at most `limit`, and at most `per_receiver` under way to one receiver.
     async fn claim_deliveries(
@@ -139,6 +144,8 @@ pub trait FileStore: Send + Sync {
     async fn put(&self, name: &str, content_type: &str, bytes: Bytes) -> Result<(), Failure>;
     /// Streams a part of a file (all of it for None). `NotFound` if it is not there.
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> io::Result<BoxStream<'static, io::Result<Bytes>>>;
+    /// Names of the files that were put before this time (Unix milliseconds).
+    fn names(&self, put_before_ms: u64) -> BoxStream<'_, io::Result<String>>;
     /// Removes a file; one that is not there is removed already.
     async fn delete(&self, name: &str) -> io::Result<()>;
 }

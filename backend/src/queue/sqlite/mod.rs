@@ -201,6 +201,14 @@ impl JobQueue for SqliteQueue {
         self.database.write(move |connection| requests::forget_file(connection, &name)).await
     }
 
+    async fn unknown_files(&self, names: Vec<String>) -> Result<Vec<String>, QueueError> {
+        self.database.read(move |connection| requests::unknown_files(connection, names)).await
+    }
+
+    async fn purge(&self, ended_before_ms: u64, limit: u32) -> Result<u64, QueueError> {
+        self.database.write(move |connection| requests::purge(connection, ended_before_ms, limit)).await
+    }
+
     async fn claim_deliveries(
         &self,
         now_ms: u64,

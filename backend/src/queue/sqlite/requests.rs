@@ -350,6 +350,41 @@ pub(super) fn forget_file(connection: &Connection, name: &str) -> rusqlite::Resu
     connection.prepare_cached("UPDATE files SET removed = 1 WHERE name = ?")?.execute([name]).map(|_| ())
 }
 
+pub(super) fn unknown_files(connection: &Connection, names: Vec<String>) -> rusqlite::Result<Vec<String>> {
+    let mut known = connection.prepare_cached("SELECT 1 FROM files WHERE name = ?")?;
+    let mut unknown = Vec::new();
+    for name in names {
+        if !known.exists([&name])? {
+            unknown.push(name);
+        }
+    }
+    Ok(unknown)
+}
+
+pub(super) fn purge(connection: &Connection, ended_before_ms: u64, limit: u32) -> rusqlite::Result<u64> {
+    let ended: Vec<String> = connection
+        .prepare_cached(
+            "SELECT r.id FROM requests r
+             WHERE r.finished_ms < ?1 AND r.state IN ('done', 'failed', 'cancelled')
+               AND NOT EXISTS (SELECT 1 FROM files f WHERE f.request_id = r.id AND f.removed = 0)
+               AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = r.id AND d.state IN ('pending', 'sending'))
+             ORDER BY r.finished_ms LIMIT ?2",
+        )?
+        .query_map(params![ended_before_ms, limit], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in &ended {
+        for sql in [
+            "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE request_id = ?)",
+            "DELETE FROM deliveries WHERE request_id = ?",
+            "DELETE FROM files WHERE request_id = ?",
+            "DELETE FROM requests WHERE id = ?",
+        ] {
+            connection.prepare_cached(sql)?.execute([id])?;
+        }
+    }
+    Ok(ended.len() as u64)
+}
+
 pub(super) fn not_json(error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }

@@ -38,6 +38,7 @@ CREATE TABLE requests (
 CREATE INDEX requests_due       ON requests (access_key, due_ms) WHERE state = 'queued';
 CREATE INDEX requests_leased    ON requests (access_key, lease_until_ms) WHERE state = 'rendering';
 CREATE INDEX requests_by_key    ON requests (access_key, id);
+CREATE INDEX requests_ended     ON requests (finished_ms) WHERE finished_ms IS NOT NULL;
 CREATE INDEX requests_by_state  ON requests (state, id);
 CREATE UNIQUE INDEX requests_idempotent ON requests (access_key, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
