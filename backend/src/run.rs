@@ -127,6 +127,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tracing::info!(released, "taken up again after an unclean end");
     }
 
+    if queue.list_keys().await?.is_empty() {
+        tracing::warn!("there is no access key yet, so nobody can call: snaphook keys create, or keys import");
+    }
+
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (requests, deliveries) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     for number in 0..config.render_concurrency() {
