@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod egress;
+pub mod fault;
 pub mod http;
 pub mod notify;
 pub mod queue;

@@ -11,6 +11,7 @@ use super::notice::{self, Links};
 use super::ports::{FileStore, JobQueue, Picture, QueueError, Renderer};
 use super::retry;
 use crate::clock::Clock;
+use crate::fault;
 
 /// The parts a request passes through.
 pub struct Pipeline {
@@ -113,9 +114,11 @@ impl Pipeline {
 
     async fn render_and_store(&self, request: &NewRequest) -> Result<(Picture, StoredFile), Failure> {
         let picture = self.render(request).await?;
+        fault::point("before-store-put");
         let name = file_name(picture.format.extension())?;
         let content_type = picture.format.content_type();
         self.store.put(&name, content_type, picture.bytes.clone()).await?;
+        fault::point("after-store-put");
         let file = StoredFile {
             name,
             content_type: content_type.to_owned(),

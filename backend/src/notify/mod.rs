@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::domain::job::{ClaimedDelivery, DeliveryAttempt, DeliveryBody, NextStep};
 use crate::domain::ports::{FileStore, JobQueue};
 use crate::domain::retry;
+use crate::fault;
 use client::Answer;
 pub use client::{WebhookClient, build_client};
 
@@ -84,7 +85,9 @@ impl Sender {
         let id = claimed.delivery.id.clone();
         let at_ms = self.clock.now_ms();
         let started = Instant::now();
+        fault::point("during-post");
         let answer = self.post(&claimed, at_ms / 1000).await;
+        fault::point("after-post");
         let attempt = DeliveryAttempt {
             at_ms,
             took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
