@@ -27,7 +27,12 @@ pub(crate) fn ask(program: impl AsRef<OsStr>, script: &str, input: &Json) -> Jso
         repository("tests/sdk/node_modules").exists(),
         "the npm packages are missing: run `sh deploy/setup.sh test` first"
     );
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    // Everything that is called here is on this machine.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        command.env_remove(name);
+    }
+    let mut child = command
         .arg(script)
         .current_dir(repository("tests/sdk"))
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -60,6 +60,12 @@ impl Answer {
     }
 }
 
+async fn receive(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    Ok(Answer { status, headers, body: response.bytes().await? })
+}
+
 impl Client {
     pub fn new(base: &str, key: &KeyPair) -> Client {
         // Also installs the process's TLS provider, which reqwest asks for.
@@ -83,10 +89,13 @@ impl Client {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
-        Answer { status, headers, body }
+        receive(request).await.unwrap_or_else(|error| panic!("{url}: {error:?}"))
+    }
+
+    /// As [`Client::post`], but for a server that may go away: None when there was no whole answer.
+    pub async fn try_post(&self, path: &str, body: &Json) -> Option<Answer> {
+        let request = self.http.post(format!("{}{path}", self.base)).header("x-access-key", &self.key.access_key);
+        receive(request.json(body)).await.ok()
     }
 
     /// GET without a key.

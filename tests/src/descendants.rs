@@ -10,6 +10,18 @@ pub struct Process {
     started: String,
 }
 
+impl Process {
+    /// Ends it, if it is still there.
+    pub fn kill9(&self) {
+        if still_running(std::slice::from_ref(self)).is_empty() {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// All descendants of a process that are alive now.
 pub fn of(ancestor: u32) -> Vec<Process> {
     let all = all();

@@ -155,19 +155,29 @@ impl Stack {
 
     /// Starts the backend again with the same data on the same ports, so that links and the edge stay good.
     pub fn restart(&mut self) {
+        self.try_restart_with(&[]).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// As [`Stack::restart`], with more settings for this start only.
+    ///
+    /// # Errors
+    /// With what the backend said when it ended before it was ready.
+    pub fn try_restart_with(&mut self, settings: &[(&str, &str)]) -> Result<(), String> {
         self.print_log_if_panicking();
         self.backend = None;
-        let (environment, data_dir) = (self.environment.clone(), self.data_dir().to_owned());
+        let (mut environment, data_dir) = (self.environment.clone(), self.data_dir().to_owned());
+        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         // Between the two starts another process may have been given the port for a moment.
         let deadline = Instant::now() + START_LIMIT;
         let (backend, _) = loop {
             match start_backend(&environment, &data_dir) {
                 Ok(started) => break started,
                 Err(error) if error.contains("cannot listen") && Instant::now() < deadline => {}
-                Err(error) => panic!("{error}"),
+                Err(error) => return Err(error),
             }
         };
         self.backend = Some(backend);
+        Ok(())
     }
 
     /// The backend's process id; it leads to its children.

@@ -64,8 +64,10 @@ impl NewRequest {
 #[derive(Clone, Debug)]
 pub struct ClaimedRequest {
     pub request: NewRequest,
-    /// This one included.
+    /// Leases that it has had, this one included.
     pub attempt: u32,
+    /// How many of the earlier ones ended by a failure, rather than by a crash of ours.
+    pub failures: u32,
 }
 
 /// A file in the store.

@@ -33,7 +33,7 @@ pub struct Rendered {
 impl Pipeline {
     /// Renders a leased request and ends it, or gives it back for another attempt.
     pub async fn run(&self, claimed: ClaimedRequest, owner: &str) -> Result<(), QueueError> {
-        let ClaimedRequest { request, attempt } = claimed;
+        let ClaimedRequest { request, attempt, failures } = claimed;
         let started = Instant::now();
         let finished = self.render_and_store(&request).await;
         let now_ms = self.clock.now_ms();
@@ -44,14 +44,14 @@ impl Pipeline {
                 let delivery = notice::of_success(&request, &file, render_ms, &self.links);
                 (Outcome::Done { file: Some(file), render_ms }, delivery)
             }
-            Err(failure) if failure.retryable && attempt < retry::RENDER_ATTEMPTS_MAX => {
+            Err(failure) if failure.retryable && failures + 1 < retry::RENDER_ATTEMPTS_MAX => {
                 tracing::warn!(
                     request = request.id,
                     attempt,
                     cause = failure.cause,
                     "the render failed and is tried again"
                 );
-                let at_ms = now_ms + retry::render_delay(attempt).as_millis() as u64;
+                let at_ms = now_ms + retry::render_delay(failures + 1).as_millis() as u64;
                 self.queue.put_back(&request.id, owner, at_ms, &failure.to_string()).await?;
                 return Ok(());
             }

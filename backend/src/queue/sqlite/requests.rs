@@ -101,7 +101,7 @@ pub(super) fn claim(
              SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
                  started_ms = coalesce(started_ms, :now)
              WHERE id = :id
-             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts",
+             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures",
         )?
         .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, claimed)?;
     // Not the clock but a count: two claims in one millisecond are still one after the other.
@@ -127,6 +127,7 @@ fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
             created_ms: row.get(6)?,
         },
         attempt: row.get(7)?,
+        failures: row.get(8)?,
     })
 }
 
@@ -201,7 +202,7 @@ pub(super) fn put_back(
     connection
         .prepare_cached(
             "UPDATE requests
-             SET state = 'queued', due_ms = ?3, error_cause = ?4, lease_owner = NULL, lease_until_ms = NULL
+             SET state = 'queued', failures = failures + 1, due_ms = ?3, error_cause = ?4, lease_owner = NULL, lease_until_ms = NULL
              WHERE id = ?1 AND lease_owner = ?2 AND state = 'rendering'",
         )?
         .execute(params![id, owner, at_ms, reason])

@@ -22,7 +22,8 @@ CREATE TABLE requests (
     idempotency_key TEXT,
     fingerprint     TEXT NOT NULL,
     state           TEXT NOT NULL,
-    attempts        INTEGER NOT NULL DEFAULT 0,
+    attempts        INTEGER NOT NULL DEFAULT 0,     -- leases given
+    failures        INTEGER NOT NULL DEFAULT 0,     -- of them ended by a failure that may be retried
     due_ms          INTEGER NOT NULL,               -- not claimed before
     lease_owner     TEXT,
     lease_until_ms  INTEGER,
