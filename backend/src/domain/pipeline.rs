@@ -14,6 +14,7 @@ use super::notice::{self, Links};
 use super::ports::{FileStore, JobQueue, QueueError, Renderer};
 use super::retry;
 use crate::clock::Clock;
+use crate::fault;
 
 /// The parts a request passes through.
 pub struct Pipeline {
@@ -48,7 +49,7 @@ impl Rendered {
 impl Pipeline {
     /// Renders a leased request and ends it, or gives it back for another attempt.
     pub async fn run(&self, claimed: ClaimedRequest, owner: &str) -> Result<(), QueueError> {
-        let ClaimedRequest { request, attempt } = claimed;
+        let ClaimedRequest { request, attempt, failures } = claimed;
         let started = Instant::now();
         let finished = self.render_and_store(&request).await;
         let now_ms = self.clock.now_ms();
@@ -64,14 +65,14 @@ impl Pipeline {
                 );
                 (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
-            Err(failure) if failure.retryable && attempt < retry::RENDER_ATTEMPTS_MAX => {
+            Err(failure) if failure.retryable && failures + 1 < retry::RENDER_ATTEMPTS_MAX => {
                 tracing::warn!(
                     request = request.id,
                     attempt,
                     cause = failure.cause,
                     "the render failed and is tried again"
                 );
-                let at_ms = now_ms + retry::render_delay(attempt).as_millis() as u64;
+                let at_ms = now_ms + retry::render_delay(failures + 1).as_millis() as u64;
                 self.queue.put_back(&request.id, owner, at_ms, &failure.to_string()).await?;
                 return Ok(());
             }
@@ -133,6 +134,7 @@ impl Pipeline {
 
     async fn render_and_store(&self, request: &NewRequest) -> Result<Rendered, Failure> {
         let artifact = self.render(request).await?;
+        fault::point("before-store-put");
         let format = artifact.format;
         let keep = async |bytes: &Bytes, size: Option<Size>| {
             self.keep(format.extension(), format.content_type(), bytes.clone(), size).await
@@ -147,12 +149,16 @@ impl Pipeline {
             let file = keep(&slice.bytes, Some(slice.size)).await?;
             slices.push(StoredSlice { file, offset_y: slice.offset_y });
         }
-        if slices.is_empty() {
-            return Ok(Rendered { artifact, file: Some(file), slices: None });
-        }
-        let manifest = event::slices(&self.links.slices(&slices));
-        let manifest = self.keep("json", "application/json", manifest.into(), None).await?;
-        Ok(Rendered { artifact, file: Some(file), slices: Some(StoredSlices { manifest, slices }) })
+        let slices = match slices.is_empty() {
+            true => None,
+            false => {
+                let manifest = event::slices(&self.links.slices(&slices));
+                let manifest = self.keep("json", "application/json", manifest.into(), None).await?;
+                Some(StoredSlices { manifest, slices })
+            }
+        };
+        fault::point("after-store-put");
+        Ok(Rendered { artifact, file: Some(file), slices })
     }
 
     /// Puts bytes into the store under a name that nobody can guess.

@@ -204,16 +204,15 @@ fn native(format: Format) -> Option<CaptureScreenshotFormat> {
 
 /// One capture by Chromium.
 async fn shoot(page: &Page<'_>, clip: Option<Area>, format: CaptureScreenshotFormat) -> Result<Vec<u8>, Failure> {
-    let mut capture = CaptureScreenshotParams::default();
-    match format {
-        CaptureScreenshotFormat::Png => capture.optimize_for_speed = Some(true),
-        _ => capture.quality = Some(i64::from(page.options.output.quality)),
-    }
-    capture.format = Some(format);
-    capture.from_surface = Some(true);
-    capture.capture_beyond_viewport = Some(clip.is_some());
-    capture.clip =
-        clip.map(|area| ClipRectangle { x: area.x, y: area.y, width: area.width, height: area.height, scale: 1.0 });
+    let fast = format == CaptureScreenshotFormat::Png;
+    let capture = CaptureScreenshotParams {
+        format: Some(format),
+        quality: (!fast).then_some(i64::from(page.options.output.quality)),
+        optimize_for_speed: Some(fast),
+        from_surface: Some(true),
+        capture_beyond_viewport: Some(clip.is_some()),
+        clip: clip.map(|Area { x, y, width, height }| ClipRectangle { x, y, width, height, scale: 1.0 }),
+    };
     let returned = page.call(capture).await?;
     let base64: &str = returned.data.as_ref();
     let bytes = BASE64.decode(base64).map_err(|error| Failure::internal(format!("capture: {error}")))?;

@@ -26,14 +26,19 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
         true => one_page(page, top + bottom, left + right).await?,
         false => pdf.paper_inches(),
     };
-    let mut print = PrintToPdfParams::default();
-    print.print_background = Some(pdf.print_background);
-    (print.paper_width, print.paper_height) = (Some(width), Some(height));
-    (print.margin_top, print.margin_bottom) = (Some(top), Some(bottom));
-    (print.margin_left, print.margin_right) = (Some(left), Some(right));
-    // A page may know its own paper, and is right where the caller has said nothing.
-    print.prefer_css_page_size = Some(pdf.paper.is_none() && !pdf.landscape && !pdf.fit_one_page);
-    print.transfer_mode = Some(PrintToPdfTransferMode::ReturnAsStream);
+    let print = PrintToPdfParams {
+        print_background: Some(pdf.print_background),
+        paper_width: Some(width),
+        paper_height: Some(height),
+        margin_top: Some(top),
+        margin_right: Some(right),
+        margin_bottom: Some(bottom),
+        margin_left: Some(left),
+        // A page may know its own paper, and is right where the caller has said nothing.
+        prefer_css_page_size: Some(pdf.paper.is_none() && !pdf.landscape && !pdf.fit_one_page),
+        transfer_mode: Some(PrintToPdfTransferMode::ReturnAsStream),
+        ..PrintToPdfParams::default()
+    };
     let refused = |failure: Failure| match failure.cause.contains("invalid print parameters") {
         true => Failure::invalid("pdf_margin", "the margins leave no room on the paper"),
         false => failure,
@@ -42,8 +47,7 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
     let stream = stream.ok_or_else(|| Failure::internal("Chromium printed and gave no stream"))?;
     let mut bytes = Vec::new();
     loop {
-        let mut read = ReadParams::new(stream.clone());
-        read.size = Some(CHUNK_BYTES);
+        let read = ReadParams { handle: stream.clone(), offset: None, size: Some(CHUNK_BYTES) };
         let chunk = page.call(read).await?;
         match chunk.base64_encoded {
             Some(true) => BASE64
