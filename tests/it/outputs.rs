@@ -344,7 +344,12 @@ fn one_page_is_as_tall_as_the_content() {
             "url": site.url("/sticky.html"), "format": "pdf", "pdf_fit_one_page": true, "media_type": "screen",
             "pdf_print_background": true,
         });
-        assert_eq!(pages(&take(&stack, options).await).len(), 1, "a block of 100vh does not grow with the paper");
+        let found = pages(&take(&stack, options).await);
+        // 20 of the header, 100 of the block that is as tall as the viewport, 4,000 of the others.
+        assert_eq!(found.len(), 1, "a block of 100vh does not grow with the paper");
+        assert_size(found[0], (150.0, 4_121.0 * 0.75));
+        let short = json!({ "html": block(300), "format": "pdf", "pdf_fit_one_page": true, "viewport_height": 1_024 });
+        assert_size(pages(&take(&stack, short).await)[0], (150.0, 301.0 * 0.75));
     });
 }
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chromiumoxide::cdp::browser_protocol::io::{CloseParams, ReadParams};
 use chromiumoxide::cdp::browser_protocol::page::{GetLayoutMetricsParams, PrintToPdfParams, PrintToPdfTransferMode};
+use serde_json::Value;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Format;
 
@@ -17,6 +18,8 @@ const CSS_PIXELS_PER_INCH: f64 = 96.0;
 const CHUNK_BYTES: i64 = 1024 * 1024;
 /// The largest document.
 const BYTES_MAX: usize = 512 * 1024 * 1024;
+
+const PIN_HEIGHTS: &str = include_str!("js/pin_heights.js");
 
 /// Prints the page.
 pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
@@ -74,13 +77,22 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
 async fn one_page(page: &Page<'_>, above_and_below: f64, beside: f64) -> Result<(f64, f64), Failure> {
     let pdf = &page.options.pdf;
     let viewport = &page.options.viewport;
-    let mut width = f64::from(viewport.width) / CSS_PIXELS_PER_INCH + beside;
-    if pdf.paper.is_some() {
-        width = pdf.paper_inches().0;
-        let content = ((width - beside) * CSS_PIXELS_PER_INCH).round().max(1.0);
-        // The height is that of the layout on this paper, so the layout must be there to be measured.
-        page.set_screen(content as u32, viewport.height).await?;
-    }
+    let (width, columns) = match &pdf.paper {
+        None => (f64::from(viewport.width) / CSS_PIXELS_PER_INCH + beside, viewport.width),
+        Some(_) => {
+            let (width, _) = pdf.paper_inches();
+            (width, ((width - beside) * CSS_PIXELS_PER_INCH).round().max(1.0) as u32)
+        }
+    };
+    // Paper is the view when Chromium prints: on a page as tall as the content a block of 100vh would be just as tall, and
+    // push the rest out of it. So what depends on the view is found, by changing it, and fixed.
+    let pin_heights = async |after: bool| page.evaluate::<Value>(format!("({PIN_HEIGHTS})({after})")).await;
+    page.set_screen(columns, viewport.height).await?;
+    pin_heights(false).await?;
+    page.set_screen(columns, viewport.height + 500).await?;
+    pin_heights(true).await?;
+    // In a view of no height the content is no taller than it has to be.
+    page.set_screen(columns, 1).await?;
     let content = page.call(GetLayoutMetricsParams::default()).await?.css_content_size;
     // A pixel more, or rounding makes a second page of nothing.
     let height = (content.height.ceil() + 1.0) / CSS_PIXELS_PER_INCH + above_and_below;
