@@ -6,7 +6,7 @@ use crate::code::Problem;
 use crate::dialect::{self, Dialect, to_json};
 
 /// What a finished render has to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished<'a> {
     pub id: &'a str,
     /// Link to the file.
@@ -17,6 +17,28 @@ pub struct Finished<'a> {
     pub created_s: u64,
     /// Where the caller's own copy is, if it was asked for.
     pub store_location: Option<&'a str>,
+    /// Of the picture, if it was asked for.
+    pub image_size: Option<ImageSize>,
+    /// Of a tall picture, if they were asked for.
+    pub slices: Vec<Slice>,
+}
+
+/// Device pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageSize {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// A piece of a tall picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Slice {
+    pub index: usize,
+    /// From the top of the whole picture, in its pixels.
+    pub offset_y: u32,
+    pub width: u32,
+    pub height: u32,
+    pub url: String,
 }
 
 /// ScreenshotMAX's body, as its webhook page shows it.
@@ -34,6 +56,21 @@ struct ScreenshotOne<'a> {
     screenshot_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<Store<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
+    #[serde(skip_serializing_if = "<[Slice]>::is_empty")]
+    slices: &'a [Slice],
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    image_size: ImageSize,
+}
+
+/// The file that lists the slices.
+#[derive(Serialize)]
+struct Manifest<'a> {
+    slices: &'a [Slice],
 }
 
 #[derive(Serialize)]
@@ -66,7 +103,13 @@ pub fn screenshotmax(finished: &Finished<'_>) -> String {
 /// it was asked for.
 pub fn screenshotone(finished: &Finished<'_>) -> String {
     let store = finished.store_location.map(|location| Store { location });
-    to_json(&ScreenshotOne { screenshot_url: finished.file_url, store })
+    let metadata = finished.image_size.map(|image_size| Metadata { image_size });
+    to_json(&ScreenshotOne { screenshot_url: finished.file_url, store, metadata, slices: &finished.slices })
+}
+
+/// The manifest that ScreenshotOne's slices header leads to; the vendor does not say what its own looks like.
+pub fn slices(slices: &[Slice]) -> String {
+    to_json(&Manifest { slices })
 }
 
 /// The body for a request that failed for good.

@@ -9,7 +9,7 @@ use crate::key::{KeyRecord, is_access_key};
 use crate::limits::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARACTERS_MAX, QUERY_BYTES_MAX};
 use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
-use crate::options::model::{Options, WaitUntil};
+use crate::options::model::{Format, Options, WaitUntil};
 use crate::options::{self, Parameter, screenshotmax, screenshotone};
 use crate::target::{ParseUrl, TargetPolicy, check_target};
 
@@ -20,15 +20,21 @@ pub enum Endpoint {
     Take,
     /// ScreenshotMAX `/v1/screenshot`
     Screenshot,
+    /// ScreenshotMAX `/v1/pdf`
+    Pdf,
+    /// ScreenshotMAX `/v1/scrape`
+    Scrape,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 2] = [Endpoint::Take, Endpoint::Screenshot];
+    pub const ALL: [Endpoint; 4] = [Endpoint::Take, Endpoint::Screenshot, Endpoint::Pdf, Endpoint::Scrape];
 
     pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Take => "/take",
             Endpoint::Screenshot => "/v1/screenshot",
+            Endpoint::Pdf => "/v1/pdf",
+            Endpoint::Scrape => "/v1/scrape",
         }
     }
 
@@ -39,7 +45,7 @@ impl Endpoint {
     pub const fn dialect(self) -> Dialect {
         match self {
             Endpoint::Take => Dialect::ScreenshotOne,
-            Endpoint::Screenshot => Dialect::ScreenshotMax,
+            Endpoint::Screenshot | Endpoint::Pdf | Endpoint::Scrape => Dialect::ScreenshotMax,
         }
     }
 
@@ -48,16 +54,27 @@ impl Endpoint {
         match self {
             Endpoint::Take => screenshotone::TAKE,
             Endpoint::Screenshot => screenshotmax::SCREENSHOT,
+            Endpoint::Pdf => screenshotmax::PDF,
+            Endpoint::Scrape => screenshotmax::SCRAPE,
         }
     }
 
     /// What holds where nothing is said; the vendors differ in the wait and the time limit.
     pub fn defaults(self) -> Options {
         let mut options = Options::default();
-        if self == Endpoint::Screenshot {
+        if self.dialect() == Dialect::ScreenshotMax {
             options.wait.until = vec![WaitUntil::DomContentLoaded];
             options.wait.timeout_s = Some(30);
             options.capture.full_page_scroll = Some(false);
+        }
+        match self {
+            Endpoint::Take | Endpoint::Screenshot => {}
+            Endpoint::Pdf => {
+                options.output.format = Format::Pdf;
+                // The vendor's default for all its endpoints; paper is where it shows.
+                options.emulation.media_type = Some("screen".to_owned());
+            }
+            Endpoint::Scrape => options.output.format = Format::Html,
         }
         options
     }

@@ -7,6 +7,7 @@ mod crash;
 mod errors;
 mod files;
 mod keys;
+mod outputs;
 mod programs;
 mod render;
 mod requests;

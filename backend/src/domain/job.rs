@@ -5,6 +5,8 @@ use snaphook_shared::dialect::Dialect;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 
+use super::artifact::Size;
+
 /// Where a request is. `queued → rendering → done | failed | cancelled`, and back to `queued` when a lease runs out or a
 /// failure may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,19 +79,50 @@ pub struct StoredFile {
     pub name: String,
     pub content_type: String,
     pub bytes: u64,
-    pub width: u32,
-    pub height: u32,
+    /// Of a picture.
+    pub size: Option<Size>,
     /// Unix milliseconds; from then on it is gone.
     pub expires_ms: u64,
     /// Name offered for download.
     pub attachment: Option<String>,
 }
 
+/// The slices of a tall picture, each a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSlices {
+    /// A JSON file that lists them.
+    pub manifest: StoredFile,
+    pub slices: Vec<StoredSlice>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSlice {
+    pub file: StoredFile,
+    /// From the top of the whole picture, in its pixels.
+    pub offset_y: u32,
+}
+
+impl StoredSlices {
+    /// All files there are.
+    pub fn files(&self) -> impl Iterator<Item = &StoredFile> {
+        self.slices.iter().map(|slice| &slice.file).chain([&self.manifest])
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Done { file: Option<StoredFile>, render_ms: u64 },
-    Failed { code: String, message: String, cause: String },
+    /// `parts` belong to the file and share its time.
+    Done {
+        file: Option<StoredFile>,
+        parts: Vec<StoredFile>,
+        render_ms: u64,
+    },
+    Failed {
+        code: String,
+        message: String,
+        cause: String,
+    },
 }
 
 /// A request as its owner sees it.

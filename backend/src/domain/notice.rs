@@ -2,10 +2,10 @@
 
 use snaphook_shared::code::Problem;
 use snaphook_shared::dialect::Dialect;
-use snaphook_shared::event::{self, Finished, header};
+use snaphook_shared::event::{self, Finished, ImageSize, Slice, header};
 use snaphook_shared::options::model::ResponseType;
 
-use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile};
+use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile, StoredSlice, StoredSlices};
 
 /// Addresses that appear in what callers read, without a final slash.
 #[derive(Clone, Debug)]
@@ -28,21 +28,42 @@ impl Links {
     }
 
     /// The JSON of a finished ScreenshotOne request.
-    pub fn screenshotone_json(&self, request: &NewRequest, file: &StoredFile) -> String {
+    pub fn screenshotone_json(&self, request: &NewRequest, file: &StoredFile, slices: Option<&StoredSlices>) -> String {
         let url = self.file(&file.name);
         let store = &request.options.delivery.store;
+        let size = file.size.filter(|_| request.options.output.tell_size);
         event::screenshotone(&Finished {
             id: &request.id,
             file_url: &url,
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
             store_location: (store.enabled && store.return_location).then_some(url.as_str()),
+            image_size: size.map(|size| ImageSize { width: size.width, height: size.height }),
+            slices: slices.map(|slices| self.slices(&slices.slices)).unwrap_or_default(),
         })
+    }
+
+    /// Slices as a caller reads of them.
+    pub fn slices(&self, slices: &[StoredSlice]) -> Vec<Slice> {
+        let slice = |(index, slice): (usize, &StoredSlice)| Slice {
+            index,
+            offset_y: slice.offset_y,
+            width: slice.file.size.map_or(0, |size| size.width),
+            height: slice.file.size.map_or(0, |size| size.height),
+            url: self.file(&slice.file.name),
+        };
+        slices.iter().enumerate().map(slice).collect()
     }
 }
 
 /// The delivery for a render that succeeded; None if nobody wants it.
-pub fn of_success(request: &NewRequest, file: &StoredFile, render_ms: u64, links: &Links) -> Option<NewDelivery> {
+pub fn of_success(
+    request: &NewRequest,
+    file: &StoredFile,
+    slices: Option<&StoredSlices>,
+    render_ms: u64,
+    links: &Links,
+) -> Option<NewDelivery> {
     let delivery = start(request)?;
     if request.dialect() == Dialect::ScreenshotMax {
         let body = event::screenshotmax(&Finished {
@@ -50,12 +71,12 @@ pub fn of_success(request: &NewRequest, file: &StoredFile, render_ms: u64, links
             file_url: &links.file(&file.name),
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
-            store_location: None,
+            ..Finished::default()
         });
         return Some(with_json(delivery, body));
     }
     let mut delivery = match request.options.delivery.response_type {
-        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file)),
+        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file, slices)),
         ResponseType::ByFormat | ResponseType::Empty => {
             let mut delivery = NewDelivery { body: DeliveryBody::File(file.name.clone()), ..delivery };
             delivery.headers.push(("content-type".to_owned(), file.content_type.clone()));

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::event;
 
+use super::artifact::{Artifact, Size};
 use super::failure::Failure;
-use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, StoredFile};
+use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, StoredFile, StoredSlice, StoredSlices};
 use super::notice::{self, Links};
-use super::ports::{FileStore, JobQueue, Picture, QueueError, Renderer};
+use super::ports::{FileStore, JobQueue, QueueError, Renderer};
 use super::retry;
 use crate::clock::Clock;
 use crate::fault;
@@ -25,9 +28,22 @@ pub struct Pipeline {
 
 /// What a synchronous caller gets.
 pub struct Rendered {
-    pub picture: Picture,
+    pub artifact: Artifact,
     /// Set if it was kept.
     pub file: Option<StoredFile>,
+    /// Set if there are any; they are always kept.
+    pub slices: Option<StoredSlices>,
+}
+
+impl Rendered {
+    fn outcome(&self, render_ms: u64) -> Outcome {
+        let parts = self.slices.iter().flat_map(StoredSlices::files).cloned().collect();
+        Outcome::Done { file: self.file.clone(), parts, render_ms }
+    }
+
+    fn notice(&self, request: &NewRequest, render_ms: u64, links: &Links) -> Option<NewDelivery> {
+        notice::of_success(request, self.file.as_ref()?, self.slices.as_ref(), render_ms, links)
+    }
 }
 
 impl Pipeline {
@@ -38,11 +54,16 @@ impl Pipeline {
         let finished = self.render_and_store(&request).await;
         let now_ms = self.clock.now_ms();
         let (outcome, delivery) = match finished {
-            Ok((_, file)) => {
+            Ok(rendered) => {
                 let render_ms = elapsed_ms(started);
-                tracing::info!(request = request.id, attempt, render_ms, bytes = file.bytes, "rendered");
-                let delivery = notice::of_success(&request, &file, render_ms, &self.links);
-                (Outcome::Done { file: Some(file), render_ms }, delivery)
+                tracing::info!(
+                    request = request.id,
+                    attempt,
+                    render_ms,
+                    bytes = rendered.artifact.bytes.len(),
+                    "rendered"
+                );
+                (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
             Err(failure) if failure.retryable && failures + 1 < retry::RENDER_ATTEMPTS_MAX => {
                 tracing::warn!(
@@ -69,17 +90,16 @@ impl Pipeline {
     /// Renders for a caller who waits. The request is kept with its outcome, like any other; its webhook too.
     pub async fn run_now(&self, request: NewRequest, keep_file: bool) -> Result<Rendered, Failure> {
         let started = Instant::now();
-        let keep_file = keep_file || request.options.delivery.webhook.url.is_some();
+        let options = &request.options;
+        let keep_file = keep_file || options.delivery.webhook.url.is_some() || options.capture.full_page_slices;
         let finished = match keep_file {
-            true => self.render_and_store(&request).await.map(|(picture, file)| Rendered { picture, file: Some(file) }),
-            false => self.render(&request).await.map(|picture| Rendered { picture, file: None }),
+            true => self.render_and_store(&request).await,
+            false => self.render(&request).await.map(|artifact| Rendered { artifact, file: None, slices: None }),
         };
         let (outcome, delivery) = match &finished {
             Ok(rendered) => {
                 let render_ms = elapsed_ms(started);
-                let delivery =
-                    rendered.file.as_ref().and_then(|file| notice::of_success(&request, file, render_ms, &self.links));
-                (Outcome::Done { file: rendered.file.clone(), render_ms }, delivery)
+                (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
             Err(failure) => {
                 tracing::info!(request = request.id, error = %failure, "failed");
@@ -107,33 +127,59 @@ impl Pipeline {
         (outcome, notice::of_failure(request, &failure.problem, &self.links))
     }
 
-    async fn render(&self, request: &NewRequest) -> Result<Picture, Failure> {
+    async fn render(&self, request: &NewRequest) -> Result<Artifact, Failure> {
         let deadline = Instant::now() + Duration::from_secs(u64::from(request.options.timeout_s().max(1)));
         self.renderer.render(&request.options, deadline).await
     }
 
-    async fn render_and_store(&self, request: &NewRequest) -> Result<(Picture, StoredFile), Failure> {
-        let picture = self.render(request).await?;
+    async fn render_and_store(&self, request: &NewRequest) -> Result<Rendered, Failure> {
+        let artifact = self.render(request).await?;
         fault::point("before-store-put");
-        let name = file_name(picture.format.extension())?;
-        let content_type = picture.format.content_type();
-        self.store.put(&name, content_type, picture.bytes.clone()).await?;
-        fault::point("after-store-put");
+        let format = artifact.format;
+        let keep = async |bytes: &Bytes, size: Option<Size>| {
+            self.keep(format.extension(), format.content_type(), bytes.clone(), size).await
+        };
+        let attachment = request.options.delivery.attachment_name.as_ref();
         let file = StoredFile {
+            attachment: attachment.map(|stem| format!("{stem}.{}", format.extension())),
+            ..keep(&artifact.bytes, artifact.size).await?
+        };
+        let mut slices = Vec::new();
+        for slice in &artifact.slices {
+            let file = keep(&slice.bytes, Some(slice.size)).await?;
+            slices.push(StoredSlice { file, offset_y: slice.offset_y });
+        }
+        let slices = match slices.is_empty() {
+            true => None,
+            false => {
+                let manifest = event::slices(&self.links.slices(&slices));
+                let manifest = self.keep("json", "application/json", manifest.into(), None).await?;
+                Some(StoredSlices { manifest, slices })
+            }
+        };
+        fault::point("after-store-put");
+        Ok(Rendered { artifact, file: Some(file), slices })
+    }
+
+    /// Puts bytes into the store under a name that nobody can guess.
+    async fn keep(
+        &self,
+        extension: &str,
+        content_type: &str,
+        bytes: Bytes,
+        size: Option<Size>,
+    ) -> Result<StoredFile, Failure> {
+        let name = file_name(extension)?;
+        let length = bytes.len() as u64;
+        self.store.put(&name, content_type, bytes).await?;
+        Ok(StoredFile {
             name,
             content_type: content_type.to_owned(),
-            bytes: picture.bytes.len() as u64,
-            width: picture.width,
-            height: picture.height,
+            bytes: length,
+            size,
             expires_ms: self.clock.now_ms() + self.file_lifetime.as_millis() as u64,
-            attachment: request
-                .options
-                .delivery
-                .attachment_name
-                .as_ref()
-                .map(|stem| format!("{stem}.{}", picture.format.extension())),
-        };
-        Ok((picture, file))
+            attachment: None,
+        })
     }
 }
 

@@ -8,29 +8,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use snaphook_shared::key::KeyRecord;
-use snaphook_shared::options::model::{Format, Options};
+use snaphook_shared::options::model::Options;
 
+use super::artifact::Artifact;
 use super::failure::Failure;
 use super::job::{
     ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, NewDelivery, NewRequest, NextStep,
     Outcome, RequestState, RequestView, StoredFile,
 };
 
-/// A rendered picture.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    pub bytes: Bytes,
-    pub format: Format,
-    /// Device pixels.
-    pub width: u32,
-    pub height: u32,
-}
-
-/// Turns options into a picture. No state passes from one render to another.
+/// Turns options into a file. No state passes from one render to another.
 #[async_trait]
 pub trait Renderer: Send + Sync {
     /// Ends before the deadline, and leaves nothing behind.
-    async fn render(&self, options: &Options, deadline: Instant) -> Result<Picture, Failure>;
+    async fn render(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure>;
 }
 
 /// Why the durable state could not be read or changed. Nothing was committed.

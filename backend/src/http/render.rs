@@ -1,4 +1,4 @@
-//! The vendors' render routes: `GET | HEAD | POST /take` and `/v1/screenshot`.
+//! The vendors' render routes: `GET | HEAD | POST` of every [`Endpoint`].
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect, REQUEST_ID};
 use snaphook_shared::id;
 use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
-use snaphook_shared::options::model::ResponseType;
+use snaphook_shared::options::model::{Medium, ResponseType};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
 use snaphook_shared::target::NativeUrlParser;
 use warp::filters::BoxedFilter;
@@ -151,29 +151,47 @@ async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Resp
     let keep_file = delivery.store.enabled || delivery.response_type == ResponseType::Json;
     let rendered = api.pipeline.run_now(request.clone(), keep_file).await.map_err(|failure| failure.problem)?;
     api.deliveries.notify_one();
-    Ok(picture(api, &request, &rendered))
+    Ok(answer(api, &request, &rendered))
 }
 
-fn picture(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
+fn answer(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
     let delivery = &request.options.delivery;
     let mut response = match (delivery.response_type, &rendered.file) {
         (ResponseType::Json, Some(file)) => {
-            let mut response = Response::new(api.links.screenshotone_json(request, file).into());
+            let mut response =
+                Response::new(api.links.screenshotone_json(request, file, rendered.slices.as_ref()).into());
             reply::set(&mut response, "content-type", "application/json");
             response
         }
         (ResponseType::Empty, _) => Response::default(),
         _ => {
-            let mut response = Response::new(rendered.picture.bytes.clone().into());
-            reply::set(&mut response, "content-type", rendered.picture.format.content_type());
+            let mut response = Response::new(rendered.artifact.bytes.clone().into());
+            reply::set(&mut response, "content-type", rendered.artifact.format.content_type());
             if let Some(name) = &delivery.attachment_name {
-                let name = format!("{name}.{}", rendered.picture.format.extension());
+                let name = format!("{name}.{}", rendered.artifact.format.extension());
                 reply::set(&mut response, "content-disposition", &reply::attachment(&name));
             }
             response
         }
     };
     reply::set(&mut response, "cache-control", "no-store");
+    if let (true, Some(size)) = (request.options.output.tell_size, rendered.artifact.size) {
+        let (width, height) = match request.dialect() {
+            Dialect::ScreenshotOne => ("x-screenshotone-image-width", "x-screenshotone-image-height"),
+            // The vendor does not say where it puts its metadata.
+            Dialect::ScreenshotMax | Dialect::Native => ("x-screenshotmax-image-width", "x-screenshotmax-image-height"),
+        };
+        reply::set(&mut response, width, &size.width.to_string());
+        reply::set(&mut response, height, &size.height.to_string());
+    }
+    if let Some(slices) = &rendered.slices {
+        let url = api.links.file(&slices.manifest.name);
+        reply::set(&mut response, "x-screenshotone-full-page-slices-url", &url);
+    }
+    if rendered.artifact.format.medium() == Medium::Text {
+        // HTML of a stranger under our address: to be looked at, not to run. As for stored files.
+        reply::set(&mut response, "content-security-policy", "default-src 'none'; sandbox");
+    }
     if let (true, Some(file)) = (delivery.store.enabled, &rendered.file) {
         reply::set(&mut response, "x-screenshotone-store-key", &file.name);
         reply::set(&mut response, "x-screenshotone-store-bucket", "snaphook");

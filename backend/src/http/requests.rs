@@ -78,8 +78,8 @@ fn to_json(view: &RequestView, links: &Links, now_ms: u64) -> Json {
             "url": links.file(&file.name),
             "content_type": file.content_type,
             "bytes": file.bytes,
-            "width": file.width,
-            "height": file.height,
+            "width": file.size.map(|size| size.width),
+            "height": file.size.map(|size| size.height),
             "expires_at": time(file.expires_ms),
             "expired": file.expires_ms <= now_ms,
         })

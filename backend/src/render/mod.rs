@@ -1,12 +1,16 @@
-//! Pictures by headless Chromium: one browser process, a fresh context for each render.
+//! Pictures, documents and texts by headless Chromium: one browser process, a fresh context for each render.
 //!
 //! The only module that knows chromiumoxide. It opens no connection itself: the browser's one way out is the egress proxy.
 
 mod browser;
 mod capture;
 mod cdp;
+mod content;
+mod encode;
 mod events;
+mod markdown;
 mod page;
+mod pdf;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +20,9 @@ use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Options;
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
-use crate::domain::ports::{Picture, Renderer};
+use crate::domain::ports::Renderer;
 use crate::egress::{Egress, Refusal};
 use crate::fault;
 use browser::Browser;
@@ -110,7 +115,7 @@ impl ChromiumRenderer {
 
 #[async_trait]
 impl Renderer for ChromiumRenderer {
-    async fn render(&self, options: &Options, deadline: Instant) -> Result<Picture, Failure> {
+    async fn render(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
         let late = |_| Failure::new(Code::TimeoutError, "no browser was free within the deadline");
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.acquire()).await.map_err(late)?;
         let _slot = slot.map_err(|_| Failure::internal("the renderer is stopped"))?;

@@ -7,8 +7,9 @@ use chromiumoxide::cdp::browser_protocol::dom::Rgba;
 use chromiumoxide::cdp::browser_protocol::emulation::{MediaFeature, SetEmulatedVisionDeficiencyType};
 use chromiumoxide::cdp::browser_protocol::emulation::{
     ScreenOrientation, ScreenOrientationType, SetDefaultBackgroundColorOverrideParams, SetDeviceMetricsOverrideParams,
-    SetEmulatedMediaParams, SetEmulatedVisionDeficiencyParams, SetGeolocationOverrideParams, SetTimezoneOverrideParams,
-    SetTouchEmulationEnabledParams, SetUserAgentOverrideParams,
+    SetEmulatedMediaParams, SetEmulatedVisionDeficiencyParams, SetGeolocationOverrideParams,
+    SetScriptExecutionDisabledParams, SetTimezoneOverrideParams, SetTouchEmulationEnabledParams,
+    SetUserAgentOverrideParams,
 };
 use chromiumoxide::cdp::browser_protocol::fetch::{EnableParams as FetchEnableParams, RequestPattern};
 use chromiumoxide::cdp::browser_protocol::inspector::EnableParams as InspectorEnableParams;
@@ -21,14 +22,14 @@ use chromiumoxide::cdp::browser_protocol::page::{
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use serde::de::DeserializeOwned;
 use snaphook_shared::code::Code;
-use snaphook_shared::options::model::{Options, WaitUntil};
+use snaphook_shared::options::model::{Medium, Options, WaitUntil};
 
 use super::browser::Tab;
-use super::capture;
 use super::cdp::{CdpError, Session};
 use super::events::{Interception, Opened, PageState, Watcher};
+use super::{capture, content, markdown, pdf};
+use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
-use crate::domain::ports::Picture;
 
 /// The origin of HTML that has no address of its own. `.invalid` never resolves, so nothing else can live there.
 const HTML_ADDRESS: &str = "https://html.snaphook.invalid/";
@@ -46,7 +47,7 @@ const FONTS_READY: &str = include_str!("js/fonts_ready.js");
 ///
 /// # Errors
 /// A [`Failure`] with the code for the caller and the cause for the log. `timeout_error` when the deadline passes.
-pub(super) async fn render(tab: &mut Tab, options: &Options, deadline: Instant) -> Result<Picture, Failure> {
+pub(super) async fn render(tab: &mut Tab, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
     let late = || Failure::new(Code::TimeoutError, "the render's deadline passed");
     let events = tab.take_events().ok_or_else(|| Failure::internal("the tab has been used before"))?;
     let interception = interception(options)?;
@@ -60,7 +61,11 @@ pub(super) async fn render(tab: &mut Tab, options: &Options, deadline: Instant) 
         page.change().await?;
         page.check_content().await?;
         page.settle().await?;
-        capture::take(&page).await
+        match options.output.format.medium() {
+            Medium::Image => capture::take(&page).await,
+            Medium::Document => pdf::print(&page).await,
+            Medium::Text => content::read(&page).await,
+        }
     };
     tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
 }
@@ -99,23 +104,13 @@ impl Page<'_> {
     async fn prepare(&self, patterns: Vec<String>) -> Result<(), Failure> {
         let options = self.options;
         let viewport = &options.viewport;
-        let mut metrics = SetDeviceMetricsOverrideParams::new(
-            i64::from(viewport.width),
-            i64::from(viewport.height),
-            viewport.device_scale_factor,
-            viewport.mobile,
-        );
-        metrics.screen_orientation = Some(match viewport.landscape {
-            true => ScreenOrientation::new(ScreenOrientationType::LandscapePrimary, 90),
-            false => ScreenOrientation::new(ScreenOrientationType::PortraitPrimary, 0),
-        });
         let events = async {
             futures::try_join!(
                 self.call(PageEnableParams::default()),
                 self.call(SetLifecycleEventsEnabledParams::new(true)),
                 self.call(NetworkEnableParams::default()),
                 self.call(InspectorEnableParams::default()),
-                self.call(metrics),
+                self.set_screen(viewport.width, viewport.height),
             )
         };
         let emulation = async {
@@ -141,6 +136,9 @@ impl Page<'_> {
                     ..SetGeolocationOverrideParams::default()
                 };
                 self.call(place).await?;
+            }
+            if options.source.without_javascript {
+                self.call(SetScriptExecutionDisabledParams::new(true)).await?;
             }
             if options.output.omit_background {
                 let color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
@@ -173,6 +171,22 @@ impl Page<'_> {
         futures::try_join!(events, emulation, network).map(|_| ())
     }
 
+    /// Gives the page a screen of this size, otherwise as the options want it.
+    pub(super) async fn set_screen(&self, width: u32, height: u32) -> Result<(), Failure> {
+        let viewport = &self.options.viewport;
+        let mut metrics = SetDeviceMetricsOverrideParams::new(
+            i64::from(width),
+            i64::from(height),
+            viewport.device_scale_factor,
+            viewport.mobile,
+        );
+        metrics.screen_orientation = Some(match viewport.landscape {
+            true => ScreenOrientation::new(ScreenOrientationType::LandscapePrimary, 90),
+            false => ScreenOrientation::new(ScreenOrientationType::PortraitPrimary, 0),
+        });
+        self.call(metrics).await.map(|_| ())
+    }
+
     async fn emulate_media(&self) -> Result<(), Failure> {
         let emulation = &self.options.emulation;
         let mut features = Vec::new();
@@ -183,10 +197,13 @@ impl Page<'_> {
             features
                 .push(MediaFeature::new("prefers-reduced-motion", if reduced { "reduce" } else { "no-preference" }));
         }
-        if features.is_empty() && emulation.media_type.is_none() {
+        // What is going to be printed is waited for, changed and measured as print.
+        let printed = self.options.output.format.medium() == Medium::Document;
+        let media_type = emulation.media_type.clone().or_else(|| printed.then(|| "print".to_owned()));
+        if features.is_empty() && media_type.is_none() {
             return Ok(());
         }
-        let media = SetEmulatedMediaParams { media: emulation.media_type.clone(), features: Some(features) };
+        let media = SetEmulatedMediaParams { media: media_type, features: Some(features) };
         self.call(media).await.map(|_| ())
     }
 
@@ -317,6 +334,10 @@ impl Page<'_> {
 
     /// The last things before the picture: lazy parts of a full page, fonts.
     async fn settle(&self) -> Result<(), Failure> {
+        if self.options.source.without_javascript {
+            // Neither frames nor timers come to our scripts then, and a wait for them would only end by its limit.
+            return Ok(());
+        }
         let capture = &self.options.capture;
         if capture.full_page && capture.full_page_scroll != Some(false) {
             let step = capture.full_page_scroll_by.unwrap_or(self.options.viewport.height);
@@ -386,8 +407,9 @@ fn interception(options: &Options) -> Result<Interception, Failure> {
     let url = options.source.url.as_deref();
     let origin = origin(url.unwrap_or(HTML_ADDRESS));
     Ok(Interception {
-        document: match (url, &options.source.html) {
-            (None, Some(html)) => Some((HTML_ADDRESS.to_owned(), html.clone())),
+        document: match (url, &options.source.html, &options.source.markdown) {
+            (None, Some(html), _) => Some((HTML_ADDRESS.to_owned(), html.clone())),
+            (None, None, Some(text)) => Some((HTML_ADDRESS.to_owned(), markdown::document(text))),
             _ => None,
         },
         headers: (!extra.is_empty()).then_some((origin, extra)),

@@ -4,7 +4,9 @@
 //! ([`screenshotone`], [`screenshotmax`]), a field in [`model`] and its effect in the backend's renderer.
 
 pub mod fields;
+mod format;
 pub mod model;
+mod pdf;
 mod rules;
 pub mod screenshotmax;
 pub mod screenshotone;
@@ -70,6 +72,7 @@ impl Value {
 }
 
 /// What a parameter does.
+#[derive(Clone, Copy)]
 pub enum Support {
     /// It sets this.
     Effect(fn(&mut Options, Value)),
@@ -80,6 +83,7 @@ pub enum Support {
 }
 
 /// One parameter of one dialect.
+#[derive(Clone, Copy)]
 pub struct Parameter {
     pub name: &'static str,
     pub kind: Kind,
@@ -99,6 +103,23 @@ impl Parameter {
     const fn refused(name: &'static str, kind: Kind, why: &'static str) -> Parameter {
         Parameter { name, kind, support: Support::Refused(why), about: "" }
     }
+}
+
+/// One table of several parts, so that endpoints can share them. `N` is the sum of their lengths.
+const fn join<const N: usize>(parts: &[&[Parameter]]) -> [Parameter; N] {
+    let mut joined = [parts[0][0]; N];
+    let (mut part, mut filled) = (0, 0);
+    while part < parts.len() {
+        let mut entry = 0;
+        while entry < parts[part].len() {
+            joined[filled] = parts[part][entry];
+            entry += 1;
+            filled += 1;
+        }
+        part += 1;
+    }
+    assert!(filled == N);
+    joined
 }
 
 /// Reads all fields by the endpoint's table and applies the rules between parameters.

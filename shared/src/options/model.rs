@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::format::{Format, Medium};
+pub use super::pdf::Pdf;
+
 /// All options of a request. The defaults are the endpoint's ([`crate::request::Endpoint::defaults`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
     pub source: Source,
     pub output: Output,
+    pub pdf: Pdf,
     pub viewport: Viewport,
     pub emulation: Emulation,
     pub capture: Capture,
@@ -18,55 +22,25 @@ pub struct Options {
     pub delivery: Delivery,
 }
 
-/// What is rendered. A URL wins over HTML where both are given.
+/// What is rendered. A URL wins over HTML, and HTML over Markdown, where more than one is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Source {
     /// Serialised by a WHATWG parser; never the caller's own spelling.
     pub url: Option<String>,
     pub html: Option<String>,
+    pub markdown: Option<String>,
+    /// The page's own scripts do not run.
+    pub without_javascript: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    Png,
-    #[default]
-    Jpeg,
-    Webp,
-}
-
-impl Format {
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Format::Png => "image/png",
-            Format::Jpeg => "image/jpeg",
-            Format::Webp => "image/webp",
-        }
-    }
-
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Format::Png => "png",
-            Format::Jpeg => "jpg",
-            Format::Webp => "webp",
-        }
-    }
-
-    /// The most pixels that a side may have. Chromium answers a larger capture with success and no data.
-    pub const fn side_pixels_max(self) -> u32 {
-        match self {
-            Format::Png => u32::MAX,
-            Format::Jpeg => 65_535,
-            Format::Webp => 16_383,
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Format {
-        match name {
-            "png" => Format::Png,
-            "webp" => Format::Webp,
-            _ => Format::Jpeg,
+impl Source {
+    /// The address, or what stands in for one in a list of requests.
+    pub fn label(&self) -> &str {
+        match (&self.url, &self.html) {
+            (Some(url), _) => url,
+            (None, Some(_)) => "html",
+            (None, None) => "markdown",
         }
     }
 }
@@ -78,11 +52,26 @@ pub struct Output {
     /// 0..=100, for formats that lose.
     pub quality: u8,
     pub omit_background: bool,
+    /// The picture is made to fit inside, in pixels; it is never enlarged.
+    pub width_max: Option<u32>,
+    pub height_max: Option<u32>,
+    /// Say how large the picture is.
+    pub tell_size: bool,
+    /// In HTML: open shadow roots too.
+    pub include_shadow_dom: bool,
 }
 
 impl Default for Output {
     fn default() -> Output {
-        Output { format: Format::Jpeg, quality: 80, omit_background: false }
+        Output {
+            format: Format::Jpeg,
+            quality: 80,
+            omit_background: false,
+            width_max: None,
+            height_max: None,
+            tell_size: false,
+            include_shadow_dom: false,
+        }
     }
 }
 
@@ -137,8 +126,19 @@ pub struct Capture {
     pub full_page_scroll_delay_ms: u32,
     pub full_page_scroll_by: Option<u32>,
     pub full_page_max_height: Option<u32>,
+    /// Scroll from section to section and take what is seen, for pages that draw only that.
+    pub full_page_by_sections: bool,
+    /// Also cut a full page into slices.
+    pub full_page_slices: bool,
+    pub full_page_slice_height: u32,
+    pub full_page_slice_overlap: u32,
+    /// Take what lies outside the viewport. On by default; without it a full page enlarges the viewport instead, and
+    /// anything else is cut at its edges.
+    pub beyond_viewport: Option<bool>,
     /// CSS selector of the one element to take.
     pub selector: Option<String>,
+    /// Scroll to the element first, so that it takes its final looks.
+    pub selector_scroll_into_view: bool,
     pub error_on_selector_not_found: bool,
     pub clip: Clip,
 }
@@ -297,9 +297,15 @@ impl Default for Options {
         Options {
             source: Source::default(),
             output: Output::default(),
+            pdf: Pdf::default(),
             viewport: Viewport::default(),
             emulation: Emulation::default(),
-            capture: Capture { full_page_scroll_delay_ms: 400, ..Capture::default() },
+            capture: Capture {
+                full_page_scroll_delay_ms: 400,
+                full_page_slice_height: 4000,
+                selector_scroll_into_view: true,
+                ..Capture::default()
+            },
             page: PageChanges { error_on_click_selector_not_found: true, ..PageChanges::default() },
             network: Network::default(),
             wait: Wait::default(),

@@ -1,19 +1,26 @@
 //! Rules between parameters, in the words of ScreenshotOne's validator.
 
 use super::detail;
-use super::model::{Format, Options, ResponseType};
+use super::model::{Format, Medium, Options, ResponseType};
 use crate::code::Detail;
 use crate::dialect::Dialect;
 use crate::request::Endpoint;
+
+/// CSS pixels that a slice must go beyond the one before.
+const SLICE_ADVANCE_MIN: i64 = 100;
 
 pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str], problems: &mut Vec<Detail>) {
     let is_given = |name: &str| given.contains(&name);
     let mut refuse = |parameter: &str, message: &str| problems.push(detail(parameter, message.to_owned()));
 
-    if options.source.url.is_none() && options.source.html.is_none() && !is_given("url") && !is_given("html") {
-        refuse("", "\"value\" must contain at least one of [html, url, markdown]");
+    match endpoint {
+        Endpoint::Scrape if !is_given("url") => refuse("url", "\"url\" is required"),
+        _ if !["url", "html", "markdown"].into_iter().any(is_given) => {
+            refuse("", "\"value\" must contain at least one of [html, url, markdown]");
+        }
+        _ => {}
     }
-    for name in ["full_page_scroll", "full_page_max_height"] {
+    for name in ["full_page_scroll", "full_page_max_height", "full_page_algorithm"] {
         if is_given(name) && !options.capture.full_page {
             refuse(name, &format!("\"{name}\" is not allowed"));
         }
@@ -26,13 +33,32 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
             refuse(name, &format!("\"{name}\" is not allowed"));
         }
     }
-    if options.output.omit_background && options.output.format == Format::Jpeg {
+    let format = options.output.format;
+    if let Some(reason) = format.missing() {
+        refuse("format", &format!("\"format\" {} is not supported: {reason}", format.extension()));
+    }
+    if options.output.omit_background && !format.is_transparent() {
         refuse(
             "omit_background",
             "The \"omit_background\" option is only allowed to use with image formats that support transparent backgrounds, like PNG.",
         );
     }
+    for name in options.pdf.margin.invalid() {
+        refuse(name, &format!("\"{name}\" must be a CSS length like 20px, 1.5cm or 1in"));
+    }
+    slices(options, &mut refuse);
     if endpoint.dialect() == Dialect::ScreenshotOne {
+        if is_given("image_quality") && !format.takes_quality() {
+            refuse("image_quality", "\"image_quality\" is not allowed");
+        }
+        if options.capture.selector.is_some() && format == Format::Pdf {
+            refuse("selector", "Rendering PDFs by \"selector\" is not allowed.");
+        }
+        for name in ["selector_algorithm", "selector_scroll_into_view"] {
+            if is_given(name) && options.capture.selector.is_none() {
+                refuse(name, &format!("\"{name}\" is not allowed"));
+            }
+        }
         let mode_max = if options.delivery.asynchronous { 600 } else { 90 };
         if options.wait.timeout_s.is_some_and(|timeout| timeout > mode_max) {
             refuse("timeout", &format!("\"timeout\" must be less than or equal to {mode_max}"));
@@ -56,5 +82,26 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
         (Some(_), None) => refuse("geolocation_longitude", "\"geolocation_longitude\" is required"),
         (None, Some(_)) => refuse("geolocation_latitude", "\"geolocation_latitude\" is required"),
         _ => {}
+    }
+}
+
+fn slices(options: &Options, refuse: &mut impl FnMut(&str, &str)) {
+    let capture = &options.capture;
+    if !capture.full_page_slices {
+        return;
+    }
+    let is_image = options.output.format.medium() == Medium::Image;
+    if !capture.full_page || options.delivery.store.enabled || !is_image {
+        refuse("full_page_slices", "\"value\" contains an invalid value");
+    }
+    // Each slice must bring something new, or there would be no end of them.
+    let overlap_max = i64::from(capture.full_page_slice_height) - SLICE_ADVANCE_MIN;
+    if i64::from(capture.full_page_slice_overlap) > overlap_max {
+        let name = "full_page_slice_overlap_height";
+        refuse(name, &format!("\"{name}\" must be less than or equal to {}", overlap_max.max(0)));
+    }
+    if overlap_max < 0 {
+        let name = "full_page_slice_height";
+        refuse(name, &format!("\"{name}\" must be greater than or equal to {SLICE_ADVANCE_MIN}"));
     }
 }

@@ -1,13 +1,15 @@
 //! ScreenshotOne's `/take`. Names, types, ranges and defaults: its published validation schema and options page.
 
 use super::model::{Format, ResponseType, WaitUntil};
+use super::pdf::PAPERS;
 use super::{Kind, LATER, PAID, Parameter, Support};
 
 const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
 const PIXELS: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
 
-/// What can be rendered so far; the message of a refusal lists it.
-const FORMATS: &[&str] = &["png", "jpeg", "jpg", "webp"];
+/// In the vendor's order; two of them are refused by a rule that says why.
+const FORMATS: &[&str] =
+    &["png", "jpeg", "jpg", "webp", "gif", "jp2", "tiff", "avif", "heif", "html", "pdf", "markdown"];
 const RESPONSE_TYPES: &[&str] = &["by_format", "empty", "json", "byformat"];
 pub(super) const MEDIA_TYPES: &[&str] = &["screen", "print"];
 pub(super) const RESOURCES: &[&str] = &[
@@ -32,17 +34,17 @@ pub static TAKE: &[Parameter] = &[
     // Source and output
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
-    Parameter::refused("markdown", Kind::Text, LATER),
-    Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the picture."),
+    Parameter::effect("markdown", Kind::Text, |o, v| o.source.markdown = Some(v.text()), "Markdown to render instead of a page."),
+    Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the result."),
     Parameter::effect("response_type", Kind::Enum { of: RESPONSE_TYPES, fold: true }, |o, v| o.delivery.response_type = response_type(&v.text()), "The file, its headers only, or JSON with links."),
     Parameter::effect("selector", Kind::Text, |o, v| o.capture.selector = Some(v.text()), "Take this element only."),
-    Parameter::refused("selector_algorithm", Kind::Enum { of: &["default", "clip"], fold: false }, LATER),
-    Parameter::refused("selector_scroll_into_view", Kind::Bool, LATER),
+    Parameter::effect("selector_algorithm", Kind::Enum { of: &["default", "clip"], fold: false }, |o, v| o.capture.selector_scroll_into_view &= v.text() != "clip", "clip takes the element where it is, without scrolling to it."),
+    Parameter::effect("selector_scroll_into_view", Kind::Bool, |o, v| o.capture.selector_scroll_into_view &= v.bool(), "Scroll to the element first."),
     Parameter::effect("error_on_selector_not_found", Kind::Bool, |o, v| o.capture.error_on_selector_not_found = v.bool(), "Fail when the selector matches nothing."),
-    Parameter::refused("capture_beyond_viewport", Kind::Bool, LATER),
+    Parameter::effect("capture_beyond_viewport", Kind::Bool, |o, v| o.capture.beyond_viewport = Some(v.bool()), "Take what lies outside the viewport."),
     Parameter::refused("scroll_into_view", Kind::Text, LATER),
     Parameter::refused("scroll_into_view_adjust_top", Kind::Int { min: -1_000_000, max: 1_000_000 }, LATER),
-    Parameter::refused("include_shadow_dom", Kind::Bool, LATER),
+    Parameter::effect("include_shadow_dom", Kind::Bool, |o, v| o.output.include_shadow_dom = v.bool(), "Open shadow roots in HTML."),
     Parameter::effect("attachment_name", Kind::Text, |o, v| o.delivery.attachment_name = Some(v.text()), "File name for download; the extension is added."),
     Parameter::effect("external_identifier", Kind::AlphaNumeric { characters_max: 64 }, |o, v| o.delivery.external_identifier = Some(v.text()), "Echoed in a webhook header."),
     Parameter::refused("request_gpu_rendering", Kind::Bool, PAID),
@@ -51,8 +53,8 @@ pub static TAKE: &[Parameter] = &[
 
     // Image, clip, full page
     Parameter::effect("image_quality", Kind::Int { min: 0, max: 100 }, |o, v| o.output.quality = v.int() as u8, "Quality of a JPEG or WebP."),
-    Parameter::refused("image_width", ANY, LATER),
-    Parameter::refused("image_height", ANY, LATER),
+    Parameter::effect("image_width", ANY, |o, v| o.output.width_max = side(v.int()), "Make the picture fit this width."),
+    Parameter::effect("image_height", ANY, |o, v| o.output.height_max = side(v.int()), "Make the picture fit this height."),
     Parameter::effect("omit_background", Kind::Bool, |o, v| o.output.omit_background = v.bool(), "Transparent background."),
     Parameter::effect("clip_x", ANY, |o, v| o.capture.clip.x = Some(v.int() as u32), "Left edge of the area."),
     Parameter::effect("clip_y", ANY, |o, v| o.capture.clip.y = Some(v.int() as u32), "Top edge of the area."),
@@ -63,21 +65,21 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("full_page_scroll_delay", Kind::Int { min: 100, max: 60_000 }, |o, v| o.capture.full_page_scroll_delay_ms = v.int() as u32, "Pause of each scroll step, milliseconds."),
     Parameter::effect("full_page_scroll_by", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.capture.full_page_scroll_by = Some(v.int() as u32), "Pixels of each scroll step."),
     Parameter::effect("full_page_max_height", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.capture.full_page_max_height = Some(v.int() as u32), "Cut a full page at this height."),
-    Parameter::refused("full_page_algorithm", Kind::Enum { of: &["default", "by_sections"], fold: false }, LATER),
-    Parameter::refused("full_page_slices", Kind::Bool, LATER),
-    Parameter::refused("full_page_slice_height", Kind::Int { min: 1, max: 16_000 }, LATER),
-    Parameter::refused("full_page_slice_overlap_height", ANY, LATER),
+    Parameter::effect("full_page_algorithm", Kind::Enum { of: &["default", "by_sections"], fold: false }, |o, v| o.capture.full_page_by_sections = v.text() == "by_sections", "Take a full page at once, or scroll from section to section."),
+    Parameter::effect("full_page_slices", Kind::Bool, |o, v| o.capture.full_page_slices = v.bool(), "Also cut the full page into slices."),
+    Parameter::effect("full_page_slice_height", Kind::Int { min: 1, max: 16_000 }, |o, v| o.capture.full_page_slice_height = v.int() as u32, "CSS pixels of a slice."),
+    Parameter::effect("full_page_slice_overlap_height", ANY, |o, v| o.capture.full_page_slice_overlap = v.int() as u32, "CSS pixels that a slice repeats of the one before."),
 
     // PDF
-    Parameter::refused("pdf_print_background", Kind::Bool, LATER),
-    Parameter::refused("pdf_fit_one_page", Kind::Bool, LATER),
-    Parameter::refused("pdf_landscape", Kind::Bool, LATER),
-    Parameter::refused("pdf_paper_format", Kind::Text, LATER),
-    Parameter::refused("pdf_margin", Kind::Text, LATER),
-    Parameter::refused("pdf_margin_top", Kind::Text, LATER),
-    Parameter::refused("pdf_margin_right", Kind::Text, LATER),
-    Parameter::refused("pdf_margin_bottom", Kind::Text, LATER),
-    Parameter::refused("pdf_margin_left", Kind::Text, LATER),
+    Parameter::effect("pdf_print_background", Kind::Bool, |o, v| o.pdf.print_background = v.bool(), "Print background colours and images."),
+    Parameter::effect("pdf_fit_one_page", Kind::Bool, |o, v| o.pdf.fit_one_page = v.bool(), "One page as tall as the content."),
+    Parameter::effect("pdf_landscape", Kind::Bool, |o, v| o.pdf.landscape = v.bool(), "Turn the paper."),
+    Parameter::effect("pdf_paper_format", Kind::Enum { of: PAPERS, fold: false }, |o, v| o.pdf.paper = Some(v.text()), "Size of the paper."),
+    Parameter::effect("pdf_margin", Kind::Text, |o, v| o.pdf.margin.all = Some(v.text()), "CSS length, for all sides."),
+    Parameter::effect("pdf_margin_top", Kind::Text, |o, v| o.pdf.margin.top = Some(v.text()), "CSS length."),
+    Parameter::effect("pdf_margin_right", Kind::Text, |o, v| o.pdf.margin.right = Some(v.text()), "CSS length."),
+    Parameter::effect("pdf_margin_bottom", Kind::Text, |o, v| o.pdf.margin.bottom = Some(v.text()), "CSS length."),
+    Parameter::effect("pdf_margin_left", Kind::Text, |o, v| o.pdf.margin.left = Some(v.text()), "CSS length."),
 
     // Viewport and emulation
     Parameter::refused("viewport_device", Kind::Text, LATER),
@@ -154,7 +156,7 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("webhook_url", Kind::Url, |o, v| o.delivery.webhook.url = Some(v.text()), "Where the result is posted."),
     Parameter::effect("webhook_sign", Kind::Bool, |o, v| o.delivery.webhook.sign = v.bool(), "Sign the webhook."),
     Parameter::effect("webhook_errors", Kind::Bool, |o, v| o.delivery.webhook.errors = v.bool(), "Post failures too."),
-    Parameter::refused("metadata_image_size", Kind::Bool, LATER),
+    Parameter::effect("metadata_image_size", Kind::Bool, |o, v| o.output.tell_size = v.bool(), "Say how many pixels the picture has."),
     Parameter::refused("metadata_fonts", Kind::Bool, LATER),
     Parameter::refused("metadata_content", Kind::Bool, LATER),
     Parameter::refused("metadata_content_format", Kind::Text, LATER),
@@ -167,6 +169,11 @@ pub static TAKE: &[Parameter] = &[
     Parameter::refused("vision_prompt", Kind::Text, PAID),
     Parameter::refused("vision_max_tokens", ANY, PAID),
 ];
+
+/// A side of a thumbnail; 0 asks for none.
+pub(super) fn side(pixels: i64) -> Option<u32> {
+    u32::try_from(pixels).ok().filter(|pixels| *pixels > 0)
+}
 
 /// `byformat` is what the .NET SDK writes.
 fn response_type(name: &str) -> ResponseType {

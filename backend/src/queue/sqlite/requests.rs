@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 
+use crate::domain::artifact::Size;
 use crate::domain::job::{
     ClaimedRequest, DeliveryState, NewRequest, Outcome, RequestState, RequestView, StoredFile, WebhookView,
 };
@@ -44,8 +45,6 @@ fn already_accepted(connection: &Connection, request: &NewRequest) -> rusqlite::
 }
 
 pub(super) fn insert(connection: &Connection, request: &NewRequest, state: RequestState) -> rusqlite::Result<()> {
-    let source = &request.options.source;
-    let target = source.url.clone().unwrap_or_else(|| "html".to_owned());
     connection
         .prepare_cached(
             "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
@@ -59,7 +58,7 @@ pub(super) fn insert(connection: &Connection, request: &NewRequest, state: Reque
             ":endpoint": request.endpoint.path(),
             ":asynchronous": request.options.delivery.asynchronous,
             ":options": serde_json::to_string(&request.options).map_err(not_json)?,
-            ":target": target,
+            ":target": request.options.source.label(),
             ":idempotency_key": request.idempotency_key,
             ":fingerprint": request.fingerprint,
             ":state": state.name(),
@@ -165,29 +164,33 @@ pub(super) fn finish(
             ":state": state.name(), ":now": now_ms, ":render_ms": render_ms, ":code": code, ":message": message,
             ":cause": cause, ":id": id, ":owner": owner,
         })?;
-    if let Outcome::Done { file: Some(file), .. } = outcome
+    if let Outcome::Done { file, parts, .. } = outcome
         && ended == 1
     {
-        insert_file(connection, id, file)?;
+        let parts = parts.iter().zip(1..).map(|(file, part)| (file, part));
+        for (file, part) in file.iter().map(|file| (file, 0)).chain(parts) {
+            insert_file(connection, id, file, part)?;
+        }
     }
     Ok(ended == 1)
 }
 
-fn insert_file(connection: &Connection, request_id: &str, file: &StoredFile) -> rusqlite::Result<()> {
+fn insert_file(connection: &Connection, request_id: &str, file: &StoredFile, part: u32) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO files (name, request_id, content_type, bytes, width, height, attachment, expires_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO files (name, request_id, content_type, bytes, width, height, attachment, expires_ms, part)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             file.name,
             request_id,
             file.content_type,
             file.bytes,
-            file.width,
-            file.height,
+            file.size.map(|size| size.width),
+            file.size.map(|size| size.height),
             file.attachment,
-            file.expires_ms
+            file.expires_ms,
+            part
         ])
         .map(|_| ())
 }
@@ -251,7 +254,7 @@ const VIEW: &str = "
            f.name, f.content_type, f.bytes, f.width, f.height, f.attachment, f.expires_ms,
            d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error
     FROM requests r
-    LEFT JOIN files f ON f.request_id = r.id
+    LEFT JOIN files f ON f.request_id = r.id AND f.part = 0
     LEFT JOIN deliveries d ON d.request_id = r.id
     LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.attempts";
 
@@ -284,12 +287,12 @@ fn view(row: &Row<'_>) -> rusqlite::Result<RequestView> {
 }
 
 fn stored_file(row: &Row<'_>, name: String, first: usize) -> rusqlite::Result<StoredFile> {
+    let size: (Option<u32>, Option<u32>) = (row.get(first + 2)?, row.get(first + 3)?);
     Ok(StoredFile {
         name,
         content_type: row.get(first)?,
         bytes: row.get(first + 1)?,
-        width: row.get(first + 2)?,
-        height: row.get(first + 3)?,
+        size: size.0.zip(size.1).map(|(width, height)| Size { width, height }),
         attachment: row.get(first + 4)?,
         expires_ms: row.get(first + 5)?,
     })

@@ -48,10 +48,11 @@ CREATE TABLE files (
     request_id      TEXT NOT NULL,
     content_type    TEXT NOT NULL,
     bytes           INTEGER NOT NULL,
-    width           INTEGER NOT NULL,
-    height          INTEGER NOT NULL,
+    width           INTEGER,                        -- of a picture, device pixels
+    height          INTEGER,
     attachment      TEXT,
     expires_ms      INTEGER NOT NULL,
+    part            INTEGER NOT NULL DEFAULT 0,     -- 0: the result itself; from 1: what belongs to it (slices)
     removed         INTEGER NOT NULL DEFAULT 0      -- gone from the store; the row still says that it was there
 ) STRICT, WITHOUT ROWID;
 

@@ -1,0 +1,30 @@
+// The HTML of the document with its doctype, or of the first match; null if there is none. `shadow/` before a selector looks
+// into open shadow roots; with `shadow` they are part of the result, as declarative ones.
+(selector, shadow) => {
+  const roots = [document];
+  if (shadow || (selector && selector.startsWith("shadow/"))) {
+    for (const root of roots) {
+      for (const element of root.querySelectorAll("*")) {
+        if (element.shadowRoot) roots.push(element.shadowRoot);
+      }
+    }
+  }
+  const outer = (element) => {
+    if (!shadow) return element.outerHTML;
+    const inner = element.getHTML({ serializableShadowRoots: true, shadowRoots: roots.slice(1) });
+    const shell = element.cloneNode(false).outerHTML;
+    const end = shell.lastIndexOf("</");
+    return end < 0 ? shell : shell.slice(0, end) + inner + shell.slice(end);
+  };
+  if (selector === null) {
+    const doctype = document.doctype ? new XMLSerializer().serializeToString(document.doctype) + "\n" : "";
+    return document.documentElement ? doctype + outer(document.documentElement) : "";
+  }
+  const deep = selector.startsWith("shadow/");
+  const plain = deep ? selector.slice("shadow/".length) : selector;
+  for (const root of deep ? roots : [document]) {
+    const element = root.querySelector(plain);
+    if (element) return outer(element);
+  }
+  return null;
+}
