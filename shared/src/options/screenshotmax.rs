@@ -1,7 +1,8 @@
 //! ScreenshotMAX's `/v1/screenshot`. Names, types, ranges and defaults: the vendor's OpenAPI document.
 
-use super::model::{Format, WaitUntil};
-use super::screenshotone::{MEDIA_TYPES, RESOURCES};
+use super::devices;
+use super::model::{Blocking, Format, Options, WaitUntil};
+use super::screenshotone::{MEDIA_TYPES, RESOURCES, device};
 use super::{Kind, LATER, PAID, Parameter};
 
 const PIXELS: Kind = Kind::Int { min: 0, max: 1_000_000 };
@@ -22,7 +23,7 @@ pub static SCREENSHOT: &[Parameter] = &[
     Parameter::effect("omit_background", Kind::Bool, |o, v| o.output.omit_background = v.bool(), "Transparent background."),
     Parameter::refused("gpu_rendering", Kind::Bool, PAID),
     Parameter::refused("capture_beyond_viewport", Kind::Bool, LATER),
-    Parameter::refused("viewport_device", Kind::Text, LATER),
+    Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTMAX_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
     Parameter::effect("viewport_width", SIDE, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_height", SIDE, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
@@ -38,8 +39,8 @@ pub static SCREENSHOT: &[Parameter] = &[
     Parameter::effect("clip_y", PIXELS, |o, v| o.capture.clip.y = Some(v.int() as u32), "Top edge of the area."),
     Parameter::effect("clip_width", SIDE, |o, v| o.capture.clip.width = Some(v.int() as u32), "Width of the area."),
     Parameter::effect("clip_height", SIDE, |o, v| o.capture.clip.height = Some(v.int() as u32), "Height of the area."),
-    Parameter::refused("block_annoyance", Kind::Enum { of: &["none", "ads", "tracking", "cookies_banner"], fold: true }, LATER),
-    Parameter::refused("block_ressources", Kind::EnumList { of: RESOURCES }, LATER),
+    Parameter::effect("block_annoyance", Kind::Enum { of: &["none", "ads", "tracking", "cookies_banner"], fold: true }, |o, v| annoyance(o, &v.text()), "What is kept out; consent banners where nothing is said."),
+    Parameter::effect("block_ressources", Kind::EnumList { of: RESOURCES }, |o, v| o.blocking.resources = v.list(), "Kinds of resources that are not loaded."),
     Parameter::effect("geolocation_accuracy", Kind::Int { min: 0, max: 1000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
     Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
     Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
@@ -62,12 +63,12 @@ pub static SCREENSHOT: &[Parameter] = &[
     Parameter::effect("full_page_scroll_by_duration", Kind::Int { min: 0, max: 1000 }, |o, v| o.capture.full_page_scroll_delay_ms = v.int() as u32, "Milliseconds of each scroll step."),
     Parameter::refused("cache", Kind::Bool, LATER),
     Parameter::refused("cache_ttl", Kind::Int { min: 1, max: 2_592_000 }, LATER),
-    Parameter::refused("metadata_icon", Kind::Bool, LATER),
-    Parameter::refused("metadata_fonts", Kind::Bool, LATER),
-    Parameter::refused("metadata_title", Kind::Bool, LATER),
-    Parameter::refused("metadata_hash", Kind::Bool, LATER),
-    Parameter::refused("metadata_status", Kind::Bool, LATER),
-    Parameter::refused("metadata_headers", Kind::Bool, LATER),
+    Parameter::effect("metadata_icon", Kind::Bool, |o, v| o.metadata.icon = v.bool(), "Tell the icon."),
+    Parameter::effect("metadata_fonts", Kind::Bool, |o, v| o.metadata.fonts = v.bool(), "Tell the fonts and who uses them."),
+    Parameter::effect("metadata_title", Kind::Bool, |o, v| o.metadata.page_title = v.bool(), "Tell the title."),
+    Parameter::effect("metadata_hash", Kind::Bool, |o, v| o.metadata.hash = v.bool(), "Tell the SHA-256 of the file."),
+    Parameter::effect("metadata_status", Kind::Bool, |o, v| o.metadata.status_code = v.bool(), "Tell the status that the host answered."),
+    Parameter::effect("metadata_headers", Kind::Bool, |o, v| o.metadata.headers = v.bool(), "Tell the headers that the host answered."),
     Parameter::refused("metadata_image_size", Kind::Bool, LATER),
     Parameter::effect("async", Kind::Bool, |o, v| o.delivery.asynchronous = v.bool(), "Answer at once, render in the background."),
     Parameter::effect("webhook_url", Kind::Url, |o, v| o.delivery.webhook.url = Some(v.text()), "Where the result is posted."),
@@ -81,4 +82,17 @@ fn deficiency(name: &str) -> String {
         "reduced_contrast" => "reducedContrast".to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// One kind at a time, so what is named replaces the default.
+fn annoyance(options: &mut Options, name: &str) {
+    let (requests, resources) = (options.blocking.requests.clone(), options.blocking.resources.clone());
+    options.blocking = Blocking {
+        ads: name == "ads",
+        trackers: name == "tracking",
+        cookie_banners: name == "cookies_banner",
+        requests,
+        resources,
+        ..Blocking::default()
+    };
 }
