@@ -4,6 +4,7 @@ use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect};
 use snaphook_shared::event::{self, Finished};
 use snaphook_shared::key::KeyRecord;
+use snaphook_shared::metadata::{HttpResponse, Metadata};
 use snaphook_shared::options::model::{Format, WaitUntil};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Method, Policies, RawRequest};
 use snaphook_shared::signing::SecretKey;
@@ -18,12 +19,23 @@ macro_rules! tests {
     )*};
 }
 
+const METADATA: Metadata = Metadata {
+    icon: None,
+    open_graph: None,
+    page_title: None,
+    fonts: None,
+    http_response: HttpResponse { status_code: None, headers: None },
+    hash: None,
+    content: None,
+};
+
 const FINISHED: Finished<'_> = Finished {
     id: "req_0190a1b2c3d4e5f60718293a4b5c6d7e",
     file_url: "https://shots.example.com/files/abc.png",
     expires_s: 1_722_625_200,
     created_s: 1_716_898_800,
     store_location: None,
+    metadata: &METADATA,
 };
 
 /// Enough of a URL parser for these tests, the same natively and as wasm; the real ones have tests of their own.

@@ -3,6 +3,7 @@
 use snaphook_shared::code::Problem;
 use snaphook_shared::dialect::Dialect;
 use snaphook_shared::event::{self, Finished, header};
+use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::ResponseType;
 
 use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile};
@@ -28,7 +29,7 @@ impl Links {
     }
 
     /// The JSON of a finished ScreenshotOne request.
-    pub fn screenshotone_json(&self, request: &NewRequest, file: &StoredFile) -> String {
+    pub fn screenshotone_json(&self, request: &NewRequest, file: &StoredFile, metadata: &Metadata) -> String {
         let url = self.file(&file.name);
         let store = &request.options.delivery.store;
         event::screenshotone(&Finished {
@@ -37,12 +38,19 @@ impl Links {
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
             store_location: (store.enabled && store.return_location).then_some(url.as_str()),
+            metadata,
         })
     }
 }
 
 /// The delivery for a render that succeeded; None if nobody wants it.
-pub fn of_success(request: &NewRequest, file: &StoredFile, render_ms: u64, links: &Links) -> Option<NewDelivery> {
+pub fn of_success(
+    request: &NewRequest,
+    file: &StoredFile,
+    metadata: &Metadata,
+    render_ms: u64,
+    links: &Links,
+) -> Option<NewDelivery> {
     let delivery = start(request)?;
     if request.dialect() == Dialect::ScreenshotMax {
         let body = event::screenshotmax(&Finished {
@@ -51,14 +59,17 @@ pub fn of_success(request: &NewRequest, file: &StoredFile, render_ms: u64, links
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
             store_location: None,
+            metadata,
         });
         return Some(with_json(delivery, body));
     }
     let mut delivery = match request.options.delivery.response_type {
-        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file)),
+        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file, metadata)),
         ResponseType::ByFormat | ResponseType::Empty => {
             let mut delivery = NewDelivery { body: DeliveryBody::File(file.name.clone()), ..delivery };
             delivery.headers.push(("content-type".to_owned(), file.content_type.clone()));
+            let told = metadata.headers(request.dialect()).into_iter();
+            delivery.headers.extend(told.map(|(name, value)| (name.to_owned(), value)));
             delivery
         }
     };

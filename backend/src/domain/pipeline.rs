@@ -1,9 +1,12 @@
 //! One request from its options to its end: render, store, and the outcome with its notice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use bytes::Bytes;
 use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::metadata::Content;
+use snaphook_shared::options::model::Options;
 
 use super::failure::Failure;
 use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, StoredFile};
@@ -37,10 +40,10 @@ impl Pipeline {
         let finished = self.render_and_store(&request).await;
         let now_ms = self.clock.now_ms();
         let (outcome, delivery) = match finished {
-            Ok((_, file)) => {
+            Ok((picture, file)) => {
                 let render_ms = elapsed_ms(started);
                 tracing::info!(request = request.id, attempt, render_ms, bytes = file.bytes, "rendered");
-                let delivery = notice::of_success(&request, &file, render_ms, &self.links);
+                let delivery = notice::of_success(&request, &file, &picture.metadata, render_ms, &self.links);
                 (Outcome::Done { file: Some(file), render_ms }, delivery)
             }
             Err(failure) if failure.retryable && attempt < retry::RENDER_ATTEMPTS_MAX => {
@@ -76,8 +79,9 @@ impl Pipeline {
         let (outcome, delivery) = match &finished {
             Ok(rendered) => {
                 let render_ms = elapsed_ms(started);
-                let delivery =
-                    rendered.file.as_ref().and_then(|file| notice::of_success(&request, file, render_ms, &self.links));
+                let metadata = &rendered.picture.metadata;
+                let notice = |file| notice::of_success(&request, file, metadata, render_ms, &self.links);
+                let delivery = rendered.file.as_ref().and_then(notice);
                 (Outcome::Done { file: rendered.file.clone(), render_ms }, delivery)
             }
             Err(failure) => {
@@ -108,7 +112,31 @@ impl Pipeline {
 
     async fn render(&self, request: &NewRequest) -> Result<Picture, Failure> {
         let deadline = Instant::now() + Duration::from_secs(u64::from(request.options.timeout_s().max(1)));
-        self.renderer.render(&request.options, deadline).await
+        let mut picture = self.renderer.render(&request.options, deadline).await?;
+        if let Some(text) = picture.content.take() {
+            picture.metadata.content = Some(self.keep_content(&request.options, text).await?);
+        }
+        Ok(picture)
+    }
+
+    /// Stores the page's content under a link of its own.
+    async fn keep_content(&self, options: &Options, text: String) -> Result<Content, Failure> {
+        let format = options.metadata.content_format;
+        let (name, bytes) = (file_name(format.extension())?, Bytes::from(text));
+        let expires_ms = self.clock.now_ms() + self.file_lifetime.as_millis() as u64;
+        let file = StoredFile {
+            name: name.clone(),
+            content_type: format.content_type().to_owned(),
+            bytes: bytes.len() as u64,
+            width: 0,
+            height: 0,
+            expires_ms,
+            attachment: None,
+        };
+        self.store.put(&name, format.content_type(), bytes).await?;
+        self.queue.keep_file(file).await.map_err(|error| Failure::internal(error.to_string()))?;
+        let expires = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(expires_ms));
+        Ok(Content { url: self.links.file(&name), expires, format: format.name().to_owned() })
     }
 
     async fn render_and_store(&self, request: &NewRequest) -> Result<(Picture, StoredFile), Failure> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use snaphook_shared::key::KeyRecord;
+use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::{Format, Options};
 
 use super::failure::Failure;
@@ -24,6 +25,10 @@ pub struct Picture {
     /// Device pixels.
     pub width: u32,
     pub height: u32,
+    /// What was asked about the page.
+    pub metadata: Metadata,
+    /// The page's content, if that was asked for: it becomes a file of its own.
+    pub content: Option<String>,
 }
 
 /// Turns options into a picture. No state passes from one render to another.
@@ -94,6 +99,8 @@ pub trait JobQueue: Send + Sync {
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;
     /// Newest first.
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError>;
+    /// Notes a file that goes with a request's picture and has no part in its state.
+    async fn keep_file(&self, file: StoredFile) -> Result<(), QueueError>;
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError>;
     /// Names of files whose time was over at `now_ms`.
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;

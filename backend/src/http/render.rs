@@ -158,7 +158,8 @@ fn picture(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
     let delivery = &request.options.delivery;
     let mut response = match (delivery.response_type, &rendered.file) {
         (ResponseType::Json, Some(file)) => {
-            let mut response = Response::new(api.links.screenshotone_json(request, file).into());
+            let mut response =
+                Response::new(api.links.screenshotone_json(request, file, &rendered.picture.metadata).into());
             reply::set(&mut response, "content-type", "application/json");
             response
         }
@@ -173,6 +174,11 @@ fn picture(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
             response
         }
     };
+    if delivery.response_type != ResponseType::Json {
+        for (name, value) in rendered.picture.metadata.headers(request.dialect()) {
+            reply::set(&mut response, name, &value);
+        }
+    }
     reply::set(&mut response, "cache-control", "no-store");
     if let (true, Some(file)) = (delivery.store.enabled, &rendered.file) {
         reply::set(&mut response, "x-screenshotone-store-key", &file.name);

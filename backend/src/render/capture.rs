@@ -11,9 +11,10 @@ use chromiumoxide::cdp::browser_protocol::page::{
 };
 use serde::Deserialize;
 use snaphook_shared::code::Code;
+use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::{Format, Output};
 
-use super::page::{Page, json};
+use super::page::{FIND, Page, json};
 use crate::domain::failure::Failure;
 use crate::domain::ports::Picture;
 
@@ -63,6 +64,8 @@ pub(super) async fn take(page: &Page<'_>) -> Result<Picture, Failure> {
         format: options.output.format,
         width: device_pixels(covered.width, scale),
         height: device_pixels(covered.height, scale),
+        metadata: Metadata::default(),
+        content: None,
     })
 }
 
@@ -104,7 +107,9 @@ async fn area(page: &Page<'_>, viewport: Area) -> Result<Option<Area>, Failure> 
 
 /// Where an element is, from the top of the page. None if nothing matches, or what matches has no size.
 async fn element_area(page: &Page<'_>, selector: &str) -> Result<Option<Area>, Failure> {
-    let script = format!("({})({})", include_str!("js/element_area.js"), json(selector));
+    let scroll = !page.options.capture.selector_stays;
+    let script =
+        format!("({})({})", include_str!("js/element_area.js"), format_args!("{FIND}, {}, {scroll}", json(selector)));
     page.evaluate(script).await.map_err(|failure| failure.blame("selector"))
 }
 

@@ -2,11 +2,14 @@
 //!
 //! The only module that knows chromiumoxide. It opens no connection itself: the browser's one way out is the egress proxy.
 
+mod blocking;
 mod browser;
 mod capture;
 mod cdp;
 mod events;
+mod metadata;
 mod page;
+mod patterns;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +22,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::domain::failure::Failure;
 use crate::domain::ports::{Picture, Renderer};
 use crate::egress::{Egress, Refusal};
+pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
 
@@ -30,6 +34,7 @@ const AGE_MAX: Duration = Duration::from_secs(6 * 3600);
 pub struct ChromiumRenderer {
     settings: BrowserSettings,
     egress: Egress,
+    blocklists: Arc<Blocklists>,
     current: Mutex<Option<Arc<Browser>>>,
     /// How many pages may be open at once.
     slots: Semaphore,
@@ -40,6 +45,7 @@ impl ChromiumRenderer {
     pub async fn start(
         settings: BrowserSettings,
         egress: Egress,
+        blocklists: Arc<Blocklists>,
         concurrency: usize,
     ) -> Result<ChromiumRenderer, LaunchError> {
         browser::sweep_scratch(&settings.scratch_parent);
@@ -48,6 +54,7 @@ impl ChromiumRenderer {
         Ok(ChromiumRenderer {
             settings,
             egress,
+            blocklists,
             current: Mutex::new(Some(Arc::new(first))),
             slots: Semaphore::new(concurrency),
         })
@@ -119,7 +126,7 @@ impl Renderer for ChromiumRenderer {
             browser.open_tab().await.map_err(|error| Failure::internal(error.to_string()))
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
-        let result = page::render(&mut tab, options, deadline).await;
+        let result = page::render(&mut tab, options, &self.blocklists, deadline).await;
         tab.close().await;
         result
     }

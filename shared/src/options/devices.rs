@@ -218,7 +218,9 @@ mod tests {
 
     #[test]
     fn what_is_said_counts_for_more_than_the_device_in_any_order() {
-        for query in ["viewport_device=iphone_13_pro&viewport_width=500", "viewport_width=500&viewport_device=iphone_13_pro"] {
+        for query in
+            ["viewport_device=iphone_13_pro&viewport_width=500", "viewport_width=500&viewport_device=iphone_13_pro"]
+        {
             let viewport = read(Endpoint::Take, query).viewport;
             assert_eq!((viewport.width, viewport.height, viewport.device_scale_factor), (500, 844, 3.0), "{query}");
             assert!(viewport.mobile && viewport.touch && !viewport.landscape);
