@@ -4,10 +4,12 @@
 //! route" and nothing else.
 
 mod body;
+mod deliveries;
 mod docs;
 mod files;
 mod health;
 mod internal;
+mod owner;
 mod render;
 mod reply;
 mod requests;
@@ -66,6 +68,8 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(internal::routes(api.clone()))
         .unify()
         .or(requests::routes(api.clone()))
+        .unify()
+        .or(deliveries::routes(api.clone()))
         .unify()
         .or(files::routes(api.clone()))
         .unify()

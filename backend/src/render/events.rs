@@ -36,20 +36,36 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// What is known of a page. Waits look at it until it is as they want it.
 #[derive(Clone, Debug)]
 pub(super) struct PageState {
-    /// Lifecycle events of the current document (`load`, `DOMContentLoaded`, …).
-    pub(super) lifecycle: HashSet<String>,
+    /// The current document of each frame.
+    documents: HashMap<String, Document>,
+    /// Loaders of all documents that have begun.
+    begun: HashSet<String>,
     /// The main document's answer; that of the latest one, if the page went elsewhere.
     pub(super) main: Option<MainResponse>,
     pub(super) crashed: bool,
-    /// How often the page has asked to be led elsewhere, and how many documents it has had.
+    /// How often the page has asked to be led elsewhere.
     pub(super) departures: u32,
-    pub(super) documents: u32,
     /// The first failed request that must not fail.
     pub(super) failed_request: Option<String>,
     /// Requests on their way that count for network idleness, and the session that told of each.
     in_flight: HashMap<String, String>,
     /// Since when there have been none, and at most two.
     quiet_since: [Option<Instant>; 2],
+}
+
+/// A document and what it has reached.
+#[derive(Clone, Debug, Default)]
+struct Document {
+    loader: String,
+    /// Names of lifecycle events (`load`, `DOMContentLoaded`, …).
+    events: HashSet<String>,
+}
+
+/// A document by the frame it was opened in and its loader, as the answer to a navigation names it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened {
+    pub(super) frame: String,
+    pub(super) loader: String,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +81,7 @@ pub(super) struct MainResponse {
 #[serde(rename_all = "camelCase")]
 struct Lifecycle {
     frame_id: String,
+    loader_id: String,
     name: String,
 }
 
@@ -138,15 +155,27 @@ impl PageState {
     fn new() -> PageState {
         let now = Some(Instant::now());
         PageState {
-            lifecycle: HashSet::new(),
+            documents: HashMap::new(),
+            begun: HashSet::new(),
             main: None,
             crashed: false,
             departures: 0,
-            documents: 0,
             failed_request: None,
             in_flight: HashMap::new(),
             quiet_since: [now, now],
         }
+    }
+
+    /// Whether the opened document, or one that it led to in the same frame, has reached a lifecycle event. The tab's blank
+    /// page reported its own events before, and frames report theirs; neither counts.
+    pub(super) fn reached(&self, opened: &Opened, event: &str) -> bool {
+        let current = self.documents.get(&opened.frame);
+        self.begun.contains(&opened.loader) && current.is_some_and(|document| document.events.contains(event))
+    }
+
+    /// The loader of the document that a frame shows now.
+    pub(super) fn current(&self, frame: &str) -> Option<&str> {
+        self.documents.get(frame).map(|document| document.loader.as_str())
     }
 
     /// How long there have been at most `connections` (0 or 2) requests on their way.
@@ -171,18 +200,21 @@ impl PageState {
         }
     }
 
+    fn live_on(&mut self, frame: String, loader: String, event: String) {
+        let document = self.documents.entry(frame).or_default();
+        if self.begun.insert(loader.clone()) || event == "init" {
+            *document = Document { loader, events: HashSet::from([event]) };
+        } else if document.loader == loader {
+            document.events.insert(event);
+        }
+    }
+
     fn apply(&mut self, session: &str, event: &Event, main_frame: &str) {
         match event.method.as_str() {
             "Page.lifecycleEvent" => {
-                let Some(lifecycle) = event.read::<Lifecycle>() else { return };
-                if lifecycle.frame_id != main_frame {
-                    return;
+                if let Some(lifecycle) = event.read::<Lifecycle>() {
+                    self.live_on(lifecycle.frame_id, lifecycle.loader_id, lifecycle.name);
                 }
-                if lifecycle.name == "init" {
-                    self.lifecycle.clear();
-                    self.documents += 1;
-                }
-                self.lifecycle.insert(lifecycle.name);
             }
             "Page.frameRequestedNavigation" => {
                 let Some(navigation) = event.read::<RequestedNavigation>() else { return };
@@ -271,14 +303,9 @@ impl Interception {
             Some((url, _)) => vec![url.clone()],
             None => return None,
         };
-        let pattern = |url: String| {
-            let mut pattern = RequestPattern::default();
-            pattern.url_pattern = Some(url);
-            pattern
-        };
-        let mut enable = FetchEnableParams::default();
-        enable.patterns = Some(patterns.into_iter().map(pattern).collect());
-        Some(enable)
+        let pattern = |url| RequestPattern { url_pattern: Some(url), ..RequestPattern::default() };
+        let patterns = Some(patterns.into_iter().map(pattern).collect());
+        Some(FetchEnableParams { patterns, ..FetchEnableParams::default() })
     }
 
     /// Whether a request is one that the caller does not want made. The page itself is always wanted.
@@ -478,4 +505,29 @@ async fn answer_paused(session: &Session, paused: EventRequestPaused, intercepti
     let mut go_on = ContinueRequestParams::new(paused.request_id.clone());
     go_on.headers = interception.headers_for(&paused);
     let _ = session.call(go_on, ANSWER_LIMIT).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_opened_document_and_what_it_leads_to_count() {
+        let mut state = PageState::new();
+        let opened = Opened { frame: "main".to_owned(), loader: "page".to_owned() };
+        let mut event = |frame: &str, loader: &str, name: &str| {
+            state.live_on(frame.to_owned(), loader.to_owned(), name.to_owned());
+            state.reached(&opened, "load")
+        };
+        assert!(!event("main", "blank", "init"));
+        assert!(!event("main", "blank", "load"), "the blank page is not the page");
+        assert!(!event("main", "page", "init"));
+        assert!(!event("main", "blank", "load"), "late news of the blank page");
+        assert!(!event("child", "frame", "init"));
+        assert!(!event("child", "frame", "load"), "a frame is not the page");
+        assert!(event("main", "page", "load"));
+        assert!(event("child", "another", "init"), "a frame takes nothing away");
+        assert!(!event("main", "redirected", "init"), "the page leads elsewhere");
+        assert!(event("main", "redirected", "load"));
+    }
 }

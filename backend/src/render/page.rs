@@ -29,7 +29,7 @@ use super::blocking::Blocklists;
 use super::browser::Tab;
 use super::capture;
 use super::cdp::{CdpError, Session};
-use super::events::{Interception, MainResponse, Watcher, auto_attach};
+use super::events::{Interception, MainResponse, Opened, PageState, Watcher, auto_attach};
 use super::patterns::UrlPattern;
 use super::{blocking, metadata};
 use crate::domain::failure::Failure;
@@ -75,7 +75,8 @@ pub(super) async fn render(
     let interception = interception(options, tab.main_frame.clone(), blocklists.clone())?;
     let intercept = interception.enable();
     let watcher = Watcher::start(tab.session.clone(), events, interception);
-    let mut page = Page { session: tab.session.clone(), watcher, options, blocklists, deadline };
+    let mut page =
+        Page { session: tab.session.clone(), watcher, options, blocklists, deadline, opened: Opened::default() };
     let located = options.emulation.geolocation.latitude.is_some();
     let tab = &*tab;
     let work = async {
@@ -109,6 +110,7 @@ pub(super) struct Page<'a> {
     pub(super) options: &'a Options,
     blocklists: &'a Blocklists,
     deadline: Instant,
+    opened: Opened,
 }
 
 impl Page<'_> {
@@ -173,16 +175,17 @@ impl Page<'_> {
             }
             let location = &options.emulation.geolocation;
             if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
-                let mut place = SetGeolocationOverrideParams::default();
-                place.latitude = Some(latitude);
-                place.longitude = Some(longitude);
-                place.accuracy = Some(location.accuracy.unwrap_or(50.0));
+                let place = SetGeolocationOverrideParams {
+                    latitude: Some(latitude),
+                    longitude: Some(longitude),
+                    accuracy: Some(location.accuracy.unwrap_or(50.0)),
+                    ..SetGeolocationOverrideParams::default()
+                };
                 self.call(place).await?;
             }
             if options.output.omit_background {
-                let mut transparent = SetDefaultBackgroundColorOverrideParams::default();
-                transparent.color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
-                self.call(transparent).await?;
+                let color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
+                self.call(SetDefaultBackgroundColorOverrideParams { color }).await?;
             }
             Ok::<(), Failure>(())
         };
@@ -193,9 +196,7 @@ impl Page<'_> {
             if options.blocking.resources.iter().any(|name| name == "websocket") {
                 // Handshakes of WebSockets are not paused, but they can be refused.
                 let every = ["ws://*:*/*", "wss://*:*/*"].map(|pattern| BlockPattern::new(pattern, true));
-                let mut block = SetBlockedUrLsParams::default();
-                block.url_patterns = Some(every.to_vec());
-                self.call(block).await?;
+                self.call(SetBlockedUrLsParams { url_patterns: Some(every.to_vec()) }).await?;
             }
             self.emulate_agent().await?;
             if options.network.bypass_csp {
@@ -225,9 +226,7 @@ impl Page<'_> {
         if features.is_empty() && emulation.media_type.is_none() {
             return Ok(());
         }
-        let mut media = SetEmulatedMediaParams::default();
-        media.media = emulation.media_type.clone();
-        media.features = Some(features);
+        let media = SetEmulatedMediaParams { media: emulation.media_type.clone(), features: Some(features) };
         self.call(media).await.map(|_| ())
     }
 
@@ -246,8 +245,7 @@ impl Page<'_> {
         self.call(agent).await?;
         let first = languages.as_deref().and_then(|text| text.split([',', ';']).next()).map(str::trim);
         if let Some(language) = first.filter(|language| !language.is_empty() && *language != "*") {
-            let mut locale = SetLocaleOverrideParams::default();
-            locale.locale = Some(language.to_owned());
+            let locale = SetLocaleOverrideParams { locale: Some(language.to_owned()) };
             let refused = |_| Failure::new(Code::InvalidHeaderParameter, "accept-language names no locale");
             self.call(locale).await.map_err(refused)?;
         }
@@ -277,6 +275,8 @@ impl Page<'_> {
             // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
             return Err(navigation_failure(&error));
         }
+        let loader = navigated.loader_id.ok_or_else(|| Failure::internal("the navigation opened no document"))?;
+        self.opened = Opened { frame: navigated.frame_id.into(), loader: loader.into() };
         if self.options.source.url.is_none() {
             return Ok(());
         }
@@ -316,10 +316,8 @@ impl Page<'_> {
     async fn wait_for(&mut self, events: &[WaitUntil]) -> Result<(), Failure> {
         for event in events {
             let crashed_here = match event {
-                WaitUntil::Load => self.watcher.until(|state| state.lifecycle.contains("load")).await.crashed,
-                WaitUntil::DomContentLoaded => {
-                    self.watcher.until(|state| state.lifecycle.contains("DOMContentLoaded")).await.crashed
-                }
+                WaitUntil::Load => self.wait_event("load").await,
+                WaitUntil::DomContentLoaded => self.wait_event("DOMContentLoaded").await,
                 WaitUntil::NetworkIdle0 => self.wait_idle(0).await,
                 WaitUntil::NetworkIdle2 => self.wait_idle(2).await,
             };
@@ -382,7 +380,9 @@ impl Page<'_> {
             if events.is_empty() {
                 return Err(Failure::new(Code::ScriptTriggersRedirect, "the script led the page elsewhere"));
             }
-            if self.watcher.until(|state| state.documents > before.documents).await.crashed {
+            let frame = &self.opened.frame;
+            let earlier = before.current(frame);
+            if self.watcher.until(|state| state.current(frame) != earlier).await.crashed {
                 return Err(crashed());
             }
         }
@@ -410,10 +410,15 @@ impl Page<'_> {
         }
     }
 
+    async fn wait_event(&mut self, event: &str) -> bool {
+        let opened = &self.opened;
+        self.watcher.until(|state: &PageState| state.reached(opened, event)).await.crashed
+    }
+
     async fn wait_idle(&self, connections: usize) -> bool {
         loop {
             let state = self.watcher.now();
-            let loaded = state.lifecycle.contains("DOMContentLoaded");
+            let loaded = state.reached(&self.opened, "DOMContentLoaded");
             if state.crashed || (loaded && state.quiet_for(connections).is_some_and(|quiet| quiet >= IDLE_FOR)) {
                 return state.crashed;
             }
