@@ -59,6 +59,7 @@ pub struct RenderConfig {
     concurrency: usize,
     pub waiting_max: usize,
     pub allow_no_sandbox: bool,
+    pub blocklists_dir: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

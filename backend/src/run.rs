@@ -22,7 +22,7 @@ use crate::http::{Api, Limits, Readiness, Server, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
-use crate::render::{BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
+use crate::render::{Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
 use crate::store::{Store, StoreError};
 use crate::sweep::Sweeper;
 use crate::worker::Worker;
@@ -54,6 +54,8 @@ pub enum StartError {
         "Chromium's sandbox cannot start as root: run snaphook as another user, or set [render] allow_no_sandbox = true"
     )]
     SandboxAsRoot,
+    #[error("[render] blocklists_dir {path}: {source}")]
+    Blocklists { path: String, source: std::io::Error },
     #[error(transparent)]
     Browser(#[from] LaunchError),
     #[error("{0}")]
@@ -223,13 +225,16 @@ async fn start_renderer(config: &Config, egress: Egress, proxy: &EgressProxy) ->
     let failed = |source| StartError::DataDir { path: scratch.display().to_string(), source };
     std::fs::create_dir_all(&scratch).map_err(failed)?;
     let scratch_parent = scratch.canonicalize().map_err(failed)?;
+    let directory = (!config.render.blocklists_dir.is_empty()).then(|| Path::new(&config.render.blocklists_dir));
+    let blocklists = Blocklists::load(directory)
+        .map_err(|source| StartError::Blocklists { path: config.render.blocklists_dir.clone(), source })?;
     let settings = BrowserSettings {
         executable: find_chromium(&config.render.chromium).ok_or(StartError::NoChromium)?,
         scratch_parent,
         proxy: proxy.address.to_string(),
         sandbox,
     };
-    Ok(ChromiumRenderer::start(settings, egress, config.render_concurrency()).await?)
+    Ok(ChromiumRenderer::start(settings, egress, Arc::new(blocklists), config.render_concurrency()).await?)
 }
 
 struct Ready {

@@ -1,9 +1,12 @@
 //! Webhook payloads. A body is built once, stored, and sent as the same bytes on every attempt.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::code::Problem;
 use crate::dialect::{self, Dialect, to_json};
+use crate::metadata::{Content, Font, HttpResponse, Icon, Metadata};
 
 /// What a finished render has to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Finished<'a> {
     pub created_s: u64,
     /// Where the caller's own copy is, if it was asked for.
     pub store_location: Option<&'a str>,
+    /// What was asked about the page.
+    pub metadata: Option<&'a Metadata>,
     /// Of the picture, if it was asked for.
     pub image_size: Option<ImageSize>,
     /// Of a tall picture, if they were asked for.
@@ -48,6 +53,31 @@ struct ScreenshotMax<'a> {
     file: &'a str,
     expires: u64,
     created: u64,
+    /// Ours: the vendor documents no place for it.
+    #[serde(skip_serializing_if = "MaxMetadata::is_empty")]
+    metadata: MaxMetadata<'a>,
+}
+
+#[derive(Serialize, PartialEq, Default)]
+struct MaxMetadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icon: Option<&'a Icon>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fonts: Option<&'a [Font]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<&'a BTreeMap<String, String>>,
+}
+
+impl MaxMetadata<'_> {
+    fn is_empty(&self) -> bool {
+        *self == MaxMetadata::default()
+    }
 }
 
 /// ScreenshotOne's JSON, as far as it speaks of links.
@@ -56,21 +86,40 @@ struct ScreenshotOne<'a> {
     screenshot_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<Store<'a>>,
+    #[serde(skip_serializing_if = "PageMetadata::is_empty")]
+    metadata: PageMetadata<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata>,
+    fonts: Option<&'a [Font]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a Content>,
+    #[serde(skip_serializing_if = "HttpResponse::is_empty")]
+    http_response: &'a HttpResponse,
     #[serde(skip_serializing_if = "<[Slice]>::is_empty")]
     slices: &'a [Slice],
-}
-
-#[derive(Serialize)]
-struct Metadata {
-    image_size: ImageSize,
 }
 
 /// The file that lists the slices.
 #[derive(Serialize)]
 struct Manifest<'a> {
     slices: &'a [Slice],
+}
+
+#[derive(Serialize, PartialEq, Default)]
+struct PageMetadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_size: Option<ImageSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icon: Option<&'a Icon>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_graph: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page_title: Option<&'a str>,
+}
+
+impl PageMetadata<'_> {
+    fn is_empty(&self) -> bool {
+        *self == PageMetadata::default()
+    }
 }
 
 #[derive(Serialize)]
@@ -95,16 +144,40 @@ struct FailedError<'a> {
 
 /// ScreenshotMAX's body: `{"id","file","expires","created"}`, times in Unix seconds.
 pub fn screenshotmax(finished: &Finished<'_>) -> String {
-    let Finished { id, file_url: file, expires_s: expires, created_s: created, .. } = *finished;
-    to_json(&ScreenshotMax { id, file, expires, created })
+    let Finished { id, file_url: file, expires_s: expires, created_s: created, metadata, .. } = *finished;
+    let nothing = Metadata::default();
+    let known = metadata.unwrap_or(&nothing);
+    let metadata = MaxMetadata {
+        icon: known.icon.as_ref(),
+        fonts: known.fonts.as_deref(),
+        title: known.page_title.as_deref(),
+        hash: known.hash.as_deref(),
+        status: known.http_response.status_code,
+        headers: known.http_response.headers.as_ref(),
+    };
+    to_json(&ScreenshotMax { id, file, expires, created, metadata })
 }
 
 /// ScreenshotOne's JSON, the same in a synchronous answer and in a webhook: `screenshot_url`, and `store.location` when
 /// it was asked for.
 pub fn screenshotone(finished: &Finished<'_>) -> String {
     let store = finished.store_location.map(|location| Store { location });
-    let metadata = finished.image_size.map(|image_size| Metadata { image_size });
-    to_json(&ScreenshotOne { screenshot_url: finished.file_url, store, metadata, slices: &finished.slices })
+    let nothing = Metadata::default();
+    let known = finished.metadata.unwrap_or(&nothing);
+    to_json(&ScreenshotOne {
+        screenshot_url: finished.file_url,
+        store,
+        metadata: PageMetadata {
+            image_size: finished.image_size,
+            icon: known.icon.as_ref(),
+            open_graph: known.open_graph.as_ref(),
+            page_title: known.page_title.as_deref(),
+        },
+        fonts: known.fonts.as_deref(),
+        content: known.content.as_ref(),
+        http_response: &known.http_response,
+        slices: &finished.slices,
+    })
 }
 
 /// The manifest that ScreenshotOne's slices header leads to; the vendor does not say what its own looks like.

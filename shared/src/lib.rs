@@ -14,6 +14,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod link;
+pub mod metadata;
 pub mod options;
 pub mod request;
 pub mod signing;

@@ -62,7 +62,12 @@ impl Endpoint {
     /// What holds where nothing is said; the vendors differ in the wait and the time limit.
     pub fn defaults(self) -> Options {
         let mut options = Options::default();
+        if self == Endpoint::Take {
+            // Documented, and the same on every machine.
+            options.emulation.time_zone = Some("GMT".to_owned());
+        }
         if self.dialect() == Dialect::ScreenshotMax {
+            options.blocking.cookie_banners = true;
             options.wait.until = vec![WaitUntil::DomContentLoaded];
             options.wait.timeout_s = Some(30);
             options.capture.full_page_scroll = Some(false);

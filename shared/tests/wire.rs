@@ -4,6 +4,7 @@ use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect};
 use snaphook_shared::event::{self, Finished};
 use snaphook_shared::key::KeyRecord;
+use snaphook_shared::metadata::{HttpResponse, Metadata};
 use snaphook_shared::options::model::{Format, WaitUntil};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Method, Policies, RawRequest};
 use snaphook_shared::signing::SecretKey;
@@ -18,6 +19,16 @@ macro_rules! tests {
     )*};
 }
 
+const METADATA: Metadata = Metadata {
+    icon: None,
+    open_graph: None,
+    page_title: None,
+    fonts: None,
+    http_response: HttpResponse { status_code: None, headers: None },
+    hash: None,
+    content: None,
+};
+
 const FINISHED: Finished<'_> = Finished {
     id: "req_0190a1b2c3d4e5f60718293a4b5c6d7e",
     file_url: "https://shots.example.com/files/abc.png",
@@ -26,6 +37,7 @@ const FINISHED: Finished<'_> = Finished {
     store_location: None,
     image_size: None,
     slices: Vec::new(),
+    metadata: Some(&METADATA),
 };
 
 /// Enough of a URL parser for these tests, the same natively and as wasm; the real ones have tests of their own.

@@ -1,6 +1,7 @@
 //! What a render yields, before anything is done with it.
 
 use bytes::Bytes;
+use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::Format;
 
 /// A size in device pixels.
@@ -33,6 +34,17 @@ pub struct Artifact {
     pub size: Option<Size>,
     /// The same picture in pieces, from top to bottom, where that was asked for.
     pub slices: Vec<Slice>,
+    /// What was asked about the page.
+    pub metadata: Metadata,
+    /// The page's content, if that was asked for: it becomes a file of its own.
+    pub content: Option<String>,
+}
+
+impl Artifact {
+    /// One file and nothing beside it.
+    pub fn new(bytes: Bytes, format: Format, size: Option<Size>) -> Artifact {
+        Artifact { bytes, format, size, slices: Vec::new(), metadata: Metadata::default(), content: None }
+    }
 }
 
 /// A piece of a tall picture, in the picture's own format.

@@ -3,6 +3,7 @@
 use snaphook_shared::code::Problem;
 use snaphook_shared::dialect::Dialect;
 use snaphook_shared::event::{self, Finished, ImageSize, Slice, header};
+use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::ResponseType;
 
 use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile, StoredSlice, StoredSlices};
@@ -28,7 +29,13 @@ impl Links {
     }
 
     /// The JSON of a finished ScreenshotOne request.
-    pub fn screenshotone_json(&self, request: &NewRequest, file: &StoredFile, slices: Option<&StoredSlices>) -> String {
+    pub fn screenshotone_json(
+        &self,
+        request: &NewRequest,
+        file: &StoredFile,
+        metadata: &Metadata,
+        slices: Option<&StoredSlices>,
+    ) -> String {
         let url = self.file(&file.name);
         let store = &request.options.delivery.store;
         let size = file.size.filter(|_| request.options.output.tell_size);
@@ -40,6 +47,7 @@ impl Links {
             store_location: (store.enabled && store.return_location).then_some(url.as_str()),
             image_size: size.map(|size| ImageSize { width: size.width, height: size.height }),
             slices: slices.map(|slices| self.slices(&slices.slices)).unwrap_or_default(),
+            metadata: Some(metadata),
         })
     }
 
@@ -60,6 +68,7 @@ impl Links {
 pub fn of_success(
     request: &NewRequest,
     file: &StoredFile,
+    metadata: &Metadata,
     slices: Option<&StoredSlices>,
     render_ms: u64,
     links: &Links,
@@ -71,15 +80,18 @@ pub fn of_success(
             file_url: &links.file(&file.name),
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
+            metadata: Some(metadata),
             ..Finished::default()
         });
         return Some(with_json(delivery, body));
     }
     let mut delivery = match request.options.delivery.response_type {
-        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file, slices)),
+        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file, metadata, slices)),
         ResponseType::ByFormat | ResponseType::Empty => {
             let mut delivery = NewDelivery { body: DeliveryBody::File(file.name.clone()), ..delivery };
             delivery.headers.push(("content-type".to_owned(), file.content_type.clone()));
+            let told = metadata.headers(request.dialect()).into_iter();
+            delivery.headers.extend(told.map(|(name, value)| (name.to_owned(), value)));
             delivery
         }
     };

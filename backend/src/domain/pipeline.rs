@@ -1,11 +1,13 @@
 //! One request from its options to its end: render, store, and the outcome with its notice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::event;
+use snaphook_shared::metadata::Content;
+use snaphook_shared::options::model::Options;
 
 use super::artifact::{Artifact, Size};
 use super::failure::Failure;
@@ -42,7 +44,7 @@ impl Rendered {
     }
 
     fn notice(&self, request: &NewRequest, render_ms: u64, links: &Links) -> Option<NewDelivery> {
-        notice::of_success(request, self.file.as_ref()?, self.slices.as_ref(), render_ms, links)
+        notice::of_success(request, self.file.as_ref()?, &self.artifact.metadata, self.slices.as_ref(), render_ms, links)
     }
 }
 
@@ -129,7 +131,21 @@ impl Pipeline {
 
     async fn render(&self, request: &NewRequest) -> Result<Artifact, Failure> {
         let deadline = Instant::now() + Duration::from_secs(u64::from(request.options.timeout_s().max(1)));
-        self.renderer.render(&request.options, deadline).await
+        let mut artifact = self.renderer.render(&request.options, deadline).await?;
+        if let Some(text) = artifact.content.take() {
+            artifact.metadata.content = Some(self.keep_content(&request.options, text).await?);
+        }
+        Ok(artifact)
+    }
+
+    /// Stores the page's content under a link of its own.
+    async fn keep_content(&self, options: &Options, text: String) -> Result<Content, Failure> {
+        let format = options.metadata.content_format;
+        let file = self.keep(format.extension(), format.content_type(), text.into(), None).await?;
+        let (name, expires_ms) = (file.name.clone(), file.expires_ms);
+        self.queue.keep_file(file).await.map_err(|error| Failure::internal(error.to_string()))?;
+        let expires = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(expires_ms));
+        Ok(Content { url: self.links.file(&name), expires, format: format.name().to_owned() })
     }
 
     async fn render_and_store(&self, request: &NewRequest) -> Result<Rendered, Failure> {

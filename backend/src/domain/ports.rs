@@ -98,6 +98,8 @@ pub trait JobQueue: Send + Sync {
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;
     /// Newest first.
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError>;
+    /// Notes a file that goes with a request's picture and has no part in its state.
+    async fn keep_file(&self, file: StoredFile) -> Result<(), QueueError>;
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError>;
     /// Names of files whose time was over at `now_ms`.
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;

@@ -159,7 +159,7 @@ fn answer(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
     let mut response = match (delivery.response_type, &rendered.file) {
         (ResponseType::Json, Some(file)) => {
             let mut response =
-                Response::new(api.links.screenshotone_json(request, file, rendered.slices.as_ref()).into());
+                Response::new(api.links.screenshotone_json(request, file, &rendered.artifact.metadata, rendered.slices.as_ref()).into());
             reply::set(&mut response, "content-type", "application/json");
             response
         }
@@ -174,6 +174,11 @@ fn answer(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
             response
         }
     };
+    if delivery.response_type != ResponseType::Json {
+        for (name, value) in rendered.artifact.metadata.headers(request.dialect()) {
+            reply::set(&mut response, name, &value);
+        }
+    }
     reply::set(&mut response, "cache-control", "no-store");
     if let (true, Some(size)) = (request.options.output.tell_size, rendered.artifact.size) {
         let (width, height) = match request.dialect() {

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::browser::{
-    GetVersionParams, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
+    GetVersionParams, PermissionDescriptor, PermissionSetting, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
+    SetPermissionParams,
 };
 use chromiumoxide::cdp::browser_protocol::target::{
     AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams,
@@ -116,11 +117,13 @@ impl Browser {
         target.browser_context_id = Some(context);
         let (_, target) =
             futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT),)?;
+        // A page's main frame has the id of its target, for as long as it lives.
+        let main_frame = target.target_id.inner().clone();
         let mut attach = AttachToTargetParams::new(target.target_id);
         attach.flatten = Some(true);
         let attached = self.cdp.browser(attach, COMMAND_LIMIT).await?;
         let (session, events) = self.cdp.session(String::from(attached.session_id));
-        Ok(Tab { session: Arc::new(session), events: Some(events), owner })
+        Ok(Tab { session: Arc::new(session), main_frame, events: Some(events), owner })
     }
 }
 
@@ -148,6 +151,7 @@ impl Drop for Browser {
 /// A page in a context of its own. Dropping it disposes of the context and all that is in it.
 pub(super) struct Tab {
     pub(super) session: Arc<Session>,
+    pub(super) main_frame: String,
     events: Option<mpsc::UnboundedReceiver<Event>>,
     owner: ContextGuard,
 }
@@ -156,6 +160,13 @@ impl Tab {
     /// The page's events; there is one taker.
     pub(super) fn take_events(&mut self) -> Option<mpsc::UnboundedReceiver<Event>> {
         self.events.take()
+    }
+
+    /// Lets the pages of this context know where they are.
+    pub(super) async fn grant_geolocation(&self) -> Result<(), CdpError> {
+        let mut grant = SetPermissionParams::new(PermissionDescriptor::new("geolocation"), PermissionSetting::Granted);
+        grant.browser_context_id = self.owner.context.clone();
+        self.owner.browser.cdp.browser(grant, COMMAND_LIMIT).await.map(|_| ())
     }
 
     /// Disposes of the context and waits until it is gone.

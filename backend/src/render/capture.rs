@@ -15,7 +15,7 @@ use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Format;
 
 use super::encode::{Assembly, EncodeError, Encoding};
-use super::page::{Page, json};
+use super::page::{FIND, Page, json};
 use crate::domain::artifact::{Artifact, Size, Slice};
 use crate::domain::failure::Failure;
 
@@ -90,7 +90,7 @@ pub(super) async fn take(page: &Page<'_>) -> Result<Artifact, Failure> {
             slices.push(Slice { bytes, offset_y: ((cut.y - covered.y) * ratio).round() as u32, size });
         }
     }
-    Ok(Artifact { bytes, format: options.output.format, size: Some(size), slices })
+    Ok(Artifact { slices, ..Artifact::new(bytes, options.output.format, Some(size)) })
 }
 
 /// The part to take; None for the viewport as it is.
@@ -131,7 +131,7 @@ async fn area(page: &Page<'_>, viewport: Area) -> Result<Option<Area>, Failure> 
 
 /// Where an element is, from the top of the page. None if nothing matches, or what matches has no size.
 async fn element_area(page: &Page<'_>, selector: &str, scroll: bool) -> Result<Option<Area>, Failure> {
-    let script = format!("({ELEMENT_AREA})({}, {scroll})", json(selector));
+    let script = format!("({ELEMENT_AREA})({FIND}, {}, {scroll})", json(selector));
     page.evaluate(script).await.map_err(|failure| failure.blame("selector"))
 }
 

@@ -241,6 +241,17 @@ impl Session {
     }
 }
 
+impl Session {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The session of a target that was attached to on this one's behalf (a frame, a worker, a popup).
+    pub(super) fn child(&self, id: &str) -> (Session, mpsc::UnboundedReceiver<Event>) {
+        self.cdp.session(id)
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.cdp.lock().sessions.remove(&self.id);

@@ -28,7 +28,7 @@ pub(super) async fn read(page: &Page<'_>) -> Result<Artifact, Failure> {
         Format::Markdown => markdown(html).await?,
         _ => html,
     };
-    Ok(Artifact { bytes: Bytes::from(text), format: options.output.format, size: None, slices: Vec::new() })
+    Ok(Artifact::new(Bytes::from(text), options.output.format, None))
 }
 
 /// The outer HTML of the document with its doctype, or of the selector's first match. None if nothing matches.

@@ -1,24 +1,34 @@
 //! What a page has been through, gathered from its events while commands are on their way.
 //!
 //! A task of its own reads the events, since some of them must be answered at once: a dialog blocks everything else until
-//! it is dismissed, and a paused request blocks the page.
+//! it is dismissed, a paused request blocks the page, and a popup takes memory until it is closed.
+//!
+//! Events are read into structures of the few fields that matter here: a browser that is newer than the protocol
+//! definitions may say things in the others that those refuse.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chromiumoxide::cdp::browser_protocol::fetch::{
-    ContinueRequestParams, EventRequestPaused, FulfillRequestParams, HeaderEntry,
+    ContinueRequestParams, EnableParams as FetchEnableParams, EventRequestPaused, FailRequestParams,
+    FulfillRequestParams, HeaderEntry, RequestPattern,
 };
-use chromiumoxide::cdp::browser_protocol::network::{
-    EventLoadingFailed, EventLoadingFinished, EventRequestWillBeSent, EventResponseReceived, ResourceType,
-};
-use chromiumoxide::cdp::browser_protocol::page::{EventLifecycleEvent, HandleJavaScriptDialogParams};
+use chromiumoxide::cdp::browser_protocol::network::{EnableParams as NetworkEnableParams, ErrorReason, ResourceType};
+use chromiumoxide::cdp::browser_protocol::page::{CloseParams, HandleJavaScriptDialogParams};
+use chromiumoxide::cdp::browser_protocol::target::SetAutoAttachParams;
+use chromiumoxide::cdp::js_protocol::runtime::RunIfWaitingForDebuggerParams;
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
+use serde::Deserialize;
+use snaphook_shared::options::model::Blocking;
 use tokio::sync::{mpsc, watch};
 
+use super::blocking::{self, Blocklists};
 use super::cdp::{Event, Session};
+use super::patterns::UrlPattern;
 use crate::egress::MARKER;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -30,11 +40,15 @@ pub(super) struct PageState {
     documents: HashMap<String, Document>,
     /// Loaders of all documents that have begun.
     begun: HashSet<String>,
-    /// The main document's answer.
+    /// The main document's answer; that of the latest one, if the page went elsewhere.
     pub(super) main: Option<MainResponse>,
     pub(super) crashed: bool,
-    /// Requests on their way that count for network idleness.
-    in_flight: HashSet<String>,
+    /// How often the page has asked to be led elsewhere.
+    pub(super) departures: u32,
+    /// The first failed request that must not fail.
+    pub(super) failed_request: Option<String>,
+    /// Requests on their way that count for network idleness, and the session that told of each.
+    in_flight: HashMap<String, String>,
     /// Since when there have been none, and at most two.
     quiet_since: [Option<Instant>; 2],
 }
@@ -57,8 +71,84 @@ pub(super) struct Opened {
 #[derive(Clone, Debug)]
 pub(super) struct MainResponse {
     pub(super) status: u16,
+    /// Names in lower case.
+    pub(super) headers: BTreeMap<String, String>,
     /// What the egress proxy has to say, where the answer is its own.
     pub(super) egress: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lifecycle {
+    frame_id: String,
+    loader_id: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestedNavigation {
+    frame_id: String,
+    #[serde(default)]
+    disposition: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestStarted {
+    request_id: String,
+    r#type: Option<String>,
+    request: RequestUrl,
+}
+
+#[derive(Deserialize)]
+struct RequestUrl {
+    url: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseReceived {
+    request_id: String,
+    r#type: String,
+    frame_id: Option<String>,
+    response: ResponseHead,
+}
+
+#[derive(Deserialize)]
+struct ResponseHead {
+    url: String,
+    status: i64,
+    #[serde(default)]
+    headers: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestEnded {
+    request_id: String,
+    #[serde(default)]
+    error_text: String,
+    #[serde(default)]
+    canceled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attached {
+    session_id: String,
+    target_info: TargetInfo,
+}
+
+#[derive(Deserialize)]
+struct TargetInfo {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detached {
+    session_id: String,
 }
 
 impl PageState {
@@ -69,7 +159,9 @@ impl PageState {
             begun: HashSet::new(),
             main: None,
             crashed: false,
-            in_flight: HashSet::new(),
+            departures: 0,
+            failed_request: None,
+            in_flight: HashMap::new(),
             quiet_since: [now, now],
         }
     }
@@ -81,10 +173,20 @@ impl PageState {
         self.begun.contains(&opened.loader) && current.is_some_and(|document| document.events.contains(event))
     }
 
+    /// The loader of the document that a frame shows now.
+    pub(super) fn current(&self, frame: &str) -> Option<&str> {
+        self.documents.get(frame).map(|document| document.loader.as_str())
+    }
+
     /// How long there have been at most `connections` (0 or 2) requests on their way.
     pub(super) fn quiet_for(&self, connections: usize) -> Option<Duration> {
         let since = if connections == 0 { self.quiet_since[0] } else { self.quiet_since[1] };
         since.map(|since| since.elapsed())
+    }
+
+    fn ended(&mut self, request: &str) {
+        self.in_flight.remove(request);
+        self.count();
     }
 
     fn count(&mut self) {
@@ -107,53 +209,49 @@ impl PageState {
         }
     }
 
-    fn apply(&mut self, event: &Event) {
+    fn apply(&mut self, session: &str, event: &Event, main_frame: &str) {
         match event.method.as_str() {
             "Page.lifecycleEvent" => {
-                if let Some(lifecycle) = event.read::<EventLifecycleEvent>() {
-                    self.live_on(lifecycle.frame_id.into(), lifecycle.loader_id.into(), lifecycle.name);
+                if let Some(lifecycle) = event.read::<Lifecycle>() {
+                    self.live_on(lifecycle.frame_id, lifecycle.loader_id, lifecycle.name);
+                }
+            }
+            "Page.frameRequestedNavigation" => {
+                let Some(navigation) = event.read::<RequestedNavigation>() else { return };
+                if navigation.frame_id == main_frame && navigation.disposition != "newWindow" {
+                    self.departures += 1;
                 }
             }
             "Network.requestWillBeSent" => {
-                let Some(request) = event.read::<EventRequestWillBeSent>() else { return };
+                let Some(request) = event.read::<RequestStarted>() else { return };
                 // These stay open for as long as the page likes; waiting for them would be waiting for ever.
                 let endless = matches!(
-                    request.r#type,
-                    Some(
-                        ResourceType::EventSource | ResourceType::WebSocket | ResourceType::Ping | ResourceType::Media
-                    )
+                    request.r#type.as_deref(),
+                    Some("EventSource" | "WebSocket" | "Ping" | "Media" | "Prefetch")
                 );
                 if !endless {
-                    self.in_flight.insert(String::from(request.request_id));
+                    self.in_flight.insert(request.request_id, session.to_owned());
                     self.count();
                 }
             }
             "Network.responseReceived" => {
-                let Some(response) = event.read::<EventResponseReceived>() else { return };
-                if response.r#type == ResourceType::EventSource {
-                    self.in_flight.remove(response.request_id.inner());
-                    self.count();
+                let Some(response) = event.read::<ResponseReceived>() else { return };
+                if response.r#type == "EventSource" {
+                    self.ended(&response.request_id);
                 }
-                // The first document is the page; later ones are its frames.
-                if response.r#type == ResourceType::Document && self.main.is_none() {
-                    // Inside TLS only the site itself can have written the header, so there it means nothing.
-                    let plain = response.response.url.starts_with("http:");
-                    let egress = response.response.headers.inner().get(MARKER.as_str()).filter(|_| plain);
-                    self.main = Some(MainResponse {
-                        status: u16::try_from(response.response.status).unwrap_or(0),
-                        egress: egress.and_then(|value| value.as_str()).map(str::to_owned),
-                    });
+                if response.r#type == "Document" && response.frame_id.as_deref() == Some(main_frame) {
+                    self.main = Some(MainResponse::new(response.response));
                 }
             }
-            "Network.loadingFinished" => {
-                if let Some(finished) = event.read::<EventLoadingFinished>() {
-                    self.in_flight.remove(finished.request_id.inner());
-                    self.count();
+            "Network.loadingFinished" | "Network.loadingFailed" => {
+                if let Some(ended) = event.read::<RequestEnded>() {
+                    self.ended(&ended.request_id);
                 }
             }
-            "Network.loadingFailed" => {
-                if let Some(failed) = event.read::<EventLoadingFailed>() {
-                    self.in_flight.remove(failed.request_id.inner());
+            "Target.detachedFromTarget" => {
+                // Its requests end with it, and nobody will say so.
+                if let Some(detached) = event.read::<Detached>() {
+                    self.in_flight.retain(|_, session| *session != detached.session_id);
                     self.count();
                 }
             }
@@ -163,21 +261,79 @@ impl PageState {
     }
 }
 
-/// What to do with requests that the browser pauses for us.
-#[derive(Clone, Debug, Default)]
+impl MainResponse {
+    fn new(head: ResponseHead) -> MainResponse {
+        let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let headers: BTreeMap<String, String> =
+            head.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))).collect();
+        // Inside TLS only the site itself can have written the header, so there it means nothing.
+        let plain = head.url.starts_with("http:");
+        MainResponse {
+            status: u16::try_from(head.status).unwrap_or(0),
+            egress: headers.get(MARKER.as_str()).filter(|_| plain).cloned(),
+            headers,
+        }
+    }
+}
+
+/// What to do with requests that the browser pauses for us, and which of them to watch.
 pub(super) struct Interception {
+    pub(super) main_frame: String,
+    /// The page's address, to judge what is a third party.
+    pub(super) page: String,
     /// The caller's HTML, served under this address so that it has an ordinary https origin.
     pub(super) document: Option<(String, String)>,
     /// Headers for requests to this origin alone: a page's third parties must not see its credentials.
     pub(super) headers: Option<(String, Vec<(String, String)>)>,
+    pub(super) blocking: Blocking,
+    pub(super) blocklists: Arc<Blocklists>,
+    /// `blocking.requests`, read.
+    pub(super) blocked: Vec<UrlPattern>,
+    /// Requests that must not fail.
+    pub(super) needed: Vec<UrlPattern>,
 }
 
 impl Interception {
-    /// URL patterns to pause; empty when nothing is to be intercepted.
-    pub(super) fn patterns(&self) -> Vec<String> {
-        let document = self.document.iter().map(|(url, _)| url.clone());
-        let headers = self.headers.iter().map(|(origin, _)| format!("{origin}/*"));
-        document.chain(headers).collect()
+    /// What asks the browser to pause requests; None when nothing is to be intercepted.
+    pub(super) fn enable(&self) -> Option<FetchEnableParams> {
+        let patterns = match &self.document {
+            // A request that is redirected to another origin carries the extra headers along unless it is looked at
+            // again, so with them, too, everything is.
+            _ if self.headers.is_some() || blocking::wants_requests(&self.blocking) => vec!["*".to_owned()],
+            Some((url, _)) => vec![url.clone()],
+            None => return None,
+        };
+        let pattern = |url| RequestPattern { url_pattern: Some(url), ..RequestPattern::default() };
+        let patterns = Some(patterns.into_iter().map(pattern).collect());
+        Some(FetchEnableParams { patterns, ..FetchEnableParams::default() })
+    }
+
+    /// Whether a request is one that the caller does not want made. The page itself is always wanted.
+    fn stops(&self, paused: &EventRequestPaused) -> bool {
+        let kind = &paused.resource_type;
+        if *kind == ResourceType::Document && paused.frame_id.inner() == &self.main_frame {
+            return false;
+        }
+        let url = paused.request.url.as_str();
+        self.blocking.resources.iter().any(|name| name == blocking::vendor_name(kind))
+            || self.blocked.iter().any(|pattern| pattern.matches(url))
+            || self.blocklists.stops(&self.blocking, url, &self.page, kind)
+    }
+
+    /// The headers to send with a request instead of its own; None to send it as it is.
+    fn headers_for(&self, paused: &EventRequestPaused) -> Option<Vec<HeaderEntry>> {
+        let (origin, extra) = self.headers.as_ref()?;
+        let url = paused.request.url.as_str();
+        let own = url.strip_prefix(origin.as_str()).is_some_and(|rest| rest.starts_with(['/', '?', '#']));
+        if !own && paused.redirected_request_id.is_none() {
+            return None;
+        }
+        let given = paused.request.headers.inner().as_object().cloned().unwrap_or_default();
+        let is_extra = |name: &String| extra.iter().any(|(extra, _)| extra.eq_ignore_ascii_case(name));
+        let kept = given.into_iter().filter(|(name, _)| !is_extra(name));
+        let kept = kept.map(|(name, value)| HeaderEntry::new(name, value.as_str().unwrap_or_default()));
+        let added = extra.iter().filter(|_| own).map(|(name, value)| HeaderEntry::new(name.clone(), value.clone()));
+        Some(kept.chain(added).collect())
     }
 }
 
@@ -187,29 +343,67 @@ pub(super) struct Watcher {
     task: tokio::task::JoinHandle<()>,
 }
 
+type Events = SelectAll<BoxStream<'static, (Arc<Session>, Event)>>;
+
+fn events_of(
+    session: Arc<Session>,
+    events: mpsc::UnboundedReceiver<Event>,
+) -> BoxStream<'static, (Arc<Session>, Event)> {
+    let next = |(session, mut events): (Arc<Session>, mpsc::UnboundedReceiver<Event>)| async move {
+        let event = events.recv().await?;
+        Some(((session.clone(), event), (session, events)))
+    };
+    futures::stream::unfold((session, events), next).boxed()
+}
+
 impl Watcher {
     pub(super) fn start(
         session: Arc<Session>,
-        mut events: mpsc::UnboundedReceiver<Event>,
+        events: mpsc::UnboundedReceiver<Event>,
         interception: Interception,
     ) -> Watcher {
         let (sender, state) = watch::channel(PageState::new());
+        let interception = Arc::new(interception);
         let task = tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
+            let mut streams: Events = SelectAll::new();
+            streams.push(events_of(session, events));
+            // Addresses of requests under way, kept only if some of them must not fail.
+            let mut addresses = HashMap::new();
+            while let Some((session, event)) = streams.next().await {
                 match event.method.as_str() {
                     "Page.javascriptDialogOpening" => {
-                        let session = session.clone();
                         tokio::spawn(async move {
                             let _ = session.call(HandleJavaScriptDialogParams::new(false), ANSWER_LIMIT).await;
                         });
                     }
                     "Fetch.requestPaused" => {
                         if let Some(paused) = event.read::<EventRequestPaused>() {
-                            let (session, interception) = (session.clone(), interception.clone());
+                            let interception = interception.clone();
                             tokio::spawn(async move { answer_paused(&session, paused, &interception).await });
+                        } else if let Some(paused) = event.read::<RequestEnded>() {
+                            // A kind of request that this program is too old to know must not wait for ever.
+                            let go_on = ContinueRequestParams::new(paused.request_id);
+                            tokio::spawn(async move { session.call(go_on, ANSWER_LIMIT).await.map(|_| ()) });
                         }
                     }
-                    _ => sender.send_modify(|state| state.apply(&event)),
+                    "Target.attachedToTarget" => {
+                        if let Some(attached) = event.read::<Attached>() {
+                            let (child, events) = session.child(&attached.session_id);
+                            let child = Arc::new(child);
+                            streams.push(events_of(child.clone(), events));
+                            let enable = interception.enable();
+                            tokio::spawn(async move { adopt(&child, &attached.target_info.r#type, enable).await });
+                        }
+                    }
+                    _ => {
+                        let failed = failed_request(&event, &interception.needed, &mut addresses);
+                        sender.send_modify(|state| {
+                            state.apply(session.id(), &event, &interception.main_frame);
+                            if state.failed_request.is_none() {
+                                state.failed_request = failed;
+                            }
+                        });
+                    }
                 }
             }
         });
@@ -235,6 +429,65 @@ impl Drop for Watcher {
     }
 }
 
+/// Asks that frames of other sites, workers and popups report to us, and wait until they have been dealt with: a frame of
+/// another site lives in a process of its own, whose requests its page does not see.
+pub(super) fn auto_attach() -> SetAutoAttachParams {
+    let mut attach = SetAutoAttachParams::new(true, true);
+    attach.flatten = Some(true);
+    attach
+}
+
+/// Deals with something that the page has opened: a frame is watched as the page is, a window is closed.
+async fn adopt(child: &Session, kind: &str, enable: Option<FetchEnableParams>) {
+    if kind == "page" {
+        let _ = child.call(CloseParams::default(), ANSWER_LIMIT).await;
+        return;
+    }
+    if kind == "iframe" {
+        let _ = futures::join!(
+            child.call(NetworkEnableParams::default(), ANSWER_LIMIT),
+            child.call(auto_attach(), ANSWER_LIMIT),
+            async {
+                if let Some(enable) = enable {
+                    let _ = child.call(enable, ANSWER_LIMIT).await;
+                }
+            },
+        );
+    }
+    let _ = child.call(RunIfWaitingForDebuggerParams::default(), ANSWER_LIMIT).await;
+}
+
+/// The address of a request that must not fail and did: no answer, or one that says so. What we stopped did not fail.
+fn failed_request(event: &Event, needed: &[UrlPattern], addresses: &mut HashMap<String, String>) -> Option<String> {
+    if needed.is_empty() {
+        return None;
+    }
+    let is_needed = |url: &str| needed.iter().any(|pattern| pattern.matches(url));
+    match event.method.as_str() {
+        "Network.requestWillBeSent" => {
+            let request = event.read::<RequestStarted>()?;
+            if is_needed(&request.request.url) {
+                addresses.insert(request.request_id, request.request.url);
+            }
+            None
+        }
+        "Network.responseReceived" => {
+            let response = event.read::<ResponseReceived>()?.response;
+            (response.status >= 400 && is_needed(&response.url)).then_some(response.url)
+        }
+        "Network.loadingFinished" => {
+            addresses.remove(&event.read::<RequestEnded>()?.request_id);
+            None
+        }
+        "Network.loadingFailed" => {
+            let failed = event.read::<RequestEnded>()?;
+            let url = addresses.remove(&failed.request_id)?;
+            (!failed.canceled && failed.error_text != "net::ERR_BLOCKED_BY_CLIENT").then_some(url)
+        }
+        _ => None,
+    }
+}
+
 async fn answer_paused(session: &Session, paused: EventRequestPaused, interception: &Interception) {
     let url = paused.request.url.as_str();
     if let Some((_, html)) = interception.document.as_ref().filter(|(address, _)| address == url) {
@@ -244,17 +497,13 @@ async fn answer_paused(session: &Session, paused: EventRequestPaused, intercepti
         let _ = session.call(fulfil, ANSWER_LIMIT).await;
         return;
     }
-    let mut go_on = ContinueRequestParams::new(paused.request_id);
-    let same_origin = |origin: &str| url.strip_prefix(origin).is_some_and(|rest| rest.starts_with('/'));
-    if let Some((_, extra)) = interception.headers.as_ref().filter(|(origin, _)| same_origin(origin)) {
-        let given = paused.request.headers.inner().as_object().cloned().unwrap_or_default();
-        let kept = given
-            .into_iter()
-            .filter(|(name, _)| !extra.iter().any(|(extra, _)| extra.eq_ignore_ascii_case(name)))
-            .map(|(name, value)| HeaderEntry::new(name, value.as_str().unwrap_or_default()));
-        let added = extra.iter().map(|(name, value)| HeaderEntry::new(name.clone(), value.clone()));
-        go_on.headers = Some(kept.chain(added).collect());
+    if interception.stops(&paused) {
+        let stop = FailRequestParams::new(paused.request_id, ErrorReason::BlockedByClient);
+        let _ = session.call(stop, ANSWER_LIMIT).await;
+        return;
     }
+    let mut go_on = ContinueRequestParams::new(paused.request_id.clone());
+    go_on.headers = interception.headers_for(&paused);
     let _ = session.call(go_on, ANSWER_LIMIT).await;
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The only module that knows chromiumoxide. It opens no connection itself: the browser's one way out is the egress proxy.
 
+mod blocking;
 mod browser;
 mod capture;
 mod cdp;
@@ -9,7 +10,9 @@ mod content;
 mod encode;
 mod events;
 mod markdown;
+mod metadata;
 mod page;
+mod patterns;
 mod pdf;
 
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ports::Renderer;
 use crate::egress::{Egress, Refusal};
 use crate::fault;
+pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
 
@@ -36,6 +40,7 @@ const AGE_MAX: Duration = Duration::from_secs(6 * 3600);
 pub struct ChromiumRenderer {
     settings: BrowserSettings,
     egress: Egress,
+    blocklists: Arc<Blocklists>,
     current: Mutex<Option<Arc<Browser>>>,
     /// How many pages may be open at once.
     slots: Semaphore,
@@ -46,6 +51,7 @@ impl ChromiumRenderer {
     pub async fn start(
         settings: BrowserSettings,
         egress: Egress,
+        blocklists: Arc<Blocklists>,
         concurrency: usize,
     ) -> Result<ChromiumRenderer, LaunchError> {
         browser::sweep_scratch(&settings.scratch_parent);
@@ -54,6 +60,7 @@ impl ChromiumRenderer {
         Ok(ChromiumRenderer {
             settings,
             egress,
+            blocklists,
             current: Mutex::new(Some(Arc::new(first))),
             slots: Semaphore::new(concurrency),
         })
@@ -126,7 +133,7 @@ impl Renderer for ChromiumRenderer {
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
         fault::point("during-render");
-        let result = page::render(&mut tab, options, deadline).await;
+        let result = page::render(&mut tab, options, &self.blocklists, deadline).await;
         tab.close().await;
         result
     }

@@ -7,27 +7,31 @@ use chromiumoxide::cdp::browser_protocol::dom::Rgba;
 use chromiumoxide::cdp::browser_protocol::emulation::{MediaFeature, SetEmulatedVisionDeficiencyType};
 use chromiumoxide::cdp::browser_protocol::emulation::{
     ScreenOrientation, ScreenOrientationType, SetDefaultBackgroundColorOverrideParams, SetDeviceMetricsOverrideParams,
-    SetEmulatedMediaParams, SetEmulatedVisionDeficiencyParams, SetGeolocationOverrideParams,
+    SetEmulatedMediaParams, SetEmulatedVisionDeficiencyParams, SetGeolocationOverrideParams, SetLocaleOverrideParams,
     SetScriptExecutionDisabledParams, SetTimezoneOverrideParams, SetTouchEmulationEnabledParams,
     SetUserAgentOverrideParams,
 };
-use chromiumoxide::cdp::browser_protocol::fetch::{EnableParams as FetchEnableParams, RequestPattern};
+use chromiumoxide::cdp::browser_protocol::fetch::EnableParams as FetchEnableParams;
+use chromiumoxide::cdp::browser_protocol::input::{DispatchMouseEventParams, DispatchMouseEventType};
 use chromiumoxide::cdp::browser_protocol::inspector::EnableParams as InspectorEnableParams;
 use chromiumoxide::cdp::browser_protocol::network::{
-    CookieParam, EnableParams as NetworkEnableParams, SetCookiesParams,
+    BlockPattern, CookieParam, EnableParams as NetworkEnableParams, SetBlockedUrLsParams, SetCookiesParams,
 };
 use chromiumoxide::cdp::browser_protocol::page::{
     EnableParams as PageEnableParams, NavigateParams, SetBypassCspParams, SetLifecycleEventsEnabledParams,
 };
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options, WaitUntil};
 
+use super::blocking::Blocklists;
 use super::browser::Tab;
 use super::cdp::{CdpError, Session};
-use super::events::{Interception, Opened, PageState, Watcher};
-use super::{capture, content, markdown, pdf};
+use super::events::{Interception, MainResponse, Opened, PageState, Watcher, auto_attach};
+use super::patterns::UrlPattern;
+use super::{blocking, capture, content, markdown, metadata, pdf};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
 
@@ -39,6 +43,19 @@ const IDLE_FOR: Duration = Duration::from_millis(500);
 const FONTS_LIMIT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
 
+/// How long a script's departure may take to be noticed.
+const DEPARTURE_LIMIT: Duration = Duration::from_millis(100);
+/// For the search for consent banners, so that it costs less than the picture.
+const BANNERS_MS: u32 = 1_500;
+
+/// Expression of the function that all others find elements with.
+pub(super) const FIND: &str = include_str!("js/find.js");
+const HIDE: &str = include_str!("js/hide.js");
+const NAMES: &str = include_str!("js/names.js");
+const DISMISS_BANNERS: &str = include_str!("js/dismiss_banners.js");
+const HOVER_POINT: &str = include_str!("js/hover_point.js");
+const SCROLL_TO: &str = include_str!("js/scroll_to.js");
+const STOP_MOTION: &str = include_str!("js/stop_motion.js");
 const HIDE_AND_STYLE: &str = include_str!("js/style.js");
 const SCROLL_THROUGH: &str = include_str!("js/scroll_through.js");
 const FONTS_READY: &str = include_str!("js/fonts_ready.js");
@@ -47,25 +64,46 @@ const FONTS_READY: &str = include_str!("js/fonts_ready.js");
 ///
 /// # Errors
 /// A [`Failure`] with the code for the caller and the cause for the log. `timeout_error` when the deadline passes.
-pub(super) async fn render(tab: &mut Tab, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
+pub(super) async fn render(
+    tab: &mut Tab,
+    options: &Options,
+    blocklists: &Arc<Blocklists>,
+    deadline: Instant,
+) -> Result<Artifact, Failure> {
     let late = || Failure::new(Code::TimeoutError, "the render's deadline passed");
     let events = tab.take_events().ok_or_else(|| Failure::internal("the tab has been used before"))?;
-    let interception = interception(options)?;
-    let patterns = interception.patterns();
+    let interception = interception(options, tab.main_frame.clone(), blocklists.clone())?;
+    let intercept = interception.enable();
     let watcher = Watcher::start(tab.session.clone(), events, interception);
-    let mut page = Page { session: tab.session.clone(), watcher, options, deadline, opened: Opened::default() };
+    let mut page =
+        Page { session: tab.session.clone(), watcher, options, blocklists, deadline, opened: Opened::default() };
+    let located = options.emulation.geolocation.latitude.is_some();
+    let tab = &*tab;
     let work = async {
-        page.prepare(patterns).await?;
+        if located {
+            tab.grant_geolocation().await.map_err(failure)?;
+        }
+        page.prepare(intercept).await?;
         page.open().await?;
         page.wait().await?;
+        page.block().await?;
         page.change().await?;
         page.check_content().await?;
         page.settle().await?;
-        match options.output.format.medium() {
-            Medium::Image => capture::take(&page).await,
-            Medium::Document => pdf::print(&page).await,
-            Medium::Text => content::read(&page).await,
+        page.check_requests()?;
+        let content = metadata::content(&page).await?;
+        let metadata = metadata::gather(&page).await?;
+        let mut artifact = match options.output.format.medium() {
+            Medium::Image => capture::take(&page).await?,
+            Medium::Document => pdf::print(&page).await?,
+            Medium::Text => content::read(&page).await?,
+        };
+        artifact.metadata = metadata;
+        if options.metadata.hash {
+            artifact.metadata.hash = Some(snaphook_shared::signing::sha256_hex(&artifact.bytes));
         }
+        artifact.content = content;
+        Ok(artifact)
     };
     tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
 }
@@ -74,6 +112,7 @@ pub(super) struct Page<'a> {
     session: Arc<Session>,
     watcher: Watcher,
     pub(super) options: &'a Options,
+    blocklists: &'a Blocklists,
     deadline: Instant,
     opened: Opened,
 }
@@ -101,7 +140,7 @@ impl Page<'_> {
     }
 
     /// Everything that must hold before the first byte of the page is read, in one batch.
-    async fn prepare(&self, patterns: Vec<String>) -> Result<(), Failure> {
+    async fn prepare(&self, intercept: Option<FetchEnableParams>) -> Result<(), Failure> {
         let options = self.options;
         let viewport = &options.viewport;
         let events = async {
@@ -110,6 +149,7 @@ impl Page<'_> {
                 self.call(SetLifecycleEventsEnabledParams::new(true)),
                 self.call(NetworkEnableParams::default()),
                 self.call(InspectorEnableParams::default()),
+                self.call(auto_attach()),
                 self.set_screen(viewport.width, viewport.height),
             )
         };
@@ -147,17 +187,15 @@ impl Page<'_> {
             Ok::<(), Failure>(())
         };
         let network = async {
-            if !patterns.is_empty() {
-                let pattern = |url| RequestPattern { url_pattern: Some(url), ..RequestPattern::default() };
-                let enable = FetchEnableParams {
-                    patterns: Some(patterns.into_iter().map(pattern).collect()),
-                    ..FetchEnableParams::default()
-                };
+            if let Some(enable) = intercept {
                 self.call(enable).await?;
             }
-            if let Some(agent) = &options.network.user_agent {
-                self.call(SetUserAgentOverrideParams::new(agent)).await?;
+            if options.blocking.resources.iter().any(|name| name == "websocket") {
+                // Handshakes of WebSockets are not paused, but they can be refused.
+                let every = ["ws://*:*/*", "wss://*:*/*"].map(|pattern| BlockPattern::new(pattern, true));
+                self.call(SetBlockedUrLsParams { url_patterns: Some(every.to_vec()) }).await?;
             }
+            self.emulate_agent().await?;
             if options.network.bypass_csp {
                 self.call(SetBypassCspParams::new(true)).await?;
             }
@@ -193,7 +231,8 @@ impl Page<'_> {
         if let Some(dark) = emulation.dark_mode {
             features.push(MediaFeature::new("prefers-color-scheme", if dark { "dark" } else { "light" }));
         }
-        if let Some(reduced) = emulation.reduced_motion {
+        // Where motion is to be stopped, the page is told beforehand, whatever else was said of it.
+        if let Some(reduced) = emulation.reduce_motion.then_some(true).or(emulation.reduced_motion) {
             features
                 .push(MediaFeature::new("prefers-reduced-motion", if reduced { "reduce" } else { "no-preference" }));
         }
@@ -207,6 +246,33 @@ impl Page<'_> {
         self.call(media).await.map(|_| ())
     }
 
+    /// The agent that the page sees, and the languages it is said to read: those of an `accept-language` header.
+    async fn emulate_agent(&self) -> Result<(), Failure> {
+        let network = &self.options.network;
+        let languages = network.headers.iter().filter_map(|header| header.split_once(':')).find_map(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("accept-language").then(|| value.trim().to_owned())
+        });
+        if network.user_agent.is_none() && languages.is_none() {
+            return Ok(());
+        }
+        // An empty agent is the browser's own.
+        let mut agent = SetUserAgentOverrideParams::new(network.user_agent.as_deref().unwrap_or_default());
+        agent.accept_language = languages.clone();
+        self.call(agent).await?;
+        let first = languages.as_deref().and_then(|text| text.split([',', ';']).next()).map(str::trim);
+        if let Some(language) = first.filter(|language| !language.is_empty() && *language != "*") {
+            let locale = SetLocaleOverrideParams { locale: Some(language.to_owned()) };
+            let refused = |_| Failure::new(Code::InvalidHeaderParameter, "accept-language names no locale");
+            self.call(locale).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// What the page's host answered last.
+    pub(super) fn main_response(&self) -> Option<MainResponse> {
+        self.watcher.now().main
+    }
+
     fn address(&self) -> &str {
         self.options.source.url.as_deref().unwrap_or(HTML_ADDRESS)
     }
@@ -218,6 +284,9 @@ impl Page<'_> {
         let navigated = tokio::time::timeout(limit, navigate)
             .await
             .map_err(|_| Failure::new(Code::TimeoutError, "the host did not answer within the navigation timeout"))??;
+        if navigated.is_download == Some(true) {
+            return Err(Failure::invalid("url", "\"url\" leads to a download, and not to a page"));
+        }
         if let Some(error) = navigated.error_text.filter(|text| !text.is_empty()) {
             // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
             return Err(navigation_failure(&error));
@@ -232,12 +301,7 @@ impl Page<'_> {
             return Err(crashed());
         }
         let Some(main) = seen.main else { return Ok(()) };
-        match main.egress.as_deref() {
-            Some("refused") => return Err(Failure::new(Code::TargetNotAllowed, "the egress proxy refused the page")),
-            Some("name-not-resolved") => return Err(Failure::new(Code::NameNotResolved, "the name was not resolved")),
-            Some(other) => return Err(Failure::new(Code::NetworkError, format!("egress: {other}"))),
-            None => {}
-        }
+        judge_egress(&main)?;
         if (200..300).contains(&main.status) || self.options.fail.ignore_host_errors {
             return Ok(());
         }
@@ -252,7 +316,21 @@ impl Page<'_> {
 
     /// Waits for every event that was asked for, the selector, and the delay.
     async fn wait(&mut self) -> Result<(), Failure> {
-        for event in self.options.wait.until.clone() {
+        self.wait_for(&self.options.wait.until.clone()).await?;
+        if let Some(selector) = &self.options.wait.for_selector {
+            let wanted = if self.options.wait.for_selector_by_count { parts(selector) } else { 1 };
+            let script = format!("({FIND})({}).length >= {wanted}", json(selector));
+            while !self.evaluate::<bool>(script.clone()).await.map_err(|failure| failure.blame("wait_for_selector"))? {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(u64::from(self.options.wait.delay_s))).await;
+        // The page may have led itself to where it could not have been opened.
+        self.main_response().map_or(Ok(()), |main| judge_egress(&main))
+    }
+
+    async fn wait_for(&mut self, events: &[WaitUntil]) -> Result<(), Failure> {
+        for event in events {
             let crashed_here = match event {
                 WaitUntil::Load => self.wait_event("load").await,
                 WaitUntil::DomContentLoaded => self.wait_event("DOMContentLoaded").await,
@@ -263,14 +341,89 @@ impl Page<'_> {
                 return Err(crashed());
             }
         }
-        if let Some(selector) = &self.options.wait.for_selector {
-            let script = format!("document.querySelector({}) !== null", json(selector));
-            while !self.evaluate::<bool>(script.clone()).await.map_err(|failure| failure.blame("wait_for_selector"))? {
-                tokio::time::sleep(POLL).await;
+        Ok(())
+    }
+
+    /// Keeps out what the block lists know by its looks, and gets rid of banners.
+    async fn block(&self) -> Result<(), Failure> {
+        let wanted = &self.options.blocking;
+        if blocking::wants_lists(wanted) {
+            let names: Names = self.evaluate(format!("({NAMES})()")).await?;
+            let hidden = self.blocklists.hidden(wanted, self.address(), &names.classes, &names.ids);
+            if !hidden.is_empty() {
+                let selectors = serde_json::to_string(&hidden).unwrap_or_else(|_| "[]".to_owned());
+                self.evaluate::<serde_json::Value>(format!("({HIDE})({selectors})")).await?;
             }
         }
-        tokio::time::sleep(Duration::from_secs(u64::from(self.options.wait.delay_s))).await;
+        if wanted.cookie_banners || wanted.banners_by_heuristics {
+            let script = format!("({DISMISS_BANNERS})({}, {BANNERS_MS})", wanted.banners_by_heuristics);
+            let search = self.evaluate::<serde_json::Value>(script);
+            // A page can slow its own scripts down; the picture does not wait for them. If it broke the search, it keeps
+            // its banner.
+            match tokio::time::timeout(Duration::from_millis(u64::from(BANNERS_MS) + 500), search).await {
+                Ok(Err(failure)) if failure.problem.code == Code::PageCrashed => return Err(failure),
+                Ok(Ok(outcome)) => tracing::debug!(%outcome, "banners"),
+                _ => {}
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a request failed that must not.
+    fn check_requests(&self) -> Result<(), Failure> {
+        match self.watcher.now().failed_request {
+            Some(url) => Err(Failure::new(Code::MatchedFailedRequest, format!("{url} failed"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the caller's script. It may lead the page elsewhere only if it was said what to wait for there.
+    async fn run_script(&mut self, script: &str) -> Result<(), Failure> {
+        let before = self.watcher.now();
+        // The script is the caller's, and so are its errors: they are no reason to withhold the picture.
+        let mut evaluate = EvaluateParams::new(script);
+        evaluate.await_promise = Some(true);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.session.call(evaluate, left).await {
+            // The page went while its script was waited for.
+            Ok(_) | Err(CdpError::Refused { .. }) => {}
+            Err(error) => return Err(failure(error)),
+        }
+        let departed = self.watcher.until(|state| state.departures > before.departures);
+        let departed = tokio::time::timeout(DEPARTURE_LIMIT, departed).await;
+        let events = self.options.page.scripts_wait_until.clone();
+        if departed.is_ok() {
+            if events.is_empty() {
+                return Err(Failure::new(Code::ScriptTriggersRedirect, "the script led the page elsewhere"));
+            }
+            let frame = &self.opened.frame;
+            let earlier = before.current(frame);
+            if self.watcher.until(|state| state.current(frame) != earlier).await.crashed {
+                return Err(crashed());
+            }
+        }
+        self.wait_for(&events).await?;
+        self.main_response().map_or(Ok(()), |main| judge_egress(&main))
+    }
+
+    /// Puts the pointer on an element, as a hand would.
+    async fn hover(&self, selector: &str) -> Result<(), Failure> {
+        let script = format!("({HOVER_POINT})({FIND}, {})", json(selector));
+        let point: Option<Point> = self.evaluate(script).await.map_err(|failure| failure.blame("hover"))?;
+        match point {
+            Some(Point { x, y }) => {
+                let moved = DispatchMouseEventParams::new(DispatchMouseEventType::MouseMoved, x, y);
+                self.call(moved).await?;
+                // One frame, for what the page shows then.
+                self.evaluate::<serde_json::Value>("new Promise((resolve) => requestAnimationFrame(() => resolve()))")
+                    .await
+                    .map(|_| ())
+            }
+            None if self.options.page.error_on_hover_selector_not_found => {
+                Err(Failure::new(Code::SelectorNotFound, "nothing to hover"))
+            }
+            None => Ok(()),
+        }
     }
 
     async fn wait_event(&mut self, event: &str) -> bool {
@@ -290,7 +443,7 @@ impl Page<'_> {
     }
 
     /// What the caller wants different: styles, hidden elements, scripts, a click.
-    async fn change(&self) -> Result<(), Failure> {
+    async fn change(&mut self) -> Result<(), Failure> {
         let page = &self.options.page;
         if page.styles.is_some() || !page.hide_selectors.is_empty() {
             let styles = json(page.styles.as_deref().unwrap_or_default());
@@ -298,20 +451,18 @@ impl Page<'_> {
             self.evaluate::<serde_json::Value>(format!("({HIDE_AND_STYLE})({styles}, {selectors})")).await?;
         }
         if let Some(script) = &page.scripts {
-            // The script is the caller's, and so are its errors: they are no reason to withhold the picture.
-            let mut evaluate = EvaluateParams::new(script.clone());
-            evaluate.await_promise = Some(true);
-            self.call(evaluate).await?;
+            self.run_script(script).await?;
         }
         if let Some(selector) = &page.click {
-            let script = format!(
-                "(() => {{ const e = document.querySelector({}); if (e) e.click(); return !!e; }})()",
-                json(selector)
-            );
-            let clicked: bool = self.evaluate(script).await.unwrap_or(false);
+            let script =
+                format!("(() => {{ const e = ({FIND})({})[0]; if (e) e.click(); return !!e; }})()", json(selector));
+            let clicked: bool = self.evaluate(script).await.map_err(|failure| failure.blame("click"))?;
             if !clicked && page.error_on_click_selector_not_found {
                 return Err(Failure::new(Code::SelectorNotFound, "nothing to click"));
             }
+        }
+        if let Some(selector) = &page.hover {
+            self.hover(selector).await?;
         }
         Ok(())
     }
@@ -350,9 +501,64 @@ impl Page<'_> {
         }
         let fonts = self.evaluate::<serde_json::Value>(FONTS_READY);
         match tokio::time::timeout(FONTS_LIMIT, fonts).await {
-            Ok(Err(failure)) if failure.problem.code == Code::PageCrashed => Err(failure),
-            _ => Ok(()),
+            Ok(Err(failure)) if failure.problem.code == Code::PageCrashed => return Err(failure),
+            _ => {}
         }
+        if let Some(selector) = &capture.scroll_into_view {
+            let script = format!("({SCROLL_TO})({FIND}, {}, {})", json(selector), capture.scroll_into_view_adjust_top);
+            let found: bool = self.evaluate(script).await.map_err(|failure| failure.blame("scroll_into_view"))?;
+            if !found && capture.error_on_selector_not_found {
+                return Err(Failure::new(Code::SelectorNotFound, "nothing to scroll to"));
+            }
+        }
+        if self.options.emulation.reduce_motion {
+            self.evaluate::<serde_json::Value>(format!("({STOP_MOTION})()")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The classes and ids of a page.
+#[derive(Deserialize)]
+struct Names {
+    classes: Vec<String>,
+    ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Point {
+    x: f64,
+    y: f64,
+}
+
+/// How many comma-separated parts a selector has; a comma in brackets or quotes separates nothing.
+fn parts(selector: &str) -> usize {
+    let (mut depth, mut quote, mut count) = (0_usize, None, 1);
+    let mut characters = selector.chars();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', _) => {
+                characters.next();
+            }
+            (_, Some(end)) if character == end => quote = None,
+            (_, Some(_)) => {}
+            ('"' | '\'', None) => quote = Some(character),
+            ('(' | '[', None) => depth += 1,
+            (')' | ']', None) => depth = depth.saturating_sub(1),
+            (',', None) if depth == 0 => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// An answer that is the egress proxy's own says why there is none of the host.
+fn judge_egress(main: &MainResponse) -> Result<(), Failure> {
+    match main.egress.as_deref() {
+        Some("refused") => Err(Failure::new(Code::TargetNotAllowed, "the egress proxy refused the page")),
+        Some("name-not-resolved") => Err(Failure::new(Code::NameNotResolved, "the name was not resolved")),
+        Some(other) => Err(Failure::new(Code::NetworkError, format!("egress: {other}"))),
+        None => Ok(()),
     }
 }
 
@@ -389,7 +595,7 @@ fn navigation_failure(error: &str) -> Failure {
     Failure::new(code, error)
 }
 
-fn interception(options: &Options) -> Result<Interception, Failure> {
+fn interception(options: &Options, main_frame: String, blocklists: Arc<Blocklists>) -> Result<Interception, Failure> {
     let mut extra = Vec::new();
     for header in &options.network.headers {
         let invalid = || Failure::new(Code::InvalidHeaderParameter, "a header has no name or no value");
@@ -407,6 +613,12 @@ fn interception(options: &Options) -> Result<Interception, Failure> {
     let url = options.source.url.as_deref();
     let origin = origin(url.unwrap_or(HTML_ADDRESS));
     Ok(Interception {
+        main_frame,
+        page: url.unwrap_or(HTML_ADDRESS).to_owned(),
+        blocking: options.blocking.clone(),
+        blocklists,
+        blocked: UrlPattern::all(&options.blocking.requests),
+        needed: UrlPattern::all(&options.fail.request_failed),
         document: match (url, &options.source.html, &options.source.markdown) {
             (None, Some(html), _) => Some((HTML_ADDRESS.to_owned(), html.clone())),
             (None, None, Some(text)) => Some((HTML_ADDRESS.to_owned(), markdown::document(text))),

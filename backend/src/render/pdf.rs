@@ -70,7 +70,7 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
     if bytes.is_empty() {
         return Err(Failure::retryable(Code::InternalApplicationError, "Chromium printed nothing"));
     }
-    Ok(Artifact { bytes: Bytes::from(bytes), format: Format::Pdf, size: None, slices: Vec::new() })
+    Ok(Artifact::new(Bytes::from(bytes), Format::Pdf, None))
 }
 
 /// Paper in inches, as wide as the viewport (or the paper that was named) and as tall as the content.

@@ -3,6 +3,7 @@
 //! A table drives parsing, validation and documentation. Adding an option is one entry in the dialect's table
 //! ([`screenshotone`], [`screenshotmax`]), a field in [`model`] and its effect in the backend's renderer.
 
+pub mod devices;
 pub mod fields;
 mod format;
 pub mod model;
@@ -131,7 +132,9 @@ pub fn read(endpoint: Endpoint, fields: &Fields, urls: &dyn ParseUrl) -> (Option
     let mut options = endpoint.defaults();
     let mut problems = Vec::new();
     let mut given: Vec<&'static str> = Vec::new();
-    for field in fields.iter() {
+    // A device is a set of defaults, wherever in the request it stands.
+    let (device, others): (Vec<_>, Vec<_>) = fields.iter().partition(|field| field.name == "viewport_device");
+    for field in device.into_iter().chain(others) {
         let Some(parameter) = table.iter().find(|parameter| parameter.name == field.name) else {
             problems.push(detail(&field.name, format!("\"{}\" is not allowed", field.name)));
             continue;

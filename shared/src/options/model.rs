@@ -16,6 +16,8 @@ pub struct Options {
     pub emulation: Emulation,
     pub capture: Capture,
     pub page: PageChanges,
+    pub blocking: Blocking,
+    pub metadata: MetadataOptions,
     pub network: Network,
     pub wait: Wait,
     pub fail: FailureConditions,
@@ -98,6 +100,8 @@ impl Default for Viewport {
 pub struct Emulation {
     pub dark_mode: Option<bool>,
     pub reduced_motion: Option<bool>,
+    /// Bring all motion to a halt before the picture.
+    pub reduce_motion: bool,
     /// `screen` or `print`.
     pub media_type: Option<String>,
     /// In CDP's names (`achromatopsia`, `blurredVision`, …).
@@ -140,6 +144,10 @@ pub struct Capture {
     /// Scroll to the element first, so that it takes its final looks.
     pub selector_scroll_into_view: bool,
     pub error_on_selector_not_found: bool,
+    /// CSS selector of the element to scroll to the top of the viewport.
+    pub scroll_into_view: Option<String>,
+    /// Pixels to scroll on from there.
+    pub scroll_into_view_adjust_top: i32,
     pub clip: Clip,
 }
 
@@ -165,11 +173,81 @@ impl Clip {
 pub struct PageChanges {
     /// JavaScript, run after the page was ready.
     pub scripts: Option<String>,
+    /// What to wait for after the scripts, which may then lead the page elsewhere.
+    pub scripts_wait_until: Vec<WaitUntil>,
     /// CSS, added after the page was ready.
     pub styles: Option<String>,
     pub hide_selectors: Vec<String>,
     pub click: Option<String>,
     pub error_on_click_selector_not_found: bool,
+    pub hover: Option<String>,
+    pub error_on_hover_selector_not_found: bool,
+}
+
+/// What is kept out of the page.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Blocking {
+    pub ads: bool,
+    pub trackers: bool,
+    pub cookie_banners: bool,
+    /// Banners that no list knows, by how they look.
+    pub banners_by_heuristics: bool,
+    pub chats: bool,
+    pub socials: bool,
+    pub annoyances: bool,
+    /// URLs, domains, or patterns with `*`.
+    pub requests: Vec<String>,
+    /// In the vendors' names (`image`, `texttrack`, …).
+    pub resources: Vec<String>,
+}
+
+/// What is told about the page beside its picture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MetadataOptions {
+    pub icon: bool,
+    pub open_graph: bool,
+    pub page_title: bool,
+    pub fonts: bool,
+    pub status_code: bool,
+    pub headers: bool,
+    /// SHA-256 of the file.
+    pub hash: bool,
+    /// Keep the content as a file of its own.
+    pub content: bool,
+    pub content_format: ContentFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentFormat {
+    #[default]
+    Html,
+    Markdown,
+}
+
+impl ContentFormat {
+    pub const fn name(self) -> &'static str {
+        match self {
+            ContentFormat::Html => "html",
+            ContentFormat::Markdown => "markdown",
+        }
+    }
+
+    pub const fn extension(self) -> &'static str {
+        match self {
+            ContentFormat::Html => "html",
+            ContentFormat::Markdown => "md",
+        }
+    }
+
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            ContentFormat::Html => "text/html; charset=utf-8",
+            ContentFormat::Markdown => "text/markdown; charset=utf-8",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -222,11 +300,20 @@ pub struct Wait {
     pub navigation_timeout_s: u32,
     /// CSS selector that must be in the document.
     pub for_selector: Option<String>,
+    /// As many matches as the selector has comma-separated parts, rather than one.
+    pub for_selector_by_count: bool,
 }
 
 impl Default for Wait {
     fn default() -> Wait {
-        Wait { until: vec![WaitUntil::Load], delay_s: 0, timeout_s: None, navigation_timeout_s: 30, for_selector: None }
+        Wait {
+            until: vec![WaitUntil::Load],
+            delay_s: 0,
+            timeout_s: None,
+            navigation_timeout_s: 30,
+            for_selector: None,
+            for_selector_by_count: false,
+        }
     }
 }
 
@@ -238,6 +325,8 @@ pub struct FailureConditions {
     /// Case-insensitive texts.
     pub content_contains: Vec<String>,
     pub content_missing: Vec<String>,
+    /// URLs, domains, or patterns with `*`, of requests that must not fail.
+    pub request_failed: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,7 +395,13 @@ impl Default for Options {
                 selector_scroll_into_view: true,
                 ..Capture::default()
             },
-            page: PageChanges { error_on_click_selector_not_found: true, ..PageChanges::default() },
+            page: PageChanges {
+                error_on_click_selector_not_found: true,
+                error_on_hover_selector_not_found: true,
+                ..PageChanges::default()
+            },
+            blocking: Blocking::default(),
+            metadata: MetadataOptions::default(),
             network: Network::default(),
             wait: Wait::default(),
             fail: FailureConditions::default(),

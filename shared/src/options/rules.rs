@@ -33,6 +33,17 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
             refuse(name, &format!("\"{name}\" is not allowed"));
         }
     }
+    if is_given("selector_scroll_into_view") && options.capture.selector.is_none() {
+        refuse("selector_scroll_into_view", "\"selector_scroll_into_view\" is not allowed");
+    }
+    if is_given("metadata_content_format") && !options.metadata.content {
+        refuse("metadata_content_format", "\"metadata_content_format\" is not allowed");
+    }
+    for name in ["metadata_http_response_status_code", "metadata_http_response_headers"] {
+        if is_given(name) && options.source.url.is_none() {
+            refuse(name, &format!("\"{name}\" is not allowed"));
+        }
+    }
     let format = options.output.format;
     if let Some(reason) = format.missing() {
         refuse("format", &format!("\"format\" {} is not supported: {reason}", format.extension()));

@@ -1,8 +1,9 @@
 //! ScreenshotMAX's `/v1/screenshot`, `/v1/pdf` and `/v1/scrape`. Names, types, ranges and defaults: the vendor's OpenAPI document.
 
-use super::model::{Format, WaitUntil};
+use super::devices;
+use super::model::{Blocking, Format, Options, WaitUntil};
 use super::pdf::PAPERS_AND_LEDGER;
-use super::screenshotone::{MEDIA_TYPES, RESOURCES, side};
+use super::screenshotone::{MEDIA_TYPES, RESOURCES, device, side};
 use super::{Kind, LATER, PAID, Parameter, join};
 
 const PIXELS: Kind = Kind::Int { min: 0, max: 1_000_000 };
@@ -17,7 +18,7 @@ const COMMON: &[Parameter] = &[
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::refused("gpu_rendering", Kind::Bool, PAID),
     Parameter::effect("capture_beyond_viewport", Kind::Bool, |o, v| o.capture.beyond_viewport = Some(v.bool()), "Take what lies outside the viewport."),
-    Parameter::refused("viewport_device", Kind::Text, LATER),
+    Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTMAX_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
     Parameter::effect("viewport_width", SIDE, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_height", SIDE, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
@@ -25,8 +26,8 @@ const COMMON: &[Parameter] = &[
     Parameter::effect("viewport_mobile", Kind::Bool, |o, v| o.viewport.mobile = v.bool(), "Honour the page's viewport meta tag."),
     Parameter::effect("device_scale_factor", Kind::Number { min: 1.0, max: 5.0 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
     Parameter::effect("attachment_name", Kind::Text, |o, v| o.delivery.attachment_name = Some(v.text()), "File name for download; the extension is added."),
-    Parameter::refused("block_annoyance", Kind::Enum { of: &["none", "ads", "tracking", "cookies_banner"], fold: true }, LATER),
-    Parameter::refused("block_ressources", Kind::EnumList { of: RESOURCES }, LATER),
+    Parameter::effect("block_annoyance", Kind::Enum { of: &["none", "ads", "tracking", "cookies_banner"], fold: true }, |o, v| annoyance(o, &v.text()), "What is kept out; consent banners where nothing is said."),
+    Parameter::effect("block_ressources", Kind::EnumList { of: RESOURCES }, |o, v| o.blocking.resources = v.list(), "Kinds of resources that are not loaded."),
     Parameter::effect("geolocation_accuracy", Kind::Int { min: 0, max: 1000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
     Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
     Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
@@ -45,12 +46,12 @@ const COMMON: &[Parameter] = &[
     Parameter::effect("wait_until", Kind::EnumList { of: WaitUntil::NAMES }, |o, v| o.wait.until = WaitUntil::from_names(v.list()), "Events that must all have happened."),
     Parameter::refused("cache", Kind::Bool, LATER),
     Parameter::refused("cache_ttl", Kind::Int { min: 1, max: 2_592_000 }, LATER),
-    Parameter::refused("metadata_icon", Kind::Bool, LATER),
-    Parameter::refused("metadata_fonts", Kind::Bool, LATER),
-    Parameter::refused("metadata_title", Kind::Bool, LATER),
-    Parameter::refused("metadata_hash", Kind::Bool, LATER),
-    Parameter::refused("metadata_status", Kind::Bool, LATER),
-    Parameter::refused("metadata_headers", Kind::Bool, LATER),
+    Parameter::effect("metadata_icon", Kind::Bool, |o, v| o.metadata.icon = v.bool(), "Tell the icon."),
+    Parameter::effect("metadata_fonts", Kind::Bool, |o, v| o.metadata.fonts = v.bool(), "Tell the fonts and who uses them."),
+    Parameter::effect("metadata_title", Kind::Bool, |o, v| o.metadata.page_title = v.bool(), "Tell the title."),
+    Parameter::effect("metadata_hash", Kind::Bool, |o, v| o.metadata.hash = v.bool(), "Tell the SHA-256 of the file."),
+    Parameter::effect("metadata_status", Kind::Bool, |o, v| o.metadata.status_code = v.bool(), "Tell the status that the host answered."),
+    Parameter::effect("metadata_headers", Kind::Bool, |o, v| o.metadata.headers = v.bool(), "Tell the headers that the host answered."),
     Parameter::effect("async", Kind::Bool, |o, v| o.delivery.asynchronous = v.bool(), "Answer at once, render in the background."),
     Parameter::effect("webhook_url", Kind::Url, |o, v| o.delivery.webhook.url = Some(v.text()), "Where the result is posted."),
     Parameter::effect("webhook_signed", Kind::Bool, |o, v| o.delivery.webhook.sign = v.bool(), "Sign the webhook."),
@@ -111,4 +112,17 @@ fn deficiency(name: &str) -> String {
         "reduced_contrast" => "reducedContrast".to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// One kind at a time, so what is named replaces the default.
+fn annoyance(options: &mut Options, name: &str) {
+    let (requests, resources) = (options.blocking.requests.clone(), options.blocking.resources.clone());
+    options.blocking = Blocking {
+        ads: name == "ads",
+        trackers: name == "tracking",
+        cookie_banners: name == "cookies_banner",
+        requests,
+        resources,
+        ..Blocking::default()
+    };
 }

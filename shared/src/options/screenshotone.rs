@@ -1,6 +1,7 @@
 //! ScreenshotOne's `/take`. Names, types, ranges and defaults: its published validation schema and options page.
 
-use super::model::{Format, ResponseType, WaitUntil};
+use super::devices;
+use super::model::{ContentFormat, Format, Options, ResponseType, WaitUntil};
 use super::pdf::PAPERS;
 use super::{Kind, LATER, PAID, Parameter, Support};
 
@@ -42,8 +43,8 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("selector_scroll_into_view", Kind::Bool, |o, v| o.capture.selector_scroll_into_view &= v.bool(), "Scroll to the element first."),
     Parameter::effect("error_on_selector_not_found", Kind::Bool, |o, v| o.capture.error_on_selector_not_found = v.bool(), "Fail when the selector matches nothing."),
     Parameter::effect("capture_beyond_viewport", Kind::Bool, |o, v| o.capture.beyond_viewport = Some(v.bool()), "Take what lies outside the viewport."),
-    Parameter::refused("scroll_into_view", Kind::Text, LATER),
-    Parameter::refused("scroll_into_view_adjust_top", Kind::Int { min: -1_000_000, max: 1_000_000 }, LATER),
+    Parameter::effect("scroll_into_view", Kind::Text, |o, v| o.capture.scroll_into_view = Some(v.text()), "Element to scroll to the top."),
+    Parameter::effect("scroll_into_view_adjust_top", Kind::Int { min: -1_000_000, max: 1_000_000 }, |o, v| o.capture.scroll_into_view_adjust_top = v.int() as i32, "Pixels to scroll on from there."),
     Parameter::effect("include_shadow_dom", Kind::Bool, |o, v| o.output.include_shadow_dom = v.bool(), "Open shadow roots in HTML."),
     Parameter::effect("attachment_name", Kind::Text, |o, v| o.delivery.attachment_name = Some(v.text()), "File name for download; the extension is added."),
     Parameter::effect("external_identifier", Kind::AlphaNumeric { characters_max: 64 }, |o, v| o.delivery.external_identifier = Some(v.text()), "Echoed in a webhook header."),
@@ -82,7 +83,7 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("pdf_margin_left", Kind::Text, |o, v| o.pdf.margin.left = Some(v.text()), "CSS length."),
 
     // Viewport and emulation
-    Parameter::refused("viewport_device", Kind::Text, LATER),
+    Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTONE_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
     Parameter::effect("viewport_width", PIXELS, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_height", PIXELS, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
     Parameter::effect("device_scale_factor", Kind::Number { min: 1.0, max: 5.0 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
@@ -91,27 +92,27 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
     Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
     Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
-    Parameter::refused("reduce_motion", Kind::Bool, LATER),
+    Parameter::effect("reduce_motion", Kind::Bool, |o, v| o.emulation.reduce_motion = v.bool(), "Finish animations, pause loops and media."),
     Parameter::effect("media_type", Kind::Enum { of: MEDIA_TYPES, fold: true }, |o, v| o.emulation.media_type = Some(v.text()), "CSS media type."),
 
     // Customisation and blocking
     Parameter::effect("scripts", Kind::Text, |o, v| o.page.scripts = Some(v.text()), "JavaScript to run in the page."),
-    Parameter::refused("scripts_wait_until", Kind::EnumList { of: WaitUntil::NAMES }, LATER),
+    Parameter::effect("scripts_wait_until", Kind::EnumList { of: WaitUntil::NAMES }, |o, v| o.page.scripts_wait_until = WaitUntil::from_names(v.list()), "Events to wait for after the scripts."),
     Parameter::effect("styles", Kind::Text, |o, v| o.page.styles = Some(v.text()), "CSS to add to the page."),
     Parameter::effect("hide_selectors", Kind::List, |o, v| o.page.hide_selectors = v.list(), "Elements to hide."),
     Parameter::effect("click", Kind::Text, |o, v| o.page.click = Some(v.text()), "Element to click first."),
-    Parameter::refused("hover", Kind::Text, LATER),
+    Parameter::effect("hover", Kind::Text, |o, v| o.page.hover = Some(v.text()), "Element to put the pointer on."),
     Parameter::effect("error_on_click_selector_not_found", Kind::Bool, |o, v| o.page.error_on_click_selector_not_found = v.bool(), "Fail when there is nothing to click."),
-    Parameter::refused("error_on_hover_selector_not_found", Kind::Bool, LATER),
-    Parameter::refused("block_cookie_banners", Kind::Bool, LATER),
-    Parameter::refused("block_banners_by_heuristics", Kind::Bool, LATER),
-    Parameter::refused("block_chats", Kind::Bool, LATER),
-    Parameter::refused("block_ads", Kind::Bool, LATER),
-    Parameter::refused("block_trackers", Kind::Bool, LATER),
-    Parameter::refused("block_socials", Kind::Bool, LATER),
-    Parameter::refused("block_annoyances", Kind::Bool, LATER),
-    Parameter::refused("block_requests", Kind::List, LATER),
-    Parameter::refused("block_resources", Kind::EnumList { of: RESOURCES }, LATER),
+    Parameter::effect("error_on_hover_selector_not_found", Kind::Bool, |o, v| o.page.error_on_hover_selector_not_found = v.bool(), "Fail when there is nothing to hover."),
+    Parameter::effect("block_cookie_banners", Kind::Bool, |o, v| o.blocking.cookie_banners = v.bool(), "Reject or hide consent banners."),
+    Parameter::effect("block_banners_by_heuristics", Kind::Bool, |o, v| o.blocking.banners_by_heuristics = v.bool(), "Hide banners that no list knows."),
+    Parameter::effect("block_chats", Kind::Bool, |o, v| o.blocking.chats = v.bool(), "Keep chat widgets out."),
+    Parameter::effect("block_ads", Kind::Bool, |o, v| o.blocking.ads = v.bool(), "Keep ads out."),
+    Parameter::effect("block_trackers", Kind::Bool, |o, v| o.blocking.trackers = v.bool(), "Keep trackers out."),
+    Parameter::effect("block_socials", Kind::Bool, |o, v| o.blocking.socials = v.bool(), "Keep social widgets out."),
+    Parameter::effect("block_annoyances", Kind::Bool, |o, v| o.blocking.annoyances = v.bool(), "Keep newsletter and app pop-ups out."),
+    Parameter::effect("block_requests", Kind::List, |o, v| o.blocking.requests = v.list(), "URLs, domains or patterns with * that are not loaded."),
+    Parameter::effect("block_resources", Kind::EnumList { of: RESOURCES }, |o, v| o.blocking.resources = v.list(), "Kinds of resources that are not loaded."),
 
     // Request and location
     Parameter::effect("user_agent", Kind::Text, |o, v| o.network.user_agent = Some(v.text()), "User-Agent header."),
@@ -133,10 +134,10 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("timeout", Kind::Int { min: 0, max: 600 }, |o, v| o.wait.timeout_s = Some(v.int() as u32), "Seconds for the whole render."),
     Parameter::effect("navigation_timeout", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.navigation_timeout_s = v.int() as u32, "Seconds until the host's first answer."),
     Parameter::effect("wait_for_selector", Kind::Text, |o, v| o.wait.for_selector = Some(v.text()), "Element that must be in the document."),
-    Parameter::refused("wait_for_selector_algorithm", Kind::Enum { of: &["at_least_one", "at_least_by_count"], fold: false }, LATER),
+    Parameter::effect("wait_for_selector_algorithm", Kind::Enum { of: &["at_least_one", "at_least_by_count"], fold: false }, |o, v| o.wait.for_selector_by_count = v.text() == "at_least_by_count", "One match, or as many as the selector has parts."),
     Parameter::effect("fail_if_content_contains", Kind::List, |o, v| o.fail.content_contains = v.list(), "Texts that must not be in the page."),
     Parameter::effect("fail_if_content_missing", Kind::List, |o, v| o.fail.content_missing = v.list(), "Texts that must be in the page."),
-    Parameter::refused("fail_if_request_failed", Kind::List, LATER),
+    Parameter::effect("fail_if_request_failed", Kind::List, |o, v| o.fail.request_failed = v.list(), "URLs, domains or patterns with * that must not fail."),
     Parameter::effect("ignore_host_errors", Kind::Bool, |o, v| o.fail.ignore_host_errors = v.bool(), "Take the page whatever its status."),
 
     // Cache, store, async, metadata
@@ -157,14 +158,14 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("webhook_sign", Kind::Bool, |o, v| o.delivery.webhook.sign = v.bool(), "Sign the webhook."),
     Parameter::effect("webhook_errors", Kind::Bool, |o, v| o.delivery.webhook.errors = v.bool(), "Post failures too."),
     Parameter::effect("metadata_image_size", Kind::Bool, |o, v| o.output.tell_size = v.bool(), "Say how many pixels the picture has."),
-    Parameter::refused("metadata_fonts", Kind::Bool, LATER),
-    Parameter::refused("metadata_content", Kind::Bool, LATER),
-    Parameter::refused("metadata_content_format", Kind::Text, LATER),
-    Parameter::refused("metadata_page_title", Kind::Bool, LATER),
-    Parameter::refused("metadata_open_graph", Kind::Bool, LATER),
-    Parameter::refused("metadata_icon", Kind::Bool, LATER),
-    Parameter::refused("metadata_http_response_status_code", Kind::Bool, LATER),
-    Parameter::refused("metadata_http_response_headers", Kind::Bool, LATER),
+    Parameter::effect("metadata_fonts", Kind::Bool, |o, v| o.metadata.fonts = v.bool(), "Tell the fonts and who uses them."),
+    Parameter::effect("metadata_content", Kind::Bool, |o, v| o.metadata.content = v.bool(), "Keep the content too, under its own link."),
+    Parameter::effect("metadata_content_format", Kind::Enum { of: &["html", "markdown"], fold: false }, |o, v| o.metadata.content_format = content_format(&v.text()), "html or markdown."),
+    Parameter::effect("metadata_page_title", Kind::Bool, |o, v| o.metadata.page_title = v.bool(), "Tell the title."),
+    Parameter::effect("metadata_open_graph", Kind::Bool, |o, v| o.metadata.open_graph = v.bool(), "Tell the Open Graph properties."),
+    Parameter::effect("metadata_icon", Kind::Bool, |o, v| o.metadata.icon = v.bool(), "Tell the icon."),
+    Parameter::effect("metadata_http_response_status_code", Kind::Bool, |o, v| o.metadata.status_code = v.bool(), "Tell the status that the host answered."),
+    Parameter::effect("metadata_http_response_headers", Kind::Bool, |o, v| o.metadata.headers = v.bool(), "Tell the headers that the host answered."),
     Parameter::refused("openai_api_key", Kind::Text, PAID),
     Parameter::refused("vision_prompt", Kind::Text, PAID),
     Parameter::refused("vision_max_tokens", ANY, PAID),
@@ -182,4 +183,15 @@ fn response_type(name: &str) -> ResponseType {
         "empty" => ResponseType::Empty,
         _ => ResponseType::ByFormat,
     }
+}
+
+/// Makes a page appear as on a device. The id is one of the list.
+pub(super) fn device(options: &mut Options, id: &str) {
+    if let Some(device) = devices::find(id) {
+        device.apply(options);
+    }
+}
+
+fn content_format(name: &str) -> ContentFormat {
+    if name == "markdown" { ContentFormat::Markdown } else { ContentFormat::Html }
 }

@@ -187,6 +187,10 @@ impl JobQueue for SqliteQueue {
         self.database.read(move |connection| requests::requests(connection, &filter)).await
     }
 
+    async fn keep_file(&self, file: StoredFile) -> Result<(), QueueError> {
+        self.database.write(move |connection| requests::keep_file(connection, &file)).await
+    }
+
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError> {
         let name = name.to_owned();
         self.database.read(move |connection| requests::file(connection, &name)).await

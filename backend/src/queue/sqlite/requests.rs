@@ -334,6 +334,11 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
     connection.prepare_cached(&sql)?.query_map(parameters.as_slice(), view)?.collect()
 }
 
+/// A file of no request: the view of a request shows one file, its picture.
+pub(super) fn keep_file(connection: &Connection, file: &StoredFile) -> rusqlite::Result<()> {
+    insert_file(connection, "", file)
+}
+
 pub(super) fn file(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredFile>> {
     connection
         .prepare_cached(
