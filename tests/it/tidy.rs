@@ -132,14 +132,25 @@ fn every_setting_that_the_tests_use_exists() {
             None => known.push(format!("SNAPHOOK_{name}").to_uppercase()),
         }
     }
-    // What scripts read from the file that the demo writes.
-    known.extend(["EDGE_URL", "BACKEND_URL", "ACCESS_KEY", "SECRET_KEY"].map(|name| format!("SNAPHOOK_{name}")));
-    // The demo's own.
-    known.extend(["BACKEND_PORT", "EDGE_PORT"].map(|name| format!("SNAPHOOK_{name}")));
+    // Settings are given to a stack by `.set(…)`, and by the stack itself in a list of pairs, one on a line.
     for (file, text) in sources("tests/src").into_iter().chain(sources("tests/it")) {
-        for (at, prefix) in text.match_indices("\"SNAPHOOK_") {
-            let name = text[at + 1..].split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
-            assert!(known.iter().any(|one| one == name) || name == prefix.trim_start_matches('"'), "{file}: {name}");
+        for before in [".set(\"", "\n            (\""] {
+            for (at, _) in text.match_indices(&format!("{before}SNAPHOOK_")) {
+                let name = text[at + before.len()..].split('"').next().unwrap();
+                assert!(known.iter().any(|one| one == name), "{file}: {name}");
+            }
         }
+    }
+}
+
+#[test]
+fn the_campaign_knows_every_fault_point() {
+    let text = std::fs::read_to_string(repository("backend/src/fault.rs")).unwrap();
+    let list = text.split_once("POINTS").unwrap().1.split_once("];").unwrap().0;
+    let named: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert_eq!(named, crate::campaign::FAULT_POINTS);
+    let all: String = sources("backend/src").into_iter().map(|(_, text)| text).collect();
+    for point in named {
+        assert!(all.contains(&format!("fault::point(\"{point}\")")), "{point} is nowhere");
     }
 }

@@ -40,6 +40,8 @@ def fetched(link):
 
 def fetch(service, signed=True):
     data, headers = service.fetch(signed)
+    # A plain dictionary: the case is that of the wire.
+    headers = {name.lower(): value for name, value in headers.items()}
     return {"type": headers.get("content-type"), "file": base64.b64encode(data).decode()}
 
 
