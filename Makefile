@@ -8,12 +8,13 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help run test build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 	@echo 'make build         the backend, optimised: target/release/snaphook'
 	@echo 'make lint          formatting, clippy, dependency arrows of the Worker'
+	@echo 'make soak          the crash campaign, for hours'
 	@echo 'make edge          the Worker, optimised: edge/build'
 
 # URL=https://… takes that page instead of the bundled one.
@@ -57,6 +58,11 @@ test-edge: edge-dev verify-package
 test-it: edge-dev verify-package
 	cargo build --quiet -p snaphook
 	cargo test -p snaphook-tests
+
+# The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
+soak: edge-dev verify-package
+	cargo build --quiet -p snaphook
+	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
 
 clean:
 	cargo clean

@@ -31,7 +31,7 @@ find_chromium() {
     find "$tools/chrome" -name chrome-headless-shell -type f 2>/dev/null | head -n 1
 }
 chromium_from_npm=""
-if [ -z "${SNAPHOOK_CHROMIUM:-}" ] && [ -z "$(find_chromium)" ]; then
+if [ -z "${SNAPHOOK_RENDER_CHROMIUM:-}" ] && [ -z "$(find_chromium)" ]; then
     want_chromium=yes
 else
     want_chromium=""
@@ -46,7 +46,7 @@ if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip'
 fi
 
 if [ -n "$packages$want_chromium" ]; then
-    have apt-get || die "please install by hand (no apt-get here):$packages and Chromium (or set SNAPHOOK_CHROMIUM)"
+    have apt-get || die "please install by hand (no apt-get here):$packages and Chromium (or set SNAPHOOK_RENDER_CHROMIUM)"
     sudo=""
     if [ "$(id -u)" != 0 ]; then
         have sudo || die "root is needed to install:$packages"
@@ -72,6 +72,9 @@ fi
 if [ -n "$chromium_from_npm" ]; then
     say "fetching chrome-headless-shell"
     npx --yes @puppeteer/browsers install chrome-headless-shell@stable --path "$tools/chrome" >/dev/null
+    # The Makefile has this folder in PATH, where the service looks.
+    mkdir -p "$tools/bin"
+    ln -sf "$(find_chromium)" "$tools/bin/chrome-headless-shell"
 fi
 
 # --- Rust: the wasm target, and the tools that build a Worker ---------------------------------

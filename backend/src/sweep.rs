@@ -106,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::domain::artifact::Size;
     use crate::domain::job::{NewRequest, Outcome, StoredFile};
     use crate::queue::secrets::RootKey;
     use crate::queue::sqlite::SqliteQueue;
@@ -140,12 +141,15 @@ mod tests {
             name: name.to_owned(),
             content_type: "image/png".to_owned(),
             bytes: 1,
-            width: 1,
-            height: 1,
+            size: Some(Size { width: 1, height: 1 }),
             expires_ms: now_ms + 24 * 3600 * 1000,
             attachment: None,
         };
-        sweeper.queue.record(request, now_ms, Outcome::Done { file: Some(file), render_ms: 1 }, None).await.unwrap();
+        sweeper
+            .queue
+            .record(request, now_ms, Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 1 }, None)
+            .await
+            .unwrap();
         id
     }
 

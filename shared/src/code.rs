@@ -164,7 +164,7 @@ impl Code {
             Code::StorageReturnedTransientError => entry("storage_returned_transient_error", 500, 500, "storage-returned-transient-error",
                 "The storage could not take the file, and further tries did not help."),
             Code::ResultingImageTooLarge => entry("resulting_image_too_large", 400, 400, "resulting-image-too-large",
-                "The picture would be larger than its format allows (WebP 16,383 and JPEG 65,535 pixels a side)."),
+                "The picture would be larger than its format allows (WebP 16,383, JPEG and GIF 65,535, AVIF 65,536 pixels a side; AVIF 16 million in all)."),
             Code::RequestAborted => entry("request_aborted", 500, 500, "request-aborted",
                 "The request was cancelled before it was finished."),
             Code::InternalApplicationError => entry("internal_application_error", 500, 500, "internal-application-error",

@@ -271,6 +271,11 @@ fn without_the_development_setting_this_machine_and_its_network_are_out_of_bound
             assert_eq!(site.count(path), 0, "{path} was reached");
         }
         assert!(receiver.all().is_empty());
+        // With the setting they all arrive, so it is the policy that kept them.
+        Stack::shared().client().take(&options).await.expect(200);
+        for path in ["/square.svg", "/tall.html", "/a.css", "/b", "/c", "/socket"] {
+            assert_eq!(site.count(path), 1, "{path}");
+        }
     });
 }
 

@@ -244,8 +244,10 @@ fn nothing_passes_from_one_render_to_the_next() {
         for picture in [first, second, render().await, render().await] {
             assert_eq!(picture.pixel(100, 50), GREEN);
         }
-        let requests = site.requests("/memory.html");
-        assert_eq!(requests.len(), 4, "none came from a cache");
+        let known = take(&stack, json!({ "url": url, "cookies": ["been=here"] })).await;
+        assert_eq!(known.pixel(100, 50), 0xff0000, "the page would notice");
+        let requests = &site.requests("/memory.html")[..4];
+        assert_eq!(site.count("/memory.html"), 5, "none came from a cache");
         assert!(requests.iter().all(|headers| !headers.contains_key("cookie")), "{requests:?}");
     });
 }

@@ -8,6 +8,7 @@ use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
 use super::sqlite::SqliteQueue;
+use crate::domain::artifact::Size;
 use crate::domain::job::{
     DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, RequestState, StoredFile,
 };
@@ -58,12 +59,11 @@ fn done(name: &str, expires_ms: u64) -> Outcome {
         name: name.to_owned(),
         content_type: "image/png".to_owned(),
         bytes: 3,
-        width: 1,
-        height: 1,
+        size: Some(Size { width: 1, height: 1 }),
         expires_ms,
         attachment: None,
     };
-    Outcome::Done { file: Some(file), render_ms: 7 }
+    Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 7 }
 }
 
 fn attempt(status: u16) -> DeliveryAttempt {

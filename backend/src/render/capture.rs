@@ -25,8 +25,8 @@ pub(super) const HEIGHT_PIXELS_MAX: u32 = 150_000;
 const PIXELS_MAX: u64 = 300_000_000;
 /// The most device pixels that are held at once (four bytes each) to be encoded here.
 const PIXELS_HELD_MAX: u64 = 120_000_000;
-/// AVIF takes its time: this is what one can be made of within an ordinary time limit.
-const PIXELS_AVIF_MAX: u64 = 40_000_000;
+/// AVIF takes its time, even at its fastest: this is what one may be made of within an ordinary time limit.
+const PIXELS_AVIF_MAX: u64 = 16_000_000;
 /// The most device rows of one shot. Graphics hardware has textures of this height, and repeats the page below it.
 const SHOT_ROWS_MAX: f64 = 16_384.0;
 /// The tallest strip, in CSS pixels.

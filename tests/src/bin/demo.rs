@@ -1,8 +1,8 @@
 //! What `make run` shows: the main job, step by step, with every real part; then everything stays up to be tried.
 //!
 //! Environment: `URL` (the page to take; the bundled one by default), `SNAPHOOK_BACKEND_PORT` (8400; the next one is for
-//! operations), `SNAPHOOK_EDGE_PORT` (8787), `DEMO_EXIT=1` (end after the job). Leaves `.snaphook/` behind: the data, the
-//! picture, and `dev.env` for scripts.
+//! operations), `SNAPHOOK_EDGE_PORT` (8787), `DEMO_EXIT=1` (end after the job), `DEMO_DIR` (`.snaphook`): where the data,
+//! the picture, and `dev.env` for scripts are left.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -51,9 +51,9 @@ fn main() -> ExitCode {
 
 /// Everything, until something goes wrong. What it started ends with it, in every case.
 async fn demo() -> Result<(), String> {
-    let folder = repository(".snaphook");
-    std::fs::create_dir_all(folder.join("data")).map_err(told("the folder .snaphook cannot be made"))?;
-    let folder = folder.canonicalize().map_err(told(".snaphook"))?;
+    let folder = std::env::var_os("DEMO_DIR").map_or_else(|| repository(".snaphook"), PathBuf::from);
+    std::fs::create_dir_all(folder.join("data")).map_err(told(folder.display()))?;
+    let folder = folder.canonicalize().map_err(told(folder.display()))?;
     let key = key_pair(&folder.join("data/demo-key.json"))?;
     if !repository("edge/verify/pkg/node.js").exists() {
         return Err("the verifier is not built: run `sh edge/verify/build.sh` first".to_owned());
@@ -66,7 +66,8 @@ async fn demo() -> Result<(), String> {
     let hook = receiver.json_line(WEBHOOK_LIMIT)?["url"].as_str().unwrap_or_default().to_owned();
     let mut stack = start_stack(&folder.join("data"), &key)?;
     let edge = stack.edge_client();
-    write_environment(&folder.join("dev.env"), &stack, &edge)?;
+    let environment = folder.join("dev.env");
+    write_environment(&environment, &stack, &edge)?;
     say(format!("   backend   {}  (Chromium, database, files)", stack.api));
     say(format!("   edge      {}  (the Worker, in workerd)", edge.base));
     say(format!("   receiver  {hook}  (verifies webhooks with the wasm verifier)"));
@@ -78,7 +79,7 @@ async fn demo() -> Result<(), String> {
     if std::env::var_os("DEMO_EXIT").is_some_and(|wish| wish == "1") {
         return Ok(());
     }
-    invite(&stack, &edge, &site, &hook);
+    invite(&stack, &edge, &site, &hook, &environment);
     stay(&mut stack, &mut receiver).await
 }
 
@@ -127,7 +128,7 @@ async fn job(
         return Err(format!("the page could not be taken: {}", view["error"]));
     }
 
-    let webhook = next_webhook(stack, receiver).await?;
+    let webhook = webhook_of(&id, stack, receiver).await?;
     say(format!("4. The webhook, after {}:", since(started)));
     say(format!("   {}", webhook["body"].as_str().unwrap_or_default()));
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature", "x-screenshotmax-webhook-signature"] {
@@ -163,12 +164,15 @@ async fn fetch(edge: &Client, file: &str) -> Result<Answer, String> {
     }
 }
 
-/// The line that the receiver prints for a webhook.
-async fn next_webhook(stack: &mut Stack, receiver: &mut Part) -> Result<Json, String> {
+/// What the receiver prints for a request's webhook. One of an earlier run may come first.
+async fn webhook_of(id: &str, stack: &mut Stack, receiver: &mut Part) -> Result<Json, String> {
     let started = Instant::now();
     loop {
         if let Some(line) = receiver.try_line() {
-            return serde_json::from_str(&line).map_err(told("the receiver printed no JSON"));
+            let webhook: Json = serde_json::from_str(&line).map_err(told("the receiver printed no JSON"))?;
+            if webhook["body"].as_str().is_some_and(|body| body.contains(id)) {
+                return Ok(webhook);
+            }
         }
         alive(stack, receiver)?;
         if started.elapsed() > WEBHOOK_LIMIT {
@@ -183,7 +187,7 @@ async fn next_webhook(stack: &mut Stack, receiver: &mut Part) -> Result<Json, St
 }
 
 /// Tells how to go on by oneself.
-fn invite(stack: &Stack, edge: &Client, site: &Site, hook: &str) {
+fn invite(stack: &Stack, edge: &Client, site: &Site, hook: &str, environment: &Path) {
     let (base, key) = (&edge.base, &edge.key.access_key);
     say("Everything stays up until Ctrl-C (or SIGTERM).");
     say(format!("   edge        {base}"));
@@ -191,12 +195,12 @@ fn invite(stack: &Stack, edge: &Client, site: &Site, hook: &str) {
     say(format!("   operations  {}/readyz", stack.operations));
     say(format!("   demo site   {}", site.url("/demo/index.html")));
     say(format!("   access key  {key}"));
-    say("   both keys are in .snaphook/dev.env:  . .snaphook/dev.env");
+    say(format!("   both keys   . {}", environment.display()));
     say("");
     say("Try:");
     say(format!("   curl -o shot.png '{base}/take?access_key={key}&format=png&url={}'", site.url("/demo/index.html")));
     say(format!(
-        "   curl -H 'X-Access-Key: {key}' --json '{{\"url\":\"{}\",\"async\":true,\"webhook_url\":\"{hook}\"}}' {base}/v1/screenshot",
+        "   curl -H 'X-Access-Key: {key}' -H 'Content-Type: application/json' \\\n     -d '{{\"url\":\"{}\",\"async\":true,\"webhook_url\":\"{hook}\"}}' {base}/v1/screenshot",
         site.url("/colors.html")
     ));
     say(format!("   curl -H 'X-Access-Key: {key}' {base}/v1/requests"));

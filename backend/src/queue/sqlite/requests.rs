@@ -167,8 +167,7 @@ pub(super) fn finish(
     if let Outcome::Done { file, parts, .. } = outcome
         && ended == 1
     {
-        let parts = parts.iter().zip(1..).map(|(file, part)| (file, part));
-        for (file, part) in file.iter().map(|file| (file, 0)).chain(parts) {
+        for (file, part) in file.iter().map(|file| (file, 0)).chain(parts.iter().zip(1..)) {
             insert_file(connection, id, file, part)?;
         }
     }
