@@ -1,6 +1,6 @@
 //! The end-to-end tests, one module per concern. `tests/README.md` says what they need and how to run one of them.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod behaviour;
 mod campaign;
