@@ -369,6 +369,9 @@ impl Watcher {
             streams.push(events_of(session, events));
             // Addresses of requests under way, kept only if some of them must not fail.
             let mut addresses = HashMap::new();
+            // What a pause calls XHR may be a fetch or an event stream; how it was announced tells them apart.
+            let mut announced: HashMap<String, ResourceType> = HashMap::new();
+            let distinguish = !interception.blocking.resources.is_empty();
             while let Some((session, event)) = streams.next().await {
                 match event.method.as_str() {
                     "Page.javascriptDialogOpening" => {
@@ -377,7 +380,9 @@ impl Watcher {
                         });
                     }
                     "Fetch.requestPaused" => {
-                        if let Some(paused) = event.read::<EventRequestPaused>() {
+                        if let Some(mut paused) = event.read::<EventRequestPaused>() {
+                            let kind = paused.network_id.as_ref().and_then(|id| announced.remove(id.inner()));
+                            paused.resource_type = kind.unwrap_or(paused.resource_type);
                             let interception = interception.clone();
                             tokio::spawn(async move { answer_paused(&session, paused, &interception).await });
                         } else if let Some(paused) = event.read::<RequestEnded>() {
@@ -396,6 +401,13 @@ impl Watcher {
                         }
                     }
                     _ => {
+                        if distinguish
+                            && event.method == "Network.requestWillBeSent"
+                            && let Some(request) = event.read::<RequestStarted>()
+                            && let Some(kind) = request.r#type.and_then(|kind| kind.parse().ok())
+                        {
+                            announced.insert(request.request_id, kind);
+                        }
                         let failed = failed_request(&event, &interception.needed, &mut addresses);
                         sender.send_modify(|state| {
                             state.apply(session.id(), &event, &interception.main_frame);
@@ -482,7 +494,7 @@ fn failed_request(event: &Event, needed: &[UrlPattern], addresses: &mut HashMap<
         "Network.loadingFailed" => {
             let failed = event.read::<RequestEnded>()?;
             let url = addresses.remove(&failed.request_id)?;
-            (!failed.canceled && failed.error_text != "net::ERR_BLOCKED_BY_CLIENT").then_some(url)
+            (!failed.canceled && !failed.error_text.starts_with("net::ERR_BLOCKED_BY_CLIENT")).then_some(url)
         }
         _ => None,
     }

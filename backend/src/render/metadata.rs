@@ -57,7 +57,8 @@ pub(super) async fn content(page: &Page<'_>) -> Result<Option<String>, Failure> 
     }
     // The work of a long page is no work for a thread that others wait for.
     let converted = tokio::task::spawn_blocking(move || {
-        let converter = htmd::HtmlToMarkdown::builder().skip_tags(vec!["script", "style", "noscript", "template"]);
+        let converter =
+            htmd::HtmlToMarkdown::builder().skip_tags(vec!["head", "script", "style", "noscript", "template"]);
         converter.build().convert(&html)
     });
     match converted.await {

@@ -15,10 +15,11 @@ use chromiumoxide::cdp::browser_protocol::fetch::EnableParams as FetchEnablePara
 use chromiumoxide::cdp::browser_protocol::input::{DispatchMouseEventParams, DispatchMouseEventType};
 use chromiumoxide::cdp::browser_protocol::inspector::EnableParams as InspectorEnableParams;
 use chromiumoxide::cdp::browser_protocol::network::{
-    BlockPattern, CookieParam, EnableParams as NetworkEnableParams, SetBlockedUrLsParams, SetCookiesParams,
+    CookieParam, EnableParams as NetworkEnableParams, SetCookiesParams,
 };
 use chromiumoxide::cdp::browser_protocol::page::{
-    EnableParams as PageEnableParams, NavigateParams, SetBypassCspParams, SetLifecycleEventsEnabledParams,
+    AddScriptToEvaluateOnNewDocumentParams, EnableParams as PageEnableParams, NavigateParams, SetBypassCspParams,
+    SetLifecycleEventsEnabledParams,
 };
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use serde::Deserialize;
@@ -50,6 +51,7 @@ const BANNERS_MS: u32 = 1_500;
 
 /// Expression of the function that all others find elements with.
 pub(super) const FIND: &str = include_str!("js/find.js");
+const BEFORE: &str = include_str!("js/before.js");
 const HIDE: &str = include_str!("js/hide.js");
 const NAMES: &str = include_str!("js/names.js");
 const DISMISS_BANNERS: &str = include_str!("js/dismiss_banners.js");
@@ -190,11 +192,10 @@ impl Page<'_> {
             if let Some(enable) = intercept {
                 self.call(enable).await?;
             }
-            if options.blocking.resources.iter().any(|name| name == "websocket") {
-                // Handshakes of WebSockets are not paused, but they can be refused.
-                let every = ["ws://*:*/*", "wss://*:*/*"].map(|pattern| BlockPattern::new(pattern, true));
-                self.call(SetBlockedUrLsParams { url_patterns: Some(every.to_vec()) }).await?;
-            }
+            // Handshakes of WebSockets are never paused, so they are kept out from within.
+            let web_sockets = !options.blocking.resources.iter().any(|name| name == "websocket");
+            let before = AddScriptToEvaluateOnNewDocumentParams::new(format!("({BEFORE})({web_sockets})"));
+            self.call(before).await?;
             self.emulate_agent().await?;
             if options.network.bypass_csp {
                 self.call(SetBypassCspParams::new(true)).await?;
@@ -261,7 +262,8 @@ impl Page<'_> {
         self.call(agent).await?;
         let first = languages.as_deref().and_then(|text| text.split([',', ';']).next()).map(str::trim);
         if let Some(language) = first.filter(|language| !language.is_empty() && *language != "*") {
-            let locale = SetLocaleOverrideParams { locale: Some(language.to_owned()) };
+            // As ICU writes them.
+            let locale = SetLocaleOverrideParams { locale: Some(language.replace('-', "_")) };
             let refused = |_| Failure::new(Code::InvalidHeaderParameter, "accept-language names no locale");
             self.call(locale).await.map_err(refused)?;
         }

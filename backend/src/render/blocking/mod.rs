@@ -185,6 +185,8 @@ mod tests {
 
     use super::*;
 
+    type Switch = fn(&mut Blocking);
+
     const PAGE: &str = "https://news.example.com/today";
 
     fn only(set: impl Fn(&mut Blocking)) -> Blocking {
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn each_switch_stops_its_own_and_leaves_the_rest() {
         let lists = Blocklists::load(None).unwrap();
-        let cases: [(&str, fn(&mut Blocking)); 6] = [
+        let cases: [(&str, Switch); 6] = [
             ("https://securepubads.g.doubleclick.net/tag/js/gpt.js", |b| b.ads = true),
             ("https://www.google-analytics.com/analytics.js", |b| b.trackers = true),
             ("https://consent.cookiebot.com/uc.js", |b| b.cookie_banners = true),
