@@ -335,7 +335,7 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
 
 /// A file of no request: the view of a request shows one file, its picture.
 pub(super) fn keep_file(connection: &Connection, file: &StoredFile) -> rusqlite::Result<()> {
-    insert_file(connection, "", file)
+    insert_file(connection, "", file, 0)
 }
 
 pub(super) fn file(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredFile>> {
