@@ -20,7 +20,8 @@ pub(crate) enum Route {
 
 /// The trees that the backend serves to the public. Nothing else of it can be reached through the edge.
 const TREES: [&str; 3] = ["/files", "/v1/requests", "/docs"];
-const OPENAPI: &str = "/openapi.json";
+/// Pages that the backend serves to the public.
+const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
 
 /// Finds the route by the head alone.
 ///
@@ -40,7 +41,7 @@ pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
 
 fn is_forwarded(path: &str) -> bool {
     let in_tree = |tree| path.strip_prefix(tree).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
-    (path == OPENAPI || TREES.into_iter().any(in_tree)) && is_plain(path)
+    (PAGES.contains(&path) || TREES.into_iter().any(in_tree)) && is_plain(path)
 }
 
 /// Whether every URL parser reads the path as it is written: no escapes, no backslash, no dot segment.
@@ -91,8 +92,17 @@ mod tests {
         assert_eq!(route(head("GET", "/take")), Ok(Route::Render(Endpoint::Take, Method::Get)));
         assert_eq!(route(head("POST", "/v1/screenshot")), Ok(Route::Render(Endpoint::Screenshot, Method::Post)));
         assert_eq!(route(head("HEAD", "/take")), Ok(Route::Render(Endpoint::Take, Method::Head)));
-        for path in ["/files/0a1b.png", "/v1/requests", "/v1/requests/req_1/events", "/docs", "/docs/errors/x", OPENAPI]
-        {
+        for path in [
+            "/files/0a1b.png",
+            "/v1/requests",
+            "/v1/requests/req_1/events",
+            "/docs",
+            "/docs/errors/x",
+            "/openapi.json",
+            "/usage",
+            "/v1/usage",
+            "/v1/devices",
+        ] {
             assert_eq!(route(head("GET", path)), Ok(Route::Forward), "{path}");
             assert_eq!(route(head("HEAD", path)), Ok(Route::Forward), "{path}");
             assert_eq!(route(head("OPTIONS", path)), Ok(Route::Preflight), "{path}");

@@ -70,6 +70,7 @@ fn record(require_signed: bool, revoked: bool) -> KeyRecord {
         secret_key: SecretKey::new("SK"),
         previous_secret: None,
         require_signed,
+        limits: Default::default(),
         revoked,
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod failure;
 pub mod job;
+pub mod limits;
 pub mod notice;
 pub mod pipeline;
 pub mod ports;

@@ -15,6 +15,7 @@ use super::job::{
     ClaimedDelivery, ClaimedRequest, DeliveryAttempt, NewDelivery, NewRequest, NextStep, Outcome, RequestState,
     RequestView, StoredFile,
 };
+use super::limits::{Limited, Place, Usage};
 
 /// A rendered picture.
 #[derive(Clone, Debug)]
@@ -47,6 +48,16 @@ pub enum Acceptance {
     KeyReused,
     /// The queue holds as much as it may.
     Full,
+    /// The key has used what it may use for now.
+    Limited(Limited),
+}
+
+/// The answer to a caller who wants to wait for a render.
+#[derive(Debug)]
+pub enum Admission {
+    /// Counted, and under way for as long as the place is held.
+    Admitted(Place),
+    Limited(Limited),
 }
 
 /// What to list.
@@ -65,6 +76,10 @@ pub struct RequestFilter {
 pub trait JobQueue: Send + Sync {
     /// Keeps a request. Accepting an id twice, or an idempotency key with the same fingerprint, gives the first one again.
     async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError>;
+    /// Counts a request that its caller waits for, if its key has not used up what it may.
+    async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError>;
+    /// What a key may use and has used.
+    async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError>;
     /// Leases the next request to `owner` until `lease_until_ms`.
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError>;
     /// Prolongs a lease; false if it is no longer the owner's.

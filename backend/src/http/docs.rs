@@ -60,7 +60,7 @@ pub(super) const fn page(code: Code) -> &'static str {
 pub(super) fn routes() -> BoxedFilter<(Response,)> {
     let readable = warp::get().or(warp::head()).unify();
     let index = warp::path!("docs" / "errors")
-        .and(readable.clone())
+        .and(readable)
         .and(warp::header::headers_cloned())
         .map(|headers: HeaderMap| respond(&index(), &headers));
     let pages = warp::path!("docs" / "errors" / String).and(readable).and(warp::header::headers_cloned()).and_then(

@@ -12,6 +12,7 @@ mod render;
 mod reply;
 mod requests;
 mod server;
+mod usage;
 
 use std::sync::Arc;
 
@@ -68,6 +69,8 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(requests::routes(api.clone()))
         .unify()
         .or(files::routes(api.clone()))
+        .unify()
+        .or(usage::routes(api.clone()))
         .unify()
         .or(docs::routes())
         .unify()

@@ -16,10 +16,10 @@ use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
-use super::{Api, Response, body, raw_query, reply, with};
+use super::{Api, Response, body, raw_query, reply, requests, with};
 use crate::domain::job::NewRequest;
 use crate::domain::pipeline::Rendered;
-use crate::domain::ports::Acceptance;
+use crate::domain::ports::{Acceptance, Admission};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     let renders = warp::path::full().and_then(|path: FullPath| async move {
@@ -133,6 +133,7 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
         Acceptance::Accepted { id, created_ms } => (id, created_ms),
         Acceptance::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
         Acceptance::Full => return Err(Problem::unavailable()),
+        Acceptance::Limited(limited) => return Err(limited.problem()),
     };
     api.requests.notify_one();
     let status = match dialect {
@@ -146,6 +147,11 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
 async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
     let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
     let _place = api.waiting.try_acquire().map_err(|_| full())?;
+    let admission = api.queue.admit(&checked.access_key, api.clock.now_ms()).await.map_err(requests::unavailable)?;
+    let _under_way = match admission {
+        Admission::Admitted(place) => place,
+        Admission::Limited(limited) => return Err(limited.problem()),
+    };
     let delivery = checked.options.delivery.clone();
     let request = new_request(api, checked, id);
     let keep_file = delivery.store.enabled || delivery.response_type == ResponseType::Json;

@@ -70,10 +70,7 @@ async fn list(api: &Api, query: &str, headers: &HeaderMap) -> Result<Json, Probl
         filter.limit = limit.ok_or_else(|| Problem::with_detail(Code::RequestNotValid, "limit", message))?;
     }
     filter.before = fields.take("before");
-    if let Some(field) = fields.iter().next() {
-        let message = format!("\"{}\" is not allowed", field.name);
-        return Err(Problem::with_detail(Code::RequestNotValid, &field.name, message));
-    }
+    refuse_unknown(&fields)?;
     let limit = filter.limit as usize;
     let views = api.queue.requests(filter).await.map_err(unavailable)?;
     let next = views.last().filter(|_| views.len() == limit).map(|view| view.id.clone());
@@ -84,7 +81,7 @@ async fn list(api: &Api, query: &str, headers: &HeaderMap) -> Result<Json, Probl
 
 /// The access key, and the other parameters. As for the vendors' own look-ups, the key is enough, unless it accepts signed
 /// links only.
-async fn authenticate(api: &Api, query: &str, headers: &HeaderMap) -> Result<(String, Fields), Problem> {
+pub(super) async fn authenticate(api: &Api, query: &str, headers: &HeaderMap) -> Result<(String, Fields), Problem> {
     let mut fields = Fields::from_query(query);
     fields.take("signature");
     fields.take("expires");
@@ -107,7 +104,18 @@ async fn authenticate(api: &Api, query: &str, headers: &HeaderMap) -> Result<(St
     Ok((access_key, fields))
 }
 
-fn unavailable(error: QueueError) -> Problem {
+/// Refuses what is left when all known parameters have been taken.
+pub(super) fn refuse_unknown(fields: &Fields) -> Result<(), Problem> {
+    match fields.iter().next() {
+        Some(field) => {
+            let message = format!("\"{}\" is not allowed", field.name);
+            Err(Problem::with_detail(Code::RequestNotValid, &field.name, message))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn unavailable(error: QueueError) -> Problem {
     tracing::error!(%error, "requests could not be read");
     Problem::unavailable()
 }

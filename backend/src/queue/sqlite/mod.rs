@@ -4,12 +4,13 @@ mod database;
 mod deliveries;
 mod keys;
 mod requests;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use snaphook_shared::key::{KeyRecord, PreviousSecret};
+use snaphook_shared::key::{KeyLimits, KeyRecord, PreviousSecret};
 use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
@@ -17,7 +18,8 @@ use crate::domain::job::{
     ClaimedDelivery, ClaimedRequest, DeliveryAttempt, NewDelivery, NewRequest, NextStep, Outcome, RequestState,
     RequestView, StoredFile,
 };
-use crate::domain::ports::{Acceptance, JobQueue, QueueError, RequestFilter};
+use crate::domain::limits::{UnderWay, Usage};
+use crate::domain::ports::{Acceptance, Admission, JobQueue, QueueError, RequestFilter};
 use database::Database;
 use keys::KeyRow;
 
@@ -27,6 +29,7 @@ pub struct SqliteQueue {
     root_key: Arc<RootKey>,
     /// The most requests that may wait.
     capacity: u64,
+    under_way: UnderWay,
 }
 
 /// A key as the operator sees it.
@@ -35,6 +38,8 @@ pub struct KeySummary {
     pub access_key: String,
     pub name: String,
     pub require_signed: bool,
+    #[serde(flatten)]
+    pub limits: KeyLimits,
     pub created_ms: u64,
     /// The end of the previous secret's overlap, if there is one.
     pub previous_until_ms: Option<u64>,
@@ -43,7 +48,12 @@ pub struct KeySummary {
 
 impl SqliteQueue {
     pub fn open(path: &Path, root_key: RootKey, capacity: u64) -> Result<SqliteQueue, QueueError> {
-        Ok(SqliteQueue { database: Database::open(path)?, root_key: Arc::new(root_key), capacity })
+        Ok(SqliteQueue {
+            database: Database::open(path)?,
+            root_key: Arc::new(root_key),
+            capacity,
+            under_way: UnderWay::default(),
+        })
     }
 
     /// Keeps a key pair; false if the access key is taken.
@@ -53,6 +63,7 @@ impl SqliteQueue {
         secret: &SecretKey,
         name: &str,
         require_signed: bool,
+        limits: KeyLimits,
         now_ms: u64,
     ) -> Result<bool, QueueError> {
         let row = KeyRow {
@@ -62,6 +73,7 @@ impl SqliteQueue {
             previous_secret: None,
             previous_until_ms: None,
             require_signed,
+            limits,
             created_ms: now_ms,
             revoked_ms: None,
         };
@@ -85,12 +97,19 @@ impl SqliteQueue {
         self.database.write(move |connection| keys::revoke(connection, &access_key, now_ms)).await
     }
 
+    /// Sets what a key may use, from the next request on. False if there is no such live key.
+    pub async fn set_key_limits(&self, access_key: &str, limits: KeyLimits) -> Result<bool, QueueError> {
+        let access_key = access_key.to_owned();
+        self.database.write(move |connection| keys::set_limits(connection, &access_key, limits)).await
+    }
+
     pub async fn list_keys(&self) -> Result<Vec<KeySummary>, QueueError> {
         let rows = self.database.read(keys::list).await?;
         let summary = |row: KeyRow| KeySummary {
             access_key: row.access_key,
             name: row.name,
             require_signed: row.require_signed,
+            limits: row.limits,
             created_ms: row.created_ms,
             previous_until_ms: row.previous_until_ms,
             revoked_ms: row.revoked_ms,
@@ -115,9 +134,40 @@ impl JobQueue for SqliteQueue {
         self.database.write(move |connection| requests::accept(connection, &request, capacity)).await
     }
 
+    async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError> {
+        let (access_key, under_way) = (access_key.to_owned(), self.under_way.clone());
+        let work = move |connection: &rusqlite::Connection| {
+            let waiting = under_way.count(&access_key);
+            let mut usage = usage::get(connection, &access_key, now_ms)?;
+            usage.unfinished += waiting;
+            usage.under_way = usage::rendering(connection, &access_key)? + waiting;
+            if let Err(limited) = usage.check(true, now_ms) {
+                return Ok(Admission::Limited(limited));
+            }
+            usage::start(connection, &access_key, now_ms)?;
+            Ok(Admission::Admitted(under_way.enter(&access_key)))
+        };
+        self.database.write(work).await
+    }
+
+    async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError> {
+        let (access_key, under_way) = (access_key.to_owned(), self.under_way.clone());
+        let query = move |connection: &rusqlite::Connection| {
+            let waiting = under_way.count(&access_key);
+            let usage = usage::get(connection, &access_key, now_ms)?;
+            let under_way = usage::rendering(connection, &access_key)? + waiting;
+            Ok(Usage { under_way, ..usage })
+        };
+        self.database.read(query).await
+    }
+
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
-        let owner = owner.to_owned();
-        self.database.write(move |connection| requests::claim(connection, &owner, now_ms, lease_until_ms)).await
+        let (owner, under_way) = (owner.to_owned(), self.under_way.clone());
+        let work = move |connection: &rusqlite::Connection| {
+            let busy = usage::busy(connection, |access_key| under_way.count(access_key))?;
+            requests::claim(connection, &owner, now_ms, lease_until_ms, &busy)
+        };
+        self.database.write(work).await
     }
 
     async fn extend(&self, id: &str, owner: &str, lease_until_ms: u64) -> Result<bool, QueueError> {
@@ -226,6 +276,7 @@ impl JobQueue for SqliteQueue {
             secret_key: self.open_secret(&row.access_key, &row.secret)?,
             previous_secret,
             require_signed: row.require_signed,
+            limits: row.limits,
             revoked: row.revoked_ms.is_some(),
             access_key: row.access_key,
         }))

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 
+use super::usage;
 use crate::domain::job::{
     ClaimedRequest, DeliveryState, NewRequest, Outcome, RequestState, RequestView, StoredFile, WebhookView,
 };
@@ -20,6 +21,11 @@ pub(super) fn accept(connection: &Connection, request: &NewRequest, capacity: u6
     if queued >= capacity {
         return Ok(Acceptance::Full);
     }
+    let usage = usage::get(connection, &request.access_key, request.created_ms)?;
+    if let Err(limited) = usage.check(false, request.created_ms) {
+        return Ok(Acceptance::Limited(limited));
+    }
+    usage::start(connection, &request.access_key, request.created_ms)?;
     insert(connection, request, RequestState::Queued)?;
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
 }
@@ -73,16 +79,21 @@ pub(super) fn claim(
     owner: &str,
     now_ms: u64,
     lease_until_ms: u64,
+    busy: &[String],
 ) -> rusqlite::Result<Option<ClaimedRequest>> {
+    let busy = serde_json::to_string(busy).map_err(not_json)?;
     connection
         .prepare_cached(
             "UPDATE requests
              SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
                  started_ms = coalesce(started_ms, :now)
-             WHERE id = (SELECT id FROM requests WHERE state = 'queued' AND due_ms <= :now ORDER BY due_ms LIMIT 1)
+             WHERE id = (SELECT id FROM requests
+                         WHERE state = 'queued' AND due_ms <= :now
+                           AND access_key NOT IN (SELECT value FROM json_each(:busy))
+                         ORDER BY due_ms LIMIT 1)
              RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts",
         )?
-        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms }, |row| {
+        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":busy": busy }, |row| {
             let options: String = row.get(3)?;
             let endpoint: String = row.get(2)?;
             Ok(ClaimedRequest {
