@@ -102,6 +102,9 @@ pub async fn sweep(pipeline: Arc<Pipeline>, clock: Clock, stop: CancellationToke
             Ok(leases) => tracing::warn!(leases, "leases ran out"),
             Err(error) => tracing::error!(%error, "leases could not be returned"),
         }
+        if let Err(error) = pipeline.queue.forget_answers(clock.now_ms()).await {
+            tracing::error!(%error, "cached answers could not be removed");
+        }
         loop {
             match remove_expired(&pipeline, &clock).await {
                 Ok(removed) if removed == SWEEP_BATCH as usize => {}

@@ -17,6 +17,8 @@ pub struct Finished<'a> {
     pub created_s: u64,
     /// Where the caller's own copy is, if it was asked for.
     pub store_location: Option<&'a str>,
+    /// The link again, if the answer is kept to be given again.
+    pub cache_url: Option<&'a str>,
 }
 
 /// ScreenshotMAX's body, as its webhook page shows it.
@@ -32,6 +34,8 @@ struct ScreenshotMax<'a> {
 #[derive(Serialize)]
 struct ScreenshotOne<'a> {
     screenshot_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<Store<'a>>,
 }
@@ -66,7 +70,7 @@ pub fn screenshotmax(finished: &Finished<'_>) -> String {
 /// it was asked for.
 pub fn screenshotone(finished: &Finished<'_>) -> String {
     let store = finished.store_location.map(|location| Store { location });
-    to_json(&ScreenshotOne { screenshot_url: finished.file_url, store })
+    to_json(&ScreenshotOne { screenshot_url: finished.file_url, cache_url: finished.cache_url, store })
 }
 
 /// The body for a request that failed for good.

@@ -9,7 +9,7 @@ use crate::key::{KeyRecord, is_access_key};
 use crate::limits::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARACTERS_MAX, QUERY_BYTES_MAX};
 use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
-use crate::options::model::{Options, WaitUntil};
+use crate::options::model::{Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, screenshotmax, screenshotone};
 use crate::target::{ParseUrl, TargetPolicy, check_target};
 
@@ -54,6 +54,10 @@ impl Endpoint {
     /// What holds where nothing is said; the vendors differ in the wait and the time limit.
     pub fn defaults(self) -> Options {
         let mut options = Options::default();
+        options.delivery.cache.ttl_s = match self.dialect() {
+            Dialect::ScreenshotOne => 14_400,
+            Dialect::ScreenshotMax | Dialect::Native => 604_800,
+        };
         if self == Endpoint::Screenshot {
             options.wait.until = vec![WaitUntil::DomContentLoaded];
             options.wait.timeout_s = Some(30);
@@ -235,6 +239,7 @@ impl ReadRequest {
         let targets = [
             ("url", &options.source.url, &policies.pages),
             ("webhook_url", &options.delivery.webhook.url, &policies.webhooks),
+            ("storage_endpoint", &options.delivery.store.endpoint, &policies.webhooks),
         ];
         for (parameter, target, policy) in targets {
             if let Some(Err(refusal)) = target.as_ref().map(|target| check_target(target, urls, policy)) {
@@ -261,6 +266,19 @@ impl CheckedRequest {
     pub fn fingerprint(&self) -> String {
         let options = serde_json::to_vec(&self.options).unwrap_or_default();
         crate::signing::sha256_hex(&[self.endpoint.path().as_bytes(), b"\n", &options].concat())
+    }
+}
+
+impl CheckedRequest {
+    /// SHA-256 (hex) of whose answer this is and of all that shapes it; what only says how it is delivered does not count.
+    pub fn cache_key(&self) -> String {
+        let mut options = self.options.clone();
+        options.delivery.webhook = Webhook::default();
+        options.delivery.external_identifier = None;
+        options.delivery.cache.ttl_s = 0;
+        let options = serde_json::to_vec(&options).unwrap_or_default();
+        let parts = [b"cache\n", self.access_key.as_bytes(), b"\n", self.endpoint.path().as_bytes(), b"\n", &options];
+        crate::signing::sha256_hex(&parts.concat())
     }
 }
 

@@ -24,6 +24,7 @@ const FINISHED: Finished<'_> = Finished {
     expires_s: 1_722_625_200,
     created_s: 1_716_898_800,
     store_location: None,
+    cache_url: None,
 };
 
 /// Enough of a URL parser for these tests, the same natively and as wasm; the real ones have tests of their own.

@@ -8,3 +8,4 @@ pub mod notice;
 pub mod pipeline;
 pub mod ports;
 pub mod retry;
+pub mod upload;

@@ -8,8 +8,9 @@ use snaphook_shared::code::{Code, Problem};
 use super::failure::Failure;
 use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, StoredFile};
 use super::notice::{self, Links};
-use super::ports::{FileStore, JobQueue, Picture, QueueError, Renderer};
+use super::ports::{FileStore, JobQueue, Picture, QueueError, Renderer, Uploads};
 use super::retry;
+use super::upload::Destination;
 use crate::clock::Clock;
 
 /// The parts a request passes through.
@@ -20,6 +21,7 @@ pub struct Pipeline {
     pub clock: Clock,
     pub links: Links,
     pub file_lifetime: Duration,
+    pub uploads: Arc<dyn Uploads>,
 }
 
 /// What a synchronous caller gets.
@@ -112,17 +114,22 @@ impl Pipeline {
     }
 
     async fn render_and_store(&self, request: &NewRequest) -> Result<(Picture, StoredFile), Failure> {
+        // What cannot be stored need not be rendered.
+        Destination::of(&request.options.delivery.store, "")?;
         let picture = self.render(request).await?;
         let name = file_name(picture.format.extension())?;
         let content_type = picture.format.content_type();
         self.store.put(&name, content_type, picture.bytes.clone()).await?;
+        if let Some(place) = Destination::of(&request.options.delivery.store, picture.format.extension())? {
+            self.uploads.upload(&place, content_type, picture.bytes.clone()).await?;
+        }
         let file = StoredFile {
             name,
             content_type: content_type.to_owned(),
             bytes: picture.bytes.len() as u64,
             width: picture.width,
             height: picture.height,
-            expires_ms: self.clock.now_ms() + self.file_lifetime.as_millis() as u64,
+            expires_ms: self.clock.now_ms() + self.lifetime_ms(request),
             attachment: request
                 .options
                 .delivery
@@ -131,6 +138,13 @@ impl Pipeline {
                 .map(|stem| format!("{stem}.{}", picture.format.extension())),
         };
         Ok((picture, file))
+    }
+
+    /// A file whose answer may be given again is there for as long as that.
+    fn lifetime_ms(&self, request: &NewRequest) -> u64 {
+        let cache = &request.options.delivery.cache;
+        let cached_s = if cache.enabled { cache.ttl_s } else { 0 };
+        (self.file_lifetime.as_millis() as u64).max(u64::from(cached_s) * 1000)
     }
 }
 

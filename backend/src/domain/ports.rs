@@ -16,6 +16,7 @@ use super::job::{
     RequestView, StoredFile,
 };
 use super::limits::{Limited, Place, Usage};
+use super::upload::Destination;
 
 /// A rendered picture.
 #[derive(Clone, Debug)]
@@ -58,6 +59,17 @@ pub enum Admission {
     /// Counted, and under way for as long as the place is held.
     Admitted(Place),
     Limited(Limited),
+}
+
+/// An answer that is given again to whoever asks the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedAnswer {
+    /// The file whose bytes are the answer, unless there is a body.
+    pub file: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<String>,
+    /// Unix milliseconds.
+    pub expires_ms: u64,
 }
 
 /// What to list.
@@ -125,7 +137,21 @@ pub trait JobQueue: Send + Sync {
     /// Keeps an attempt and moves its delivery on.
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError>;
 
+    /// An answer that may be given again.
+    async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError>;
+    /// Keeps one, in the place of an earlier one.
+    async fn keep_answer(&self, key: &str, answer: CachedAnswer) -> Result<(), QueueError>;
+    /// Removes those whose time was over at `now_ms`.
+    async fn forget_answers(&self, now_ms: u64) -> Result<(), QueueError>;
+
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
+}
+
+/// Buckets of callers.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// Puts a file there, with a few tries; over what is there already.
+    async fn upload(&self, to: &Destination, content_type: &str, bytes: Bytes) -> Result<(), Failure>;
 }
 
 /// Files. Names are given by us and never come from a caller.

@@ -4,6 +4,7 @@
 //! route" and nothing else.
 
 mod body;
+mod cache;
 mod docs;
 mod files;
 mod health;
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{FileStore, JobQueue};
+pub use cache::Flights;
 pub use health::{Readiness, routes as operations_routes};
 pub use server::{Limits, Server};
 
@@ -48,6 +50,8 @@ pub struct Api {
     pub body_timeout: std::time::Duration,
     /// How many synchronous requests may wait or render.
     pub waiting: Arc<Semaphore>,
+    /// Cacheable renders under way.
+    pub flights: Flights,
     /// To ring when a request was accepted.
     pub requests: Arc<Notify>,
     /// To ring when a webhook may be due.

@@ -16,8 +16,8 @@ use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
-use super::{Api, Response, body, raw_query, reply, requests, with};
-use crate::domain::job::NewRequest;
+use super::{Api, Response, body, cache, raw_query, reply, requests, with};
+use crate::domain::job::{NewRequest, StoredFile};
 use crate::domain::pipeline::Rendered;
 use crate::domain::ports::{Acceptance, Admission};
 
@@ -86,7 +86,7 @@ pub(super) async fn serve(api: &Api, raw: RawRequest, id: String) -> Response {
     let dialect = raw.endpoint.dialect();
     let response = match admit(api, raw).await {
         Ok(checked) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
-        Ok(checked) => render_now(api, checked, &id).await,
+        Ok(checked) => answer_now(api, checked, &id).await,
         Err(problem) => Err(problem),
     };
     finish(response.unwrap_or_else(|problem| reply::problem(dialect, &problem, &api.links)), &id)
@@ -144,9 +144,32 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
     Ok(reply::from_shared(accepted.header(REQUEST_ID, id)))
 }
 
-async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
+async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
     let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
     let _place = api.waiting.try_acquire().map_err(|_| full())?;
+    let Some(key) = cache::key(&checked) else {
+        return render_now(api, checked, id).await.map(|(response, _)| response);
+    };
+    if let Some(hit) = cache::find(api, &key).await {
+        return Ok(hit);
+    }
+    let flight = api.flights.join(&key).await?;
+    // Somebody else may have rendered it in the meantime.
+    if let Some(hit) = cache::find(api, &key).await {
+        return Ok(hit);
+    }
+    let ttl_s = checked.options.delivery.cache.ttl_s;
+    match render_now(api, checked, id).await {
+        Ok((response, Some(file))) => Ok(cache::keep(api, key, ttl_s, &file, response).await),
+        Ok((response, None)) => Ok(response),
+        Err(problem) => {
+            flight.fail(&problem);
+            Err(problem)
+        }
+    }
+}
+
+async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<(Response, Option<StoredFile>), Problem> {
     let admission = api.queue.admit(&checked.access_key, api.clock.now_ms()).await.map_err(requests::unavailable)?;
     let _under_way = match admission {
         Admission::Admitted(place) => place,
@@ -154,10 +177,11 @@ async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Resp
     };
     let delivery = checked.options.delivery.clone();
     let request = new_request(api, checked, id);
-    let keep_file = delivery.store.enabled || delivery.response_type == ResponseType::Json;
+    let keep_file = delivery.store.enabled || delivery.cache.enabled || delivery.response_type == ResponseType::Json;
     let rendered = api.pipeline.run_now(request.clone(), keep_file).await.map_err(|failure| failure.problem)?;
     api.deliveries.notify_one();
-    Ok(picture(api, &request, &rendered))
+    let response = picture(api, &request, &rendered);
+    Ok((response, rendered.file))
 }
 
 fn picture(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
@@ -180,12 +204,15 @@ fn picture(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
         }
     };
     reply::set(&mut response, "cache-control", "no-store");
-    if let (true, Some(file)) = (delivery.store.enabled, &rendered.file) {
-        reply::set(&mut response, "x-screenshotone-store-key", &file.name);
-        reply::set(&mut response, "x-screenshotone-store-bucket", "snaphook");
-        if delivery.store.return_location {
-            reply::set(&mut response, "x-screenshotone-store-location", &api.links.file(&file.name));
+    if let Some(stored) = rendered.file.as_ref().and_then(|file| api.links.stored(request, file)) {
+        reply::set(&mut response, "x-screenshotone-store-key", &stored.key);
+        reply::set(&mut response, "x-screenshotone-store-bucket", &stored.bucket);
+        if let Some(location) = &stored.location {
+            reply::set(&mut response, "x-screenshotone-store-location", location);
         }
+    }
+    if let (true, Some(file)) = (delivery.cache.enabled, &rendered.file) {
+        reply::set(&mut response, "x-screenshotone-cache-url", &api.links.file(&file.name));
     }
     response
 }

@@ -10,7 +10,13 @@ use crate::domain::job::{
 };
 use crate::domain::ports::{Acceptance, RequestFilter};
 
-pub(super) fn accept(connection: &Connection, request: &NewRequest, capacity: u64) -> rusqlite::Result<Acceptance> {
+/// `secrets` are those of the options, sealed.
+pub(super) fn accept(
+    connection: &Connection,
+    request: &NewRequest,
+    secrets: Option<&[u8]>,
+    capacity: u64,
+) -> rusqlite::Result<Acceptance> {
     if let Some(accepted) = already_accepted(connection, request)? {
         return Ok(accepted);
     }
@@ -26,7 +32,7 @@ pub(super) fn accept(connection: &Connection, request: &NewRequest, capacity: u6
         return Ok(Acceptance::Limited(limited));
     }
     usage::start(connection, &request.access_key, request.created_ms)?;
-    insert(connection, request, RequestState::Queued)?;
+    insert(connection, request, secrets, RequestState::Queued)?;
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
 }
 
@@ -49,15 +55,20 @@ fn already_accepted(connection: &Connection, request: &NewRequest) -> rusqlite::
     }))
 }
 
-pub(super) fn insert(connection: &Connection, request: &NewRequest, state: RequestState) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    request: &NewRequest,
+    secrets: Option<&[u8]>,
+    state: RequestState,
+) -> rusqlite::Result<()> {
     let source = &request.options.source;
     let target = source.url.clone().unwrap_or_else(|| "html".to_owned());
     connection
         .prepare_cached(
             "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
-                                   state, due_ms, created_ms)
+                                   state, due_ms, created_ms, secrets)
              VALUES (:id, :access_key, :endpoint, :asynchronous, :options, :target, :idempotency_key, :fingerprint,
-                     :state, :created_ms, :created_ms)",
+                     :state, :created_ms, :created_ms, :secrets)",
         )?
         .execute(named_params! {
             ":id": request.id,
@@ -70,6 +81,7 @@ pub(super) fn insert(connection: &Connection, request: &NewRequest, state: Reque
             ":fingerprint": request.fingerprint,
             ":state": state.name(),
             ":created_ms": request.created_ms,
+            ":secrets": secrets,
         })
         .map(|_| ())
 }
@@ -80,7 +92,7 @@ pub(super) fn claim(
     now_ms: u64,
     lease_until_ms: u64,
     busy: &[String],
-) -> rusqlite::Result<Option<ClaimedRequest>> {
+) -> rusqlite::Result<Option<(ClaimedRequest, Option<Vec<u8>>)>> {
     let busy = serde_json::to_string(busy).map_err(not_json)?;
     connection
         .prepare_cached(
@@ -91,12 +103,13 @@ pub(super) fn claim(
                          WHERE state = 'queued' AND due_ms <= :now
                            AND access_key NOT IN (SELECT value FROM json_each(:busy))
                          ORDER BY due_ms LIMIT 1)
-             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts",
+             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts,
+                       secrets",
         )?
         .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":busy": busy }, |row| {
             let options: String = row.get(3)?;
             let endpoint: String = row.get(2)?;
-            Ok(ClaimedRequest {
+            let claimed = ClaimedRequest {
                 request: NewRequest {
                     id: row.get(0)?,
                     access_key: row.get(1)?,
@@ -107,7 +120,8 @@ pub(super) fn claim(
                     created_ms: row.get(6)?,
                 },
                 attempt: row.get(7)?,
-            })
+            };
+            Ok((claimed, row.get(8)?))
         })
         .optional()
 }
@@ -139,7 +153,7 @@ pub(super) fn finish(
         .prepare_cached(
             "UPDATE requests
              SET state = :state, finished_ms = :now, render_ms = :render_ms, error_code = :code, error_message = :message,
-                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL
+                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL
              WHERE id = :id AND state = 'rendering' AND lease_owner IS :owner",
         )?
         .execute(named_params! {
