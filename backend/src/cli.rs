@@ -16,6 +16,7 @@ use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::ports::QueueError;
+use crate::reference;
 use crate::run::{self, StartError};
 use crate::telemetry;
 
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Run the service until it gets SIGTERM or SIGINT.
     Serve,
+    /// Print what of the vendors' APIs is supported, as docs/compat.md has it.
+    Compat,
     /// Say who may call.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -183,6 +186,7 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
     telemetry::start(&config.log);
     match cli.command {
         Command::Serve => serve(config).await,
+        Command::Compat => Ok(std::io::stdout().write_all(reference::compat().as_bytes())?),
         Command::Keys(command) => keys(config, command).await,
     }
 }

@@ -12,6 +12,7 @@ pub mod egress;
 pub mod http;
 pub mod notify;
 pub mod queue;
+pub mod reference;
 pub mod render;
 pub mod run;
 pub mod store;

@@ -20,6 +20,8 @@ pub(crate) enum Route {
 
 /// The trees that the backend serves to the public. Nothing else of it can be reached through the edge.
 const TREES: [&str; 3] = ["/files", "/v1/requests", "/docs"];
+/// What the backend takes over by POST, with its own check of who calls.
+const POSTED: [&str; 1] = ["/bulk"];
 /// Pages that the backend serves to the public.
 const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
 
@@ -29,12 +31,14 @@ const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"]
 /// Those of [`request::gate`].
 pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
     let forwarded = is_forwarded(head.path);
-    let exists = forwarded || Endpoint::from_path(head.path).is_some();
+    let posted = POSTED.contains(&head.path);
+    let exists = forwarded || posted || Endpoint::from_path(head.path).is_some();
     match head.method {
         "OPTIONS" if exists => Ok(Route::Preflight),
         "GET" | "HEAD" if forwarded && head.query.len() > QUERY_BYTES_MAX => Err(Problem::new(Code::UriTooLong)),
         "GET" | "HEAD" if forwarded => Ok(Route::Forward),
-        _ if forwarded => Err(Problem::new(Code::MethodNotAllowed)),
+        "POST" if posted => request::gate_body(head).map(|()| Route::Forward),
+        _ if forwarded || posted => Err(Problem::new(Code::MethodNotAllowed)),
         _ => request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method)),
     }
 }
@@ -108,6 +112,12 @@ mod tests {
             assert_eq!(route(head("OPTIONS", path)), Ok(Route::Preflight), "{path}");
             assert_eq!(refused(head("POST", path)), Code::MethodNotAllowed, "{path}");
         }
+        assert_eq!(route(head("POST", "/bulk")), Ok(Route::Forward));
+        assert_eq!(refused(head("GET", "/bulk")), Code::MethodNotAllowed);
+        assert_eq!(
+            refused(Head { content_type: Some("text/plain"), ..head("POST", "/bulk") }),
+            Code::UnsupportedMediaType
+        );
         assert_eq!(route(head("OPTIONS", "/take")), Ok(Route::Preflight));
         assert_eq!(refused(head("DELETE", "/take")), Code::MethodNotAllowed);
     }

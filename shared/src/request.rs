@@ -108,13 +108,22 @@ pub fn gate(head: Head<'_>) -> Result<(Endpoint, Method), Problem> {
         "POST" => Method::Post,
         _ => return Err(Problem::new(Code::MethodNotAllowed)),
     };
+    gate_body(head)?;
+    Ok((endpoint, method))
+}
+
+/// The part of [`gate`] that every route needs which takes a body.
+///
+/// # Errors
+/// `uri_too_long`, `request_body_too_large`, `unsupported_media_type`.
+pub fn gate_body(head: Head<'_>) -> Result<(), Problem> {
     if head.query.len() > QUERY_BYTES_MAX {
         return Err(Problem::new(Code::UriTooLong));
     }
     if head.content_length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(Problem::new(Code::RequestBodyTooLarge));
     }
-    if method == Method::Post
+    if head.method == "POST"
         && let Some(content_type) = head.content_type
     {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -122,7 +131,7 @@ pub fn gate(head: Head<'_>) -> Result<(Endpoint, Method), Problem> {
             return Err(Problem::new(Code::UnsupportedMediaType));
         }
     }
-    Ok((endpoint, method))
+    Ok(())
 }
 
 /// A request as it came over the wire. Nothing in it may be trusted.

@@ -4,11 +4,13 @@
 //! route" and nothing else.
 
 mod body;
+mod bulk;
 mod cache;
 mod docs;
 mod files;
 mod health;
 mod internal;
+mod openapi;
 mod render;
 mod reply;
 mod requests;
@@ -75,6 +77,10 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(files::routes(api.clone()))
         .unify()
         .or(usage::routes(api.clone()))
+        .unify()
+        .or(bulk::routes(api.clone()))
+        .unify()
+        .or(openapi::routes(api.clone()))
         .unify()
         .or(docs::routes())
         .unify()
