@@ -217,7 +217,7 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
         KeysCommand::Create(options) => {
             let (access_key, secret) = (random_text(10)?, SecretKey::new(random_text(32)?));
             let limits = options.limits.over(KeyLimits::default());
-            queue.add_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await?;
+            queue.add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await?;
             show_pair(&access_key, &secret, options.json)
         }
         KeysCommand::Import { access_key, secret_key, options } => {
@@ -229,7 +229,10 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
             }
             let secret = SecretKey::new(secret_key);
             let limits = options.limits.over(KeyLimits::default());
-            if !queue.add_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await? {
+            if !queue
+                .add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms)
+                .await?
+            {
                 return Err(CliError::Refused(format!("there is a key {access_key} already")));
             }
             show_pair(&access_key, &secret, options.json)

@@ -49,6 +49,7 @@ pub struct EdgeConfig {
 pub struct QueueConfig {
     pub capacity: u64,
     pub lease_seconds: u64,
+    pub request_lifetime_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -77,6 +78,7 @@ pub struct WebhookConfig {
     pub schedule_seconds: Vec<u64>,
     pub timeout_seconds: u64,
     pub concurrency: u32,
+    pub per_receiver_concurrency: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -141,9 +143,12 @@ impl Config {
         };
         must(self.queue.capacity > 0, "[queue] capacity must be at least 1");
         must(self.queue.lease_seconds >= 5, "[queue] lease_seconds must be at least 5");
+        // An idempotency key must be remembered for a day.
+        must(self.queue.request_lifetime_seconds >= 86_400, "[queue] request_lifetime_seconds must be at least 86400");
         must(!self.webhook.schedule_seconds.is_empty(), "[webhook] schedule_seconds must have an entry");
         must(self.webhook.timeout_seconds > 0, "[webhook] timeout_seconds must be at least 1");
         must(self.webhook.concurrency > 0, "[webhook] concurrency must be at least 1");
+        must(self.webhook.per_receiver_concurrency > 0, "[webhook] per_receiver_concurrency must be at least 1");
         must(
             matches!(self.compat.screenshotone_async_status, 200..=202),
             "[compat] screenshotone_async_status must be 200, 201 or 202",

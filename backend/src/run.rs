@@ -24,7 +24,8 @@ use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::{BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
 use crate::store::{Store, StoreError, Uploader};
-use crate::worker::{self, Worker};
+use crate::sweep::Sweeper;
+use crate::worker::Worker;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +128,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tracing::info!(released, "taken up again after an unclean end");
     }
 
+    if queue.list_keys().await?.is_empty() {
+        tracing::warn!("there is no access key yet, so nobody can call: snaphook keys create, or keys import");
+    }
+
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (requests, deliveries) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     for number in 0..config.render_concurrency() {
@@ -148,10 +153,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         schedule_seconds: config.webhook.schedule_seconds.clone(),
         timeout: Duration::from_secs(config.webhook.timeout_seconds),
         concurrency: config.webhook.concurrency,
+        per_receiver: config.webhook.per_receiver_concurrency,
         wake: deliveries.clone(),
     });
     tasks.spawn(sender.run(stop.clone()));
-    tasks.spawn(worker::sweep(pipeline.clone(), clock.clone(), stop.clone()));
+    let sweeper = Sweeper {
+        queue: queue.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
+    };
+    tasks.spawn(sweeper.run(stop.clone()));
     let api = Arc::new(Api {
         pipeline,
         queue: queue.clone(),

@@ -15,7 +15,7 @@ use object_store::client::{HttpClient, HttpConnector};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions,
+    Attribute, Attributes, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
 };
 use snaphook_shared::code::Code;
 
@@ -90,6 +90,16 @@ impl FileStore for Store {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         let found = self.backend.get_opts(&self.path(name), options).await.map_err(io_error)?;
         Ok(found.into_stream().map_err(io_error).boxed())
+    }
+
+    fn names(&self, put_before_ms: u64) -> BoxStream<'_, io::Result<String>> {
+        let prefix = Some(&self.prefix).filter(|prefix| prefix.parts().next().is_some());
+        let old = move |meta: ObjectMeta| async move {
+            let put_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+            let name = meta.location.filename().unwrap_or_default().to_owned();
+            Ok((put_ms < put_before_ms).then_some(name))
+        };
+        self.backend.list(prefix).map_err(io_error).try_filter_map(old).boxed()
     }
 
     async fn delete(&self, name: &str) -> io::Result<()> {

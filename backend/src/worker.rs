@@ -1,4 +1,4 @@
-//! The loops that work through the queue: claim, keep the lease alive, run the pipeline; and remove what is past its time.
+//! The loop that works through the queue: claim, keep the lease alive, run the pipeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,6 @@ use crate::domain::pipeline::Pipeline;
 
 /// The scan is the truth; the wake-up only saves the wait.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-const SWEEP_BATCH: u32 = 100;
 /// A request whose lease ran out so often has taken its worker down each time.
 const LEASES_MAX: u32 = 20;
 
@@ -88,41 +86,4 @@ impl Worker {
     fn lease_end(&self, now_ms: u64) -> u64 {
         now_ms + self.lease.as_millis() as u64
     }
-}
-
-/// Removes files past their time and returns leases that ran out, until it is told to stop.
-pub async fn sweep(pipeline: Arc<Pipeline>, clock: Clock, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-        }
-        match pipeline.queue.release(Some(clock.now_ms())).await {
-            Ok(0) => {}
-            Ok(leases) => tracing::warn!(leases, "leases ran out"),
-            Err(error) => tracing::error!(%error, "leases could not be returned"),
-        }
-        if let Err(error) = pipeline.queue.forget_answers(clock.now_ms()).await {
-            tracing::error!(%error, "cached answers could not be removed");
-        }
-        loop {
-            match remove_expired(&pipeline, &clock).await {
-                Ok(removed) if removed == SWEEP_BATCH as usize => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(error, "expired files could not be removed");
-                    break;
-                }
-            }
-        }
-    }
-}
-
-async fn remove_expired(pipeline: &Pipeline, clock: &Clock) -> Result<usize, String> {
-    let names = pipeline.queue.expired_files(clock.now_ms(), SWEEP_BATCH).await.map_err(|error| error.to_string())?;
-    for name in &names {
-        pipeline.store.delete(name).await.map_err(|error| error.to_string())?;
-        pipeline.queue.forget_file(name).await.map_err(|error| error.to_string())?;
-    }
-    Ok(names.len())
 }

@@ -19,10 +19,12 @@ pub(crate) enum Route {
 }
 
 /// The trees that the backend serves to the public. Nothing else of it can be reached through the edge.
-const TREES: [&str; 3] = ["/files", "/v1/requests", "/docs"];
-/// What the backend takes over by POST, with its own check of who calls.
+const TREES: [&str; 4] = ["/files", "/v1/requests", "/v1/deliveries", "/docs"];
+/// What may be posted to in them, by its last segment; such a request has no body.
+const ACTIONS: [&str; 2] = ["/cancel", "/replay"];
+/// What is posted with a body, which the backend checks as it checks who calls.
 const POSTED: [&str; 1] = ["/bulk"];
-/// Pages that the backend serves to the public.
+/// Single pages that the backend serves to the public.
 const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
 
 /// Finds the route by the head alone.
@@ -35,9 +37,10 @@ pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
     let exists = forwarded || posted || Endpoint::from_path(head.path).is_some();
     match head.method {
         "OPTIONS" if exists => Ok(Route::Preflight),
-        "GET" | "HEAD" if forwarded && head.query.len() > QUERY_BYTES_MAX => Err(Problem::new(Code::UriTooLong)),
+        _ if forwarded && head.query.len() > QUERY_BYTES_MAX => Err(Problem::new(Code::UriTooLong)),
         "GET" | "HEAD" if forwarded => Ok(Route::Forward),
         "POST" if posted => request::gate_body(head).map(|()| Route::Forward),
+        "POST" if forwarded && is_action(head.path) => Ok(Route::Forward),
         _ if forwarded || posted => Err(Problem::new(Code::MethodNotAllowed)),
         _ => request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method)),
     }
@@ -46,6 +49,10 @@ pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
 fn is_forwarded(path: &str) -> bool {
     let in_tree = |tree| path.strip_prefix(tree).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
     (PAGES.contains(&path) || TREES.into_iter().any(in_tree)) && is_plain(path)
+}
+
+fn is_action(path: &str) -> bool {
+    path.starts_with("/v1/") && ACTIONS.into_iter().any(|action| path.ends_with(action))
 }
 
 /// Whether every URL parser reads the path as it is written: no escapes, no backslash, no dot segment.
@@ -112,6 +119,10 @@ mod tests {
             assert_eq!(route(head("OPTIONS", path)), Ok(Route::Preflight), "{path}");
             assert_eq!(refused(head("POST", path)), Code::MethodNotAllowed, "{path}");
         }
+        for path in ["/v1/requests/req_1/cancel", "/v1/deliveries/replay", "/v1/deliveries/msg_1/replay"] {
+            assert_eq!(route(head("POST", path)), Ok(Route::Forward), "{path}");
+        }
+        assert_eq!(refused(head("POST", "/files/cancel")), Code::MethodNotAllowed);
         assert_eq!(route(head("POST", "/bulk")), Ok(Route::Forward));
         assert_eq!(refused(head("GET", "/bulk")), Code::MethodNotAllowed);
         assert_eq!(

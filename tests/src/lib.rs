@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a harness may fail loudly")]
 
 pub mod client;
+pub mod descendants;
 pub mod part;
 pub mod picture;
 pub mod receiver;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +15,8 @@ use crate::wait;
 pub struct Part {
     name: &'static str,
     child: Child,
-    lines: Receiver<String>,
+    /// Behind a lock only because parts are shared between threads.
+    lines: Mutex<Receiver<String>>,
     log: Arc<Mutex<String>>,
     stop_limit: Duration,
 }
@@ -23,24 +24,23 @@ pub struct Part {
 impl Part {
     /// Starts a program. Its standard input stays open for as long as this lives; some parts end when it closes.
     pub fn start(name: &'static str, command: &mut Command) -> Result<Part, String> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{name} could not be started ({}): {error}", command.get_program().display()))?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
+                format!("{name} could not be started ({}): {error}", command.get_program().display())
+            })?;
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, lines) = channel();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         read_lines(stdout, log.clone(), move |line| drop(sender.send(line.to_owned())));
         read_lines(stderr, log.clone(), |_| {});
-        Ok(Part { name, child, lines, log, stop_limit: Duration::from_secs(15) })
+        Ok(Part { name, child, lines: Mutex::new(lines), log, stop_limit: Duration::from_secs(15) })
     }
 
     /// The next line of standard output, read as JSON.
     pub fn json_line(&mut self, limit: Duration) -> Result<Json, String> {
-        let line = self.lines.recv_timeout(limit).map_err(|_| {
+        let line = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(limit);
+        let line = line.map_err(|_| {
             let ended = self.status().map_or_else(|| "said nothing".to_owned(), |status| format!("ended ({status})"));
             format!("{} {ended} within {limit:?}; its log:\n{}", self.name, self.log())
         })?;
@@ -49,7 +49,7 @@ impl Part {
 
     /// A line of standard output, if there is one that was not read yet.
     pub fn try_line(&mut self) -> Option<String> {
-        self.lines.try_recv().ok()
+        self.lines.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
     }
 
     pub fn pid(&self) -> u32 {

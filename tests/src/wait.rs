@@ -1,6 +1,5 @@
-//! Waiting with a deadline: the only place of the tests that sleeps.
+//! Waiting with a deadline: the only place where a test sleeps.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(25);
@@ -9,10 +8,7 @@ const POLL: Duration = Duration::from_millis(25);
 ///
 /// # Panics
 /// When the limit has passed; the message says what was awaited.
-pub async fn until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await {
@@ -25,7 +21,7 @@ where
 
 /// [`until`] for what is asked without awaiting.
 pub async fn for_it<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    until(what, limit, || std::future::ready(ask())).await
+    until(what, limit, async || ask()).await
 }
 
 /// As [`for_it`] on a thread that is no runtime's, and without a panic: for destructors. False when the limit has passed.

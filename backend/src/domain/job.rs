@@ -64,8 +64,10 @@ impl NewRequest {
 #[derive(Clone, Debug)]
 pub struct ClaimedRequest {
     pub request: NewRequest,
-    /// This one included.
+    /// Leases that it has had, this one included.
     pub attempt: u32,
+    /// How many of the earlier ones ended by a failure, rather than by a crash of ours.
+    pub failures: u32,
 }
 
 /// A file in the store.
@@ -131,6 +133,9 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    pub const ALL: [DeliveryState; 4] =
+        [DeliveryState::Pending, DeliveryState::Sending, DeliveryState::Delivered, DeliveryState::Dead];
+
     pub const fn name(self) -> &'static str {
         match self {
             DeliveryState::Pending => "pending",
@@ -141,9 +146,7 @@ impl DeliveryState {
     }
 
     pub fn from_name(name: &str) -> Option<DeliveryState> {
-        [DeliveryState::Pending, DeliveryState::Sending, DeliveryState::Delivered, DeliveryState::Dead]
-            .into_iter()
-            .find(|state| state.name() == name)
+        DeliveryState::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 
@@ -159,6 +162,28 @@ pub struct NewDelivery {
     pub body: DeliveryBody,
 }
 
+impl NewDelivery {
+    /// Host and port: whom a failure is counted against.
+    pub fn receiver(&self) -> &str {
+        let after_scheme = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        after_scheme.split(['/', '?', '#']).next().unwrap_or(after_scheme)
+    }
+}
+
+/// A delivery as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    pub id: String,
+    pub request_id: String,
+    pub url: String,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    pub next_attempt_ms: Option<u64>,
+    pub finished_ms: Option<u64>,
+    /// Every attempt, oldest first.
+    pub log: Vec<DeliveryAttempt>,
+}
+
 /// The bytes to post.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeliveryBody {
@@ -172,7 +197,7 @@ pub enum DeliveryBody {
 pub struct ClaimedDelivery {
     pub delivery: NewDelivery,
     pub access_key: String,
-    /// This one included.
+    /// This one included; counted from the last replay.
     pub attempt: u32,
 }
 

@@ -12,6 +12,7 @@ use super::ports::{FileStore, JobQueue, Picture, QueueError, Renderer, Uploads};
 use super::retry;
 use super::upload::Destination;
 use crate::clock::Clock;
+use crate::fault;
 
 /// The parts a request passes through.
 pub struct Pipeline {
@@ -34,7 +35,7 @@ pub struct Rendered {
 impl Pipeline {
     /// Renders a leased request and ends it, or gives it back for another attempt.
     pub async fn run(&self, claimed: ClaimedRequest, owner: &str) -> Result<(), QueueError> {
-        let ClaimedRequest { request, attempt } = claimed;
+        let ClaimedRequest { request, attempt, failures } = claimed;
         let started = Instant::now();
         let finished = self.render_and_store(&request).await;
         let now_ms = self.clock.now_ms();
@@ -45,14 +46,14 @@ impl Pipeline {
                 let delivery = notice::of_success(&request, &file, render_ms, &self.links);
                 (Outcome::Done { file: Some(file), render_ms }, delivery)
             }
-            Err(failure) if failure.retryable && attempt < retry::RENDER_ATTEMPTS_MAX => {
+            Err(failure) if failure.retryable && failures + 1 < retry::RENDER_ATTEMPTS_MAX => {
                 tracing::warn!(
                     request = request.id,
                     attempt,
                     cause = failure.cause,
                     "the render failed and is tried again"
                 );
-                let at_ms = now_ms + retry::render_delay(attempt).as_millis() as u64;
+                let at_ms = now_ms + retry::render_delay(failures + 1).as_millis() as u64;
                 self.queue.put_back(&request.id, owner, at_ms, &failure.to_string()).await?;
                 return Ok(());
             }
@@ -117,12 +118,14 @@ impl Pipeline {
         // What cannot be stored need not be rendered.
         Destination::of(&request.options.delivery.store, "")?;
         let picture = self.render(request).await?;
+        fault::point("before-store-put");
         let name = file_name(picture.format.extension())?;
         let content_type = picture.format.content_type();
         self.store.put(&name, content_type, picture.bytes.clone()).await?;
         if let Some(place) = Destination::of(&request.options.delivery.store, picture.format.extension())? {
             self.uploads.upload(&place, content_type, picture.bytes.clone()).await?;
         }
+        fault::point("after-store-put");
         let file = StoredFile {
             name,
             content_type: content_type.to_owned(),

@@ -12,8 +12,8 @@ use snaphook_shared::options::model::{Format, Options};
 
 use super::failure::Failure;
 use super::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, NewDelivery, NewRequest, NextStep, Outcome, RequestState,
-    RequestView, StoredFile,
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, NewDelivery, NewRequest, NextStep,
+    Outcome, RequestState, RequestView, StoredFile,
 };
 use super::limits::{Limited, Place, Usage};
 use super::upload::Destination;
@@ -83,6 +83,16 @@ pub struct RequestFilter {
     pub limit: u32,
 }
 
+/// Which deliveries to list.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    pub access_key: String,
+    pub state: Option<DeliveryState>,
+    /// Only ids that sort before this one.
+    pub before: Option<String>,
+    pub limit: u32,
+}
+
 /// Requests, deliveries and keys in stable storage. Each method is one transaction, committed (fsync) before it returns.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
@@ -107,6 +117,9 @@ pub trait JobQueue: Send + Sync {
     ) -> Result<bool, QueueError>;
     /// Gives a request back for another attempt at `at_ms`, with the reason of this one.
     async fn put_back(&self, id: &str, owner: &str, at_ms: u64, reason: &str) -> Result<bool, QueueError>;
+    /// Cancels a request of this key that has not ended; its worker loses the lease. Gives the state it is in then, None if
+    /// there is no such request.
+    async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError>;
     /// Keeps a request that was answered synchronously, with its webhook.
     async fn record(
         &self,
@@ -126,13 +139,19 @@ pub trait JobQueue: Send + Sync {
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;
     /// Notes that a file has been removed from the store.
     async fn forget_file(&self, name: &str) -> Result<(), QueueError>;
+    /// Those of the names that no request knows of.
+    async fn unknown_files(&self, names: Vec<String>) -> Result<Vec<String>, QueueError>;
+    /// Removes at most `limit` requests that ended before `ended_before_ms`, whose files are gone and whose webhooks have
+    /// ended, with all that belongs to them. Gives their number.
+    async fn purge(&self, ended_before_ms: u64, limit: u32) -> Result<u64, QueueError>;
 
-    /// Leases due deliveries, at most `limit`.
+    /// Leases due deliveries: at most `limit`, and at most `per_receiver` under way to one receiver.
     async fn claim_deliveries(
         &self,
         now_ms: u64,
         lease_until_ms: u64,
         limit: u32,
+        per_receiver: u32,
     ) -> Result<Vec<ClaimedDelivery>, QueueError>;
     /// Keeps an attempt and moves its delivery on.
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError>;
@@ -141,8 +160,13 @@ pub trait JobQueue: Send + Sync {
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError>;
     /// Keeps one, in the place of an earlier one.
     async fn keep_answer(&self, key: &str, answer: CachedAnswer) -> Result<(), QueueError>;
-    /// Removes those whose time was over at `now_ms`.
-    async fn forget_answers(&self, now_ms: u64) -> Result<(), QueueError>;
+    /// Removes some of those whose time was over at `now_ms`, and says how many.
+    async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError>;
+
+    /// Newest first.
+    async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError>;
+    /// Makes a finished delivery of this key due again (`id` None: all of its dead ones). Gives their number.
+    async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError>;
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
 }
@@ -161,6 +185,8 @@ pub trait FileStore: Send + Sync {
     async fn put(&self, name: &str, content_type: &str, bytes: Bytes) -> Result<(), Failure>;
     /// Streams a part of a file (all of it for None). `NotFound` if it is not there.
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> io::Result<BoxStream<'static, io::Result<Bytes>>>;
+    /// Names of the files that were put before this time (Unix milliseconds).
+    fn names(&self, put_before_ms: u64) -> BoxStream<'_, io::Result<String>>;
     /// Removes a file; one that is not there is removed already.
     async fn delete(&self, name: &str) -> io::Result<()>;
 }

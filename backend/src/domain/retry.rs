@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-/// Attempts of a render, the first one included. A lease that ran out counts as one: a page that kills its worker must not
-/// do so for ever.
+/// Attempts of a render that may fail, the first one included. Those that ended with a crash of ours do not count.
 pub const RENDER_ATTEMPTS_MAX: u32 = 4;
 
-/// How long a request waits before its next attempt.
-pub fn render_delay(attempt: u32) -> Duration {
-    match attempt {
+/// How long a request waits before its next attempt, after so many failures.
+pub fn render_delay(failures: u32) -> Duration {
+    match failures {
         0 | 1 => Duration::from_secs(1),
         2 => Duration::from_secs(5),
         _ => Duration::from_secs(30),

@@ -23,7 +23,7 @@ use snaphook_shared::target::NativeUrlParser;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-use super::{Api, Response, body, raw_query, render, reply, requests, with};
+use super::{Api, Response, body, owner, raw_query, render, reply, with};
 
 const ITEMS_MAX: usize = 20;
 /// Items of one call that render at the same time: one call must not take every place that there is.
@@ -81,7 +81,7 @@ async fn answer(api: &Api, query: &str, headers: &HeaderMap, body: &[u8]) -> Res
     if !is_access_key(&access_key) {
         return Err(Problem::new(Code::AccessKeyInvalid));
     }
-    let record = api.queue.key(&access_key).await.map_err(requests::unavailable)?;
+    let record = api.queue.key(&access_key).await.map_err(owner::unavailable)?;
     let record = record.filter(|record| !record.revoked).ok_or_else(|| Problem::new(Code::AccessKeyInvalid))?;
     let bulk = Bulk::read(body)?;
     if !bulk.execute {

@@ -7,7 +7,7 @@ use futures::Stream;
 use http::HeaderMap;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{Dialect, REQUEST_ID, Reply};
-use snaphook_shared::envelope::{self, Envelope};
+use snaphook_shared::envelope::{self, Envelope, EnvelopeError};
 use snaphook_shared::id::is_request_id;
 use snaphook_shared::request::{Head, RawRequest, gate};
 use snaphook_shared::signing::SecretKey;
@@ -45,8 +45,8 @@ async fn take_over(
         Ok(body) => body,
         Err(problem) => return reply::problem(Dialect::Native, &problem, &api.links),
     };
-    if let Err(refusal) = open(&api, "POST", envelope::REQUESTS_PATH, &query, &body, &headers) {
-        return refusal;
+    if let Err(error) = open(&api, "POST", envelope::REQUESTS_PATH, &query, &body, &headers) {
+        return refuse(&api, &error.to_string());
     }
     let Ok(envelope) = serde_json::from_slice::<Envelope>(&body) else {
         return refuse(&api, "an envelope could not be read");
@@ -85,8 +85,8 @@ async fn take_over(
 
 async fn look_up_key(access_key: String, api: Arc<Api>, query: String, headers: HeaderMap) -> Response {
     let path = format!("{}{access_key}", envelope::KEYS_PATH);
-    if let Err(refusal) = open(&api, "GET", &path, &query, b"", &headers) {
-        return refusal;
+    if let Err(error) = open(&api, "GET", &path, &query, b"", &headers) {
+        return refuse(&api, &error.to_string());
     }
     match api.queue.key(&access_key).await {
         Ok(Some(record)) => match serde_json::to_string(&record) {
@@ -101,11 +101,17 @@ async fn look_up_key(access_key: String, api: Arc<Api>, query: String, headers: 
     }
 }
 
-fn open(api: &Api, method: &str, path: &str, query: &str, body: &[u8], headers: &HeaderMap) -> Result<(), Response> {
+fn open(
+    api: &Api,
+    method: &str,
+    path: &str,
+    query: &str,
+    body: &[u8],
+    headers: &HeaderMap,
+) -> Result<(), EnvelopeError> {
     let secrets: Vec<(&str, &SecretKey)> = api.edge_secrets.iter().map(|(id, secret)| (id.as_str(), secret)).collect();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     envelope::open(&secrets, method, path, query, body, &header, api.clock.now_s())
-        .map_err(|error| refuse(api, &error.to_string()))
 }
 
 /// Marks an answer to a call that the edge did not seal as it should. It goes out without a request id, so that the edge

@@ -6,11 +6,13 @@
 mod body;
 mod bulk;
 mod cache;
+mod deliveries;
 mod docs;
 mod files;
 mod health;
 mod internal;
 mod openapi;
+mod owner;
 mod render;
 mod reply;
 mod requests;
@@ -73,6 +75,8 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(internal::routes(api.clone()))
         .unify()
         .or(requests::routes(api.clone()))
+        .unify()
+        .or(deliveries::routes(api.clone()))
         .unify()
         .or(files::routes(api.clone()))
         .unify()

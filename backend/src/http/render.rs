@@ -16,7 +16,7 @@ use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
-use super::{Api, Response, body, cache, raw_query, reply, requests, with};
+use super::{Api, Response, body, cache, owner, raw_query, reply, with};
 use crate::domain::job::{NewRequest, StoredFile};
 use crate::domain::pipeline::Rendered;
 use crate::domain::ports::{Acceptance, Admission};
@@ -170,7 +170,7 @@ async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Resp
 }
 
 async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<(Response, Option<StoredFile>), Problem> {
-    let admission = api.queue.admit(&checked.access_key, api.clock.now_ms()).await.map_err(requests::unavailable)?;
+    let admission = api.queue.admit(&checked.access_key, api.clock.now_ms()).await.map_err(owner::unavailable)?;
     let _under_way = match admission {
         Admission::Admitted(place) => place,
         Admission::Limited(limited) => return Err(limited.problem()),

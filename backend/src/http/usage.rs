@@ -13,7 +13,7 @@ use snaphook_shared::limits::UNLIMITED_SHOWN;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-use super::{Api, Response, raw_query, reply, requests, with};
+use super::{Api, Response, owner, raw_query, reply, with};
 use crate::domain::limits::{Usage, minute_end_ms};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
@@ -35,10 +35,10 @@ pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
 }
 
 async fn show(api: &Api, dialect: Dialect, query: &str, headers: &HeaderMap) -> Result<Json, Problem> {
-    let (access_key, fields) = requests::authenticate(api, query, headers).await?;
-    requests::refuse_unknown(&fields)?;
+    let (access_key, fields) = owner::authenticate(api, query, headers).await?;
+    owner::nothing_else(&fields)?;
     let now_ms = api.clock.now_ms();
-    let usage = api.queue.usage(&access_key, now_ms).await.map_err(requests::unavailable)?;
+    let usage = api.queue.usage(&access_key, now_ms).await.map_err(owner::unavailable)?;
     Ok(to_json(dialect, &usage, now_ms))
 }
 

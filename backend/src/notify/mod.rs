@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::domain::job::{ClaimedDelivery, DeliveryAttempt, DeliveryBody, NextStep};
 use crate::domain::ports::{FileStore, JobQueue};
 use crate::domain::retry;
+use crate::fault;
 use client::Answer;
 pub use client::{WebhookClient, build_client};
 
@@ -31,6 +32,8 @@ pub struct Sender {
     pub schedule_seconds: Vec<u64>,
     pub timeout: Duration,
     pub concurrency: u32,
+    /// Attempts under way to one receiver.
+    pub per_receiver: u32,
     /// Rung when a delivery was added.
     pub wake: Arc<Notify>,
 }
@@ -47,10 +50,14 @@ impl Sender {
             let lease_until_ms = now_ms + (self.timeout.as_millis() as u64) * 2;
             let due = match free {
                 0 => Vec::new(),
-                free => self.queue.claim_deliveries(now_ms, lease_until_ms, free).await.unwrap_or_else(|error| {
-                    tracing::error!(%error, "deliveries could not be claimed");
-                    Vec::new()
-                }),
+                free => {
+                    self.queue.claim_deliveries(now_ms, lease_until_ms, free, self.per_receiver).await.unwrap_or_else(
+                        |error| {
+                            tracing::error!(%error, "deliveries could not be claimed");
+                            Vec::new()
+                        },
+                    )
+                }
             };
             let idle = due.is_empty();
             for delivery in due {
@@ -78,7 +85,9 @@ impl Sender {
         let id = claimed.delivery.id.clone();
         let at_ms = self.clock.now_ms();
         let started = Instant::now();
+        fault::point("during-post");
         let answer = self.post(&claimed, at_ms / 1000).await;
+        fault::point("after-post");
         let attempt = DeliveryAttempt {
             at_ms,
             took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -155,5 +164,193 @@ fn dice() -> f64 {
     match getrandom::fill(&mut random) {
         Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX),
         Err(_) => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snaphook_shared::options::model::Options;
+    use snaphook_shared::request::Endpoint;
+    use snaphook_shared::signing::{SecretKey, verify_webhook};
+    use snaphook_shared::target::TargetPolicy;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::job::{DeliveryState, NewDelivery, NewRequest, Outcome};
+    use crate::domain::ports::DeliveryFilter;
+    use crate::egress::{Egress, SystemResolver};
+    use crate::queue::secrets::RootKey;
+    use crate::queue::sqlite::SqliteQueue;
+    use crate::store::Store;
+
+    /// A receiver that answers every request with the same bytes and reports the request's.
+    async fn receiver(answer: &'static str) -> (String, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (requests, seen) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            // Kept open: an answer that is never complete must not end by itself.
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                while !request.ends_with(b"{\"n\":1}") {
+                    let mut chunk = [0; 1024];
+                    match stream.read(&mut chunk).await {
+                        Ok(0) | Err(_) => break,
+                        Ok(length) => request.extend_from_slice(&chunk[..length]),
+                    }
+                }
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = requests.send(String::from_utf8(request).unwrap());
+                open.push(stream);
+            }
+        });
+        (url, seen)
+    }
+
+    struct Bench {
+        sender: Arc<Sender>,
+        stop: CancellationToken,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn bench(url: &str) -> Bench {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().display().to_string();
+        let config = Config::load(None, &|name| (name == "SNAPHOOK_DATA_DIR").then(|| data_dir.clone())).unwrap();
+        let root_key = RootKey::load("", folder.path()).unwrap();
+        let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 10).unwrap();
+        let clock = Clock::default();
+        queue.add_key("alice", &SecretKey::new("secret"), "", false, clock.now_ms()).await.unwrap();
+        let request = NewRequest {
+            id: snaphook_shared::id::request_id(clock.now_ms(), [1; 10]),
+            access_key: "alice".to_owned(),
+            endpoint: Endpoint::Screenshot,
+            options: Options::default(),
+            idempotency_key: None,
+            fingerprint: String::new(),
+            created_ms: clock.now_ms(),
+        };
+        let delivery = NewDelivery {
+            id: "msg_1".to_owned(),
+            url: url.to_owned(),
+            sign: true,
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: DeliveryBody::Inline(b"{\"n\":1}".to_vec()),
+        };
+        let outcome = Outcome::Failed { code: String::new(), message: String::new(), cause: String::new() };
+        queue.record(request, clock.now_ms(), outcome, Some(delivery)).await.unwrap();
+        let egress = Egress::new(TargetPolicy::development(), Arc::new(SystemResolver::default()));
+        let sender = Arc::new(Sender {
+            queue: Arc::new(queue),
+            store: Arc::new(Store::open(&config, reqwest::Client::new()).unwrap()),
+            client: WebhookClient::new(egress).unwrap(),
+            clock,
+            schedule_seconds: config.webhook.schedule_seconds,
+            timeout: Duration::from_secs(1),
+            concurrency: 4,
+            per_receiver: 4,
+            wake: Arc::new(Notify::new()),
+        });
+        let stop = CancellationToken::new();
+        tokio::spawn(sender.clone().run(stop.clone()));
+        Bench { sender, stop, _folder: folder }
+    }
+
+    impl Bench {
+        /// The delivery once it has had so many attempts and waits or has ended.
+        async fn after(&self, attempts: usize) -> crate::domain::job::DeliveryView {
+            for _ in 0..500 {
+                let filter = DeliveryFilter { access_key: "alice".to_owned(), limit: 1, ..DeliveryFilter::default() };
+                let view = self.sender.queue.deliveries(filter).await.unwrap().remove(0);
+                if view.log.len() == attempts && view.state != DeliveryState::Sending {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("attempt {attempts} did not come");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_schedule_then_dead_then_replayed() {
+        let (url, mut seen) = receiver("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\nconnection: close\r\n\r\noops").await;
+        let bench = bench(&url).await;
+        let planned = bench.sender.schedule_seconds.clone();
+        assert_eq!(planned.len(), 10);
+        for (number, &pause_s) in (1..).zip(planned.iter().skip(1).chain([&0])) {
+            let view = bench.after(number).await;
+            let last = view.log.last().unwrap();
+            assert_eq!((last.status, last.answer.as_str()), (Some(500), "oops"));
+            let Some(next_ms) = view.next_attempt_ms else {
+                assert_eq!((number, view.state), (10, DeliveryState::Dead));
+                break;
+            };
+            let pause_ms = (next_ms - bench.sender.clock.now_ms()) as f64;
+            let planned_ms = pause_s as f64 * 1000.0;
+            // A little less than 0.8, as the clock went on since.
+            assert!(pause_ms > planned_ms * 0.8 - 2000.0 && pause_ms <= planned_ms * 1.2, "{number}: {pause_ms}");
+            bench.sender.clock.advance(Duration::from_millis(next_ms - bench.sender.clock.now_ms()));
+            bench.sender.wake.notify_one();
+        }
+        let mut timestamps = std::collections::HashSet::new();
+        for _ in 0..planned.len() {
+            let request = seen.recv().await.unwrap();
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            let header = |name: &str| {
+                let value =
+                    |line: &str| line.split_once(": ").filter(|(key, _)| *key == name).map(|(_, v)| v.to_owned());
+                head.lines().find_map(value)
+            };
+            let timestamp: u64 = header("webhook-timestamp").unwrap().parse().unwrap();
+            let verified = verify_webhook(body.as_bytes(), &header, &[SecretKey::new("secret")], timestamp, 0).unwrap();
+            assert_eq!((verified.id.as_deref(), body), (Some("msg_1"), "{\"n\":1}"));
+            timestamps.insert(timestamp);
+        }
+        assert_eq!(timestamps.len(), planned.len(), "each attempt is signed at its own time");
+        assert_eq!(bench.sender.queue.replay("alice", None, bench.sender.clock.now_ms()).await.unwrap(), 1);
+        bench.sender.wake.notify_one();
+        assert_eq!(bench.after(11).await.state, DeliveryState::Pending, "a replay has the whole schedule before it");
+        bench.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn gone_ends_it_and_a_redirect_is_no_success() {
+        for (answer, state) in [
+            ("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n", DeliveryState::Dead),
+            ("HTTP/1.1 204 Fine\r\n\r\n", DeliveryState::Delivered),
+            ("HTTP/1.1 302 There\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n", DeliveryState::Pending),
+        ] {
+            let (url, mut seen) = receiver(answer).await;
+            let bench = bench(&url).await;
+            assert_eq!(bench.after(1).await.state, state, "{answer}");
+            assert!(seen.recv().await.unwrap().starts_with("POST /hook "));
+            assert!(seen.try_recv().is_err(), "the target of a redirect was visited");
+            bench.stop.cancel();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_receiver_may_ask_for_time() {
+        let (url, _seen) = receiver("HTTP/1.1 503 Busy\r\nretry-after: 8\r\ncontent-length: 0\r\n\r\n").await;
+        let bench = bench(&url).await;
+        let view = bench.after(1).await;
+        let pause_ms = view.next_attempt_ms.unwrap() - bench.sender.clock.now_ms();
+        assert!((6_000..=8_000).contains(&pause_ms), "{pause_ms}");
+        bench.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_cut_off() {
+        let (url, _seen) = receiver("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\nso it begins").await;
+        let bench = bench(&url).await;
+        let view = bench.after(1).await;
+        assert_eq!(view.state, DeliveryState::Pending);
+        assert_eq!(view.log[0].error.as_deref(), Some("no complete answer within 1 s"));
+        bench.stop.cancel();
     }
 }

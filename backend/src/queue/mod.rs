@@ -1,4 +1,6 @@
 //! Durable state: the requests, their webhooks, the access keys. Implements [`crate::domain::ports::JobQueue`].
 
+#[cfg(test)]
+mod conformance;
 pub mod secrets;
 pub mod sqlite;

@@ -39,18 +39,18 @@ pub(super) async fn take(page: &Page<'_>) -> Result<Picture, Failure> {
     let clip = area(page, viewport).await?;
     let covered = clip.unwrap_or(viewport);
     check_size(covered, scale, options.output.format)?;
-    let mut capture = CaptureScreenshotParams::default();
-    capture.format = Some(match options.output.format {
-        Format::Png => CaptureScreenshotFormat::Png,
-        Format::Jpeg => CaptureScreenshotFormat::Jpeg,
-        Format::Webp => CaptureScreenshotFormat::Webp,
-    });
-    capture.quality = quality(&options.output);
-    capture.optimize_for_speed = Some(options.output.format == Format::Png);
-    capture.from_surface = Some(true);
-    capture.capture_beyond_viewport = Some(clip.is_some());
-    capture.clip =
-        clip.map(|area| ClipRectangle { x: area.x, y: area.y, width: area.width, height: area.height, scale: 1.0 });
+    let capture = CaptureScreenshotParams {
+        format: Some(match options.output.format {
+            Format::Png => CaptureScreenshotFormat::Png,
+            Format::Jpeg => CaptureScreenshotFormat::Jpeg,
+            Format::Webp => CaptureScreenshotFormat::Webp,
+        }),
+        quality: quality(&options.output),
+        optimize_for_speed: Some(options.output.format == Format::Png),
+        from_surface: Some(true),
+        capture_beyond_viewport: Some(clip.is_some()),
+        clip: clip.map(|Area { x, y, width, height }| ClipRectangle { x, y, width, height, scale: 1.0 }),
+    };
     let returned = page.call(capture).await?;
     let base64: &str = returned.data.as_ref();
     let bytes = BASE64.decode(base64).map_err(|error| Failure::internal(format!("capture: {error}")))?;

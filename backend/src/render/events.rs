@@ -3,7 +3,7 @@
 //! A task of its own reads the events, since some of them must be answered at once: a dialog blocks everything else until
 //! it is dismissed, and a paused request blocks the page.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// What is known of a page. Waits look at it until it is as they want it.
 #[derive(Clone, Debug)]
 pub(super) struct PageState {
-    /// Lifecycle events of the current document (`load`, `DOMContentLoaded`, …).
-    pub(super) lifecycle: HashSet<String>,
+    /// The current document of each frame.
+    documents: HashMap<String, Document>,
+    /// Loaders of all documents that have begun.
+    begun: HashSet<String>,
     /// The main document's answer.
     pub(super) main: Option<MainResponse>,
     pub(super) crashed: bool,
@@ -35,6 +37,21 @@ pub(super) struct PageState {
     in_flight: HashSet<String>,
     /// Since when there have been none, and at most two.
     quiet_since: [Option<Instant>; 2],
+}
+
+/// A document and what it has reached.
+#[derive(Clone, Debug, Default)]
+struct Document {
+    loader: String,
+    /// Names of lifecycle events (`load`, `DOMContentLoaded`, …).
+    events: HashSet<String>,
+}
+
+/// A document by the frame it was opened in and its loader, as the answer to a navigation names it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened {
+    pub(super) frame: String,
+    pub(super) loader: String,
 }
 
 #[derive(Clone, Debug)]
@@ -48,12 +65,20 @@ impl PageState {
     fn new() -> PageState {
         let now = Some(Instant::now());
         PageState {
-            lifecycle: HashSet::new(),
+            documents: HashMap::new(),
+            begun: HashSet::new(),
             main: None,
             crashed: false,
             in_flight: HashSet::new(),
             quiet_since: [now, now],
         }
+    }
+
+    /// Whether the opened document, or one that it led to in the same frame, has reached a lifecycle event. The tab's blank
+    /// page reported its own events before, and frames report theirs; neither counts.
+    pub(super) fn reached(&self, opened: &Opened, event: &str) -> bool {
+        let current = self.documents.get(&opened.frame);
+        self.begun.contains(&opened.loader) && current.is_some_and(|document| document.events.contains(event))
     }
 
     /// How long there have been at most `connections` (0 or 2) requests on their way.
@@ -73,14 +98,20 @@ impl PageState {
         }
     }
 
+    fn live_on(&mut self, frame: String, loader: String, event: String) {
+        let document = self.documents.entry(frame).or_default();
+        if self.begun.insert(loader.clone()) || event == "init" {
+            *document = Document { loader, events: HashSet::from([event]) };
+        } else if document.loader == loader {
+            document.events.insert(event);
+        }
+    }
+
     fn apply(&mut self, event: &Event) {
         match event.method.as_str() {
             "Page.lifecycleEvent" => {
                 if let Some(lifecycle) = event.read::<EventLifecycleEvent>() {
-                    if lifecycle.name == "init" {
-                        self.lifecycle.clear();
-                    }
-                    self.lifecycle.insert(lifecycle.name);
+                    self.live_on(lifecycle.frame_id.into(), lifecycle.loader_id.into(), lifecycle.name);
                 }
             }
             "Network.requestWillBeSent" => {
@@ -225,4 +256,29 @@ async fn answer_paused(session: &Session, paused: EventRequestPaused, intercepti
         go_on.headers = Some(kept.chain(added).collect());
     }
     let _ = session.call(go_on, ANSWER_LIMIT).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_opened_document_and_what_it_leads_to_count() {
+        let mut state = PageState::new();
+        let opened = Opened { frame: "main".to_owned(), loader: "page".to_owned() };
+        let mut event = |frame: &str, loader: &str, name: &str| {
+            state.live_on(frame.to_owned(), loader.to_owned(), name.to_owned());
+            state.reached(&opened, "load")
+        };
+        assert!(!event("main", "blank", "init"));
+        assert!(!event("main", "blank", "load"), "the blank page is not the page");
+        assert!(!event("main", "page", "init"));
+        assert!(!event("main", "blank", "load"), "late news of the blank page");
+        assert!(!event("child", "frame", "init"));
+        assert!(!event("child", "frame", "load"), "a frame is not the page");
+        assert!(event("main", "page", "load"));
+        assert!(event("child", "another", "init"), "a frame takes nothing away");
+        assert!(!event("main", "redirected", "init"), "the page leads elsewhere");
+        assert!(event("main", "redirected", "load"));
+    }
 }

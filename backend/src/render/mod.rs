@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::domain::failure::Failure;
 use crate::domain::ports::{Picture, Renderer};
 use crate::egress::{Egress, Refusal};
+use crate::fault;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
 
@@ -119,6 +120,7 @@ impl Renderer for ChromiumRenderer {
             browser.open_tab().await.map_err(|error| Failure::internal(error.to_string()))
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
+        fault::point("during-render");
         let result = page::render(&mut tab, options, deadline).await;
         tab.close().await;
         result

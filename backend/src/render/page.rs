@@ -26,7 +26,7 @@ use snaphook_shared::options::model::{Options, WaitUntil};
 use super::browser::Tab;
 use super::capture;
 use super::cdp::{CdpError, Session};
-use super::events::{Interception, Watcher};
+use super::events::{Interception, Opened, PageState, Watcher};
 use crate::domain::failure::Failure;
 use crate::domain::ports::Picture;
 
@@ -52,7 +52,7 @@ pub(super) async fn render(tab: &mut Tab, options: &Options, deadline: Instant) 
     let interception = interception(options)?;
     let patterns = interception.patterns();
     let watcher = Watcher::start(tab.session.clone(), events, interception);
-    let mut page = Page { session: tab.session.clone(), watcher, options, deadline };
+    let mut page = Page { session: tab.session.clone(), watcher, options, deadline, opened: Opened::default() };
     let work = async {
         page.prepare(patterns).await?;
         page.open().await?;
@@ -70,6 +70,7 @@ pub(super) struct Page<'a> {
     watcher: Watcher,
     pub(super) options: &'a Options,
     deadline: Instant,
+    opened: Opened,
 }
 
 impl Page<'_> {
@@ -133,28 +134,27 @@ impl Page<'_> {
             }
             let location = &options.emulation.geolocation;
             if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
-                let mut place = SetGeolocationOverrideParams::default();
-                place.latitude = Some(latitude);
-                place.longitude = Some(longitude);
-                place.accuracy = Some(location.accuracy.unwrap_or(50.0));
+                let place = SetGeolocationOverrideParams {
+                    latitude: Some(latitude),
+                    longitude: Some(longitude),
+                    accuracy: Some(location.accuracy.unwrap_or(50.0)),
+                    ..SetGeolocationOverrideParams::default()
+                };
                 self.call(place).await?;
             }
             if options.output.omit_background {
-                let mut transparent = SetDefaultBackgroundColorOverrideParams::default();
-                transparent.color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
-                self.call(transparent).await?;
+                let color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
+                self.call(SetDefaultBackgroundColorOverrideParams { color }).await?;
             }
             Ok::<(), Failure>(())
         };
         let network = async {
             if !patterns.is_empty() {
-                let pattern = |url: String| {
-                    let mut pattern = RequestPattern::default();
-                    pattern.url_pattern = Some(url);
-                    pattern
+                let pattern = |url| RequestPattern { url_pattern: Some(url), ..RequestPattern::default() };
+                let enable = FetchEnableParams {
+                    patterns: Some(patterns.into_iter().map(pattern).collect()),
+                    ..FetchEnableParams::default()
                 };
-                let mut enable = FetchEnableParams::default();
-                enable.patterns = Some(patterns.into_iter().map(pattern).collect());
                 self.call(enable).await?;
             }
             if let Some(agent) = &options.network.user_agent {
@@ -186,9 +186,7 @@ impl Page<'_> {
         if features.is_empty() && emulation.media_type.is_none() {
             return Ok(());
         }
-        let mut media = SetEmulatedMediaParams::default();
-        media.media = emulation.media_type.clone();
-        media.features = Some(features);
+        let media = SetEmulatedMediaParams { media: emulation.media_type.clone(), features: Some(features) };
         self.call(media).await.map(|_| ())
     }
 
@@ -207,6 +205,8 @@ impl Page<'_> {
             // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
             return Err(navigation_failure(&error));
         }
+        let loader = navigated.loader_id.ok_or_else(|| Failure::internal("the navigation opened no document"))?;
+        self.opened = Opened { frame: navigated.frame_id.into(), loader: loader.into() };
         if self.options.source.url.is_none() {
             return Ok(());
         }
@@ -237,10 +237,8 @@ impl Page<'_> {
     async fn wait(&mut self) -> Result<(), Failure> {
         for event in self.options.wait.until.clone() {
             let crashed_here = match event {
-                WaitUntil::Load => self.watcher.until(|state| state.lifecycle.contains("load")).await.crashed,
-                WaitUntil::DomContentLoaded => {
-                    self.watcher.until(|state| state.lifecycle.contains("DOMContentLoaded")).await.crashed
-                }
+                WaitUntil::Load => self.wait_event("load").await,
+                WaitUntil::DomContentLoaded => self.wait_event("DOMContentLoaded").await,
                 WaitUntil::NetworkIdle0 => self.wait_idle(0).await,
                 WaitUntil::NetworkIdle2 => self.wait_idle(2).await,
             };
@@ -258,10 +256,15 @@ impl Page<'_> {
         Ok(())
     }
 
+    async fn wait_event(&mut self, event: &str) -> bool {
+        let opened = &self.opened;
+        self.watcher.until(|state: &PageState| state.reached(opened, event)).await.crashed
+    }
+
     async fn wait_idle(&self, connections: usize) -> bool {
         loop {
             let state = self.watcher.now();
-            let loaded = state.lifecycle.contains("DOMContentLoaded");
+            let loaded = state.reached(&self.opened, "DOMContentLoaded");
             if state.crashed || (loaded && state.quiet_for(connections).is_some_and(|quiet| quiet >= IDLE_FOR)) {
                 return state.crashed;
             }

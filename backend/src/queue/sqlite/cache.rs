@@ -31,9 +31,9 @@ pub(super) fn put(connection: &Connection, key: &str, answer: &CachedAnswer) -> 
         .map(|_| ())
 }
 
-pub(super) fn forget(connection: &Connection, now_ms: u64, limit: u32) -> rusqlite::Result<()> {
+pub(super) fn forget(connection: &Connection, now_ms: u64, limit: u32) -> rusqlite::Result<u64> {
     connection
         .prepare_cached("DELETE FROM cache WHERE key IN (SELECT key FROM cache WHERE expires_ms <= ? LIMIT ?)")?
         .execute(params![now_ms, limit])
-        .map(|_| ())
+        .map(|rows| rows as u64)
 }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::domain::ports::QueueError;
+use crate::fault;
 
 /// The most pieces of work in one transaction: bounds the time that the first of them waits.
 const GROUP_MAX: usize = 256;
@@ -128,7 +129,9 @@ fn write_in_groups(connection: &Connection, work: &mpsc::Receiver<Work>) {
         replies.push(first(open));
         replies.extend(work.try_iter().take(GROUP_MAX - 1).map(|piece| piece(open)));
         if result.is_ok() {
+            fault::point("before-commit");
             result = connection.execute_batch("COMMIT");
+            fault::point("after-commit");
         }
         if result.is_err() && !connection.is_autocommit() {
             let _ = connection.execute_batch("ROLLBACK");

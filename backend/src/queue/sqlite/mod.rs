@@ -17,11 +17,11 @@ use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
 use crate::domain::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, NewDelivery, NewRequest, NextStep, Outcome, RequestState,
-    RequestView, StoredFile,
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, NewDelivery, NewRequest, NextStep, Outcome,
+    RequestState, RequestView, StoredFile,
 };
 use crate::domain::limits::{UnderWay, Usage};
-use crate::domain::ports::{Acceptance, Admission, CachedAnswer, JobQueue, QueueError, RequestFilter};
+use crate::domain::ports::{Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, RequestFilter};
 use database::Database;
 use keys::KeyRow;
 
@@ -61,8 +61,20 @@ impl SqliteQueue {
         })
     }
 
-    /// Keeps a key pair; false if the access key is taken.
+    /// Keeps a key pair without limits; false if the access key is taken.
     pub async fn add_key(
+        &self,
+        access_key: &str,
+        secret: &SecretKey,
+        name: &str,
+        require_signed: bool,
+        now_ms: u64,
+    ) -> Result<bool, QueueError> {
+        self.add_limited_key(access_key, secret, name, require_signed, KeyLimits::default(), now_ms).await
+    }
+
+    /// Keeps a key pair; false if the access key is taken.
+    pub async fn add_limited_key(
         &self,
         access_key: &str,
         secret: &SecretKey,
@@ -228,6 +240,11 @@ impl JobQueue for SqliteQueue {
         self.database.write(move |connection| requests::put_back(connection, &id, &owner, at_ms, &reason)).await
     }
 
+    async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError> {
+        let (access_key, id) = (access_key.to_owned(), id.to_owned());
+        self.database.write(move |connection| requests::cancel(connection, &access_key, &id, now_ms)).await
+    }
+
     async fn record(
         &self,
         mut request: NewRequest,
@@ -275,13 +292,25 @@ impl JobQueue for SqliteQueue {
         self.database.write(move |connection| requests::forget_file(connection, &name)).await
     }
 
+    async fn unknown_files(&self, names: Vec<String>) -> Result<Vec<String>, QueueError> {
+        self.database.read(move |connection| requests::unknown_files(connection, names)).await
+    }
+
+    async fn purge(&self, ended_before_ms: u64, limit: u32) -> Result<u64, QueueError> {
+        self.database.write(move |connection| requests::purge(connection, ended_before_ms, limit)).await
+    }
+
     async fn claim_deliveries(
         &self,
         now_ms: u64,
         lease_until_ms: u64,
         limit: u32,
+        per_receiver: u32,
     ) -> Result<Vec<ClaimedDelivery>, QueueError> {
-        self.database.write(move |connection| deliveries::claim(connection, now_ms, lease_until_ms, limit)).await
+        let work = move |connection: &rusqlite::Connection| {
+            deliveries::claim(connection, now_ms, lease_until_ms, limit, per_receiver)
+        };
+        self.database.write(work).await
     }
 
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError> {
@@ -299,8 +328,17 @@ impl JobQueue for SqliteQueue {
         self.database.write(move |connection| cache::put(connection, &key, &answer)).await
     }
 
-    async fn forget_answers(&self, now_ms: u64) -> Result<(), QueueError> {
+    async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError> {
         self.database.write(move |connection| cache::forget(connection, now_ms, FORGET_BATCH)).await
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError> {
+        self.database.read(move |connection| deliveries::list(connection, &filter)).await
+    }
+
+    async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError> {
+        let (access_key, id) = (access_key.to_owned(), id.map(str::to_owned));
+        self.database.write(move |connection| deliveries::replay(connection, &access_key, id.as_deref(), now_ms)).await
     }
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError> {
@@ -341,7 +379,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root_key = RootKey::load("", folder.path()).unwrap();
         let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 100).unwrap();
-        assert!(queue.add_key("AK", &SecretKey::new("SK"), "", false, limits, NOW).await.unwrap());
+        assert!(queue.add_limited_key("AK", &SecretKey::new("SK"), "", false, limits, NOW).await.unwrap());
         (folder, queue)
     }
 

@@ -86,6 +86,25 @@ pub(super) fn insert(
         .map(|_| ())
 }
 
+/// The next request to render: of the keys that wait, the one with the fewest renders under way, then the one whose turn is
+/// the longest ago; of that key, the request that is due first. So no key can hold up another, however much it has queued. Busy
+/// keys have all that they may have under way.
+const NEXT: &str = "
+    WITH RECURSIVE waiting (access_key) AS (
+        SELECT min(access_key) FROM requests WHERE state = 'queued'
+        UNION ALL
+        SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > waiting.access_key)
+        FROM waiting WHERE waiting.access_key IS NOT NULL
+    )
+    SELECT (SELECT r.id FROM requests r
+            WHERE r.state = 'queued' AND r.access_key = waiting.access_key AND r.due_ms <= :now
+            ORDER BY r.due_ms LIMIT 1) AS first
+    FROM waiting LEFT JOIN keys USING (access_key)
+    WHERE first IS NOT NULL AND waiting.access_key NOT IN (SELECT value FROM json_each(:busy))
+    ORDER BY (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = waiting.access_key),
+             coalesce(keys.last_claimed_ms, 0)
+    LIMIT 1";
+
 pub(super) fn claim(
     connection: &Connection,
     owner: &str,
@@ -94,36 +113,48 @@ pub(super) fn claim(
     busy: &[String],
 ) -> rusqlite::Result<Option<(ClaimedRequest, Option<Vec<u8>>)>> {
     let busy = serde_json::to_string(busy).map_err(not_json)?;
-    connection
+    let next: Option<String> = connection
+        .prepare_cached(NEXT)?
+        .query_row(named_params! { ":now": now_ms, ":busy": busy }, |row| row.get(0))
+        .optional()?;
+    let Some(id) = next else { return Ok(None) };
+    let (claimed, secrets) = connection
         .prepare_cached(
             "UPDATE requests
              SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
                  started_ms = coalesce(started_ms, :now)
-             WHERE id = (SELECT id FROM requests
-                         WHERE state = 'queued' AND due_ms <= :now
-                           AND access_key NOT IN (SELECT value FROM json_each(:busy))
-                         ORDER BY due_ms LIMIT 1)
-             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts,
+             WHERE id = :id
+             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures,
                        secrets",
         )?
-        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":busy": busy }, |row| {
-            let options: String = row.get(3)?;
-            let endpoint: String = row.get(2)?;
-            let claimed = ClaimedRequest {
-                request: NewRequest {
-                    id: row.get(0)?,
-                    access_key: row.get(1)?,
-                    endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
-                    options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
-                    idempotency_key: row.get(4)?,
-                    fingerprint: row.get(5)?,
-                    created_ms: row.get(6)?,
-                },
-                attempt: row.get(7)?,
-            };
-            Ok((claimed, row.get(8)?))
-        })
-        .optional()
+        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, |row| {
+            Ok((claimed(row)?, row.get(9)?))
+        })?;
+    // Not the clock but a count: two claims in one millisecond are still one after the other.
+    connection
+        .prepare_cached(
+            "UPDATE keys SET last_claimed_ms = (SELECT max(?2, max(last_claimed_ms) + 1) FROM keys) WHERE access_key = ?1",
+        )?
+        .execute(params![claimed.request.access_key, now_ms])?;
+    Ok(Some((claimed, secrets)))
+}
+
+fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
+    let options: String = row.get(3)?;
+    let endpoint: String = row.get(2)?;
+    Ok(ClaimedRequest {
+        request: NewRequest {
+            id: row.get(0)?,
+            access_key: row.get(1)?,
+            endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
+            options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
+            idempotency_key: row.get(4)?,
+            fingerprint: row.get(5)?,
+            created_ms: row.get(6)?,
+        },
+        attempt: row.get(7)?,
+        failures: row.get(8)?,
+    })
 }
 
 pub(super) fn extend(connection: &Connection, id: &str, owner: &str, until_ms: u64) -> rusqlite::Result<bool> {
@@ -197,11 +228,31 @@ pub(super) fn put_back(
     connection
         .prepare_cached(
             "UPDATE requests
-             SET state = 'queued', due_ms = ?3, error_cause = ?4, lease_owner = NULL, lease_until_ms = NULL
+             SET state = 'queued', failures = failures + 1, due_ms = ?3, error_cause = ?4, lease_owner = NULL, lease_until_ms = NULL
              WHERE id = ?1 AND lease_owner = ?2 AND state = 'rendering'",
         )?
         .execute(params![id, owner, at_ms, reason])
         .map(|rows| rows == 1)
+}
+
+pub(super) fn cancel(
+    connection: &Connection,
+    access_key: &str,
+    id: &str,
+    now_ms: u64,
+) -> rusqlite::Result<Option<RequestState>> {
+    connection
+        .prepare_cached(
+            "UPDATE requests
+             SET state = 'cancelled', finished_ms = ?3, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL
+             WHERE access_key = ?1 AND id = ?2 AND state IN ('queued', 'rendering')",
+        )?
+        .execute(params![access_key, id, now_ms])?;
+    let state: Option<String> = connection
+        .prepare_cached("SELECT state FROM requests WHERE access_key = ?1 AND id = ?2")?
+        .query_row(params![access_key, id], |row| row.get(0))
+        .optional()?;
+    Ok(state.and_then(|state| RequestState::from_name(&state)))
 }
 
 pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> rusqlite::Result<u64> {
@@ -324,6 +375,41 @@ pub(super) fn expired_files(connection: &Connection, now_ms: u64, limit: u32) ->
 
 pub(super) fn forget_file(connection: &Connection, name: &str) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE files SET removed = 1 WHERE name = ?")?.execute([name]).map(|_| ())
+}
+
+pub(super) fn unknown_files(connection: &Connection, names: Vec<String>) -> rusqlite::Result<Vec<String>> {
+    let mut known = connection.prepare_cached("SELECT 1 FROM files WHERE name = ?")?;
+    let mut unknown = Vec::new();
+    for name in names {
+        if !known.exists([&name])? {
+            unknown.push(name);
+        }
+    }
+    Ok(unknown)
+}
+
+pub(super) fn purge(connection: &Connection, ended_before_ms: u64, limit: u32) -> rusqlite::Result<u64> {
+    let ended: Vec<String> = connection
+        .prepare_cached(
+            "SELECT r.id FROM requests r
+             WHERE r.finished_ms < ?1 AND r.state IN ('done', 'failed', 'cancelled')
+               AND NOT EXISTS (SELECT 1 FROM files f WHERE f.request_id = r.id AND f.removed = 0)
+               AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = r.id AND d.state IN ('pending', 'sending'))
+             ORDER BY r.finished_ms LIMIT ?2",
+        )?
+        .query_map(params![ended_before_ms, limit], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in &ended {
+        for sql in [
+            "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE request_id = ?)",
+            "DELETE FROM deliveries WHERE request_id = ?",
+            "DELETE FROM files WHERE request_id = ?",
+            "DELETE FROM requests WHERE id = ?",
+        ] {
+            connection.prepare_cached(sql)?.execute([id])?;
+        }
+    }
+    Ok(ended.len() as u64)
 }
 
 pub(super) fn not_json(error: serde_json::Error) -> rusqlite::Error {

@@ -1,0 +1,314 @@
+//! What every [`JobQueue`] must do, whatever it is built on. Each implementation runs all of it.
+
+use std::sync::Arc;
+
+use snaphook_shared::options::model::Options;
+use snaphook_shared::request::Endpoint;
+use snaphook_shared::signing::SecretKey;
+
+use super::secrets::RootKey;
+use super::sqlite::SqliteQueue;
+use crate::domain::job::{
+    DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, RequestState, StoredFile,
+};
+use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, RequestFilter};
+
+const NOW: u64 = 1_700_000_000_000;
+const CAPACITY: u64 = 2_000;
+
+struct Sqlite {
+    queue: Arc<dyn JobQueue>,
+    _folder: tempfile::TempDir,
+}
+
+async fn sqlite() -> Sqlite {
+    let folder = tempfile::tempdir().unwrap();
+    let root_key = RootKey::load("", folder.path()).unwrap();
+    let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, CAPACITY).unwrap();
+    for key in ["alice", "bob"] {
+        assert!(queue.add_key(key, &SecretKey::new("secret"), "", false, NOW).await.unwrap());
+    }
+    Sqlite { queue: Arc::new(queue), _folder: folder }
+}
+
+fn request(number: u64, access_key: &str) -> NewRequest {
+    NewRequest {
+        id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
+        access_key: access_key.to_owned(),
+        endpoint: Endpoint::Screenshot,
+        options: Options::default(),
+        idempotency_key: None,
+        fingerprint: "f".to_owned(),
+        created_ms: NOW + number,
+    }
+}
+
+fn delivery(request: &NewRequest) -> NewDelivery {
+    NewDelivery {
+        id: request.id.replacen("req_", "msg_", 1),
+        url: "https://example.com/hook".to_owned(),
+        sign: true,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: DeliveryBody::Inline(b"{}".to_vec()),
+    }
+}
+
+fn done(name: &str, expires_ms: u64) -> Outcome {
+    let file = StoredFile {
+        name: name.to_owned(),
+        content_type: "image/png".to_owned(),
+        bytes: 3,
+        width: 1,
+        height: 1,
+        expires_ms,
+        attachment: None,
+    };
+    Outcome::Done { file: Some(file), render_ms: 7 }
+}
+
+fn attempt(status: u16) -> DeliveryAttempt {
+    DeliveryAttempt { at_ms: NOW, took_ms: 1, status: Some(status), error: None, answer: String::new() }
+}
+
+#[tokio::test]
+async fn an_id_is_accepted_once() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let first = queue.accept(request(1, "alice")).await.unwrap();
+    assert_eq!(queue.accept(request(1, "alice")).await.unwrap(), first);
+    assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_some());
+    assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_idempotency_key_stands_for_one_request_of_one_caller() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let keyed = |number, access_key: &str, fingerprint: &str| NewRequest {
+        idempotency_key: Some("k".to_owned()),
+        fingerprint: fingerprint.to_owned(),
+        ..request(number, access_key)
+    };
+    let same = futures::future::join_all((0..100).map(|number| queue.accept(keyed(number, "alice", "same")))).await;
+    let ids: std::collections::HashSet<String> = same
+        .into_iter()
+        .map(|acceptance| match acceptance.unwrap() {
+            Acceptance::Accepted { id, .. } => id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(queue.accept(keyed(200, "alice", "other")).await.unwrap(), Acceptance::KeyReused);
+    assert!(matches!(queue.accept(keyed(201, "bob", "other")).await.unwrap(), Acceptance::Accepted { .. }));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let accepted = futures::future::join_all((0..CAPACITY).map(|number| queue.accept(request(number, "alice")))).await;
+    assert!(accepted.into_iter().all(|acceptance| matches!(acceptance, Ok(Acceptance::Accepted { .. }))));
+    assert_eq!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Full);
+    queue.claim("w", NOW + CAPACITY, NOW * 2).await.unwrap().unwrap();
+    assert!(matches!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Accepted { .. }));
+}
+
+#[tokio::test]
+async fn one_key_cannot_starve_another() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    for number in 0..1000 {
+        queue.accept(request(number, "alice")).await.unwrap();
+    }
+    // One worker, which has finished what it had: nobody has anything under way, and alice has the older requests.
+    let first = queue.claim("w", NOW + 5000, NOW * 2).await.unwrap().unwrap();
+    queue.finish(&first.request.id, "w", NOW, done("a.png", NOW), None).await.unwrap();
+    queue.accept(request(2000, "bob")).await.unwrap();
+    let second = queue.claim("w", NOW + 5000, NOW * 2).await.unwrap().unwrap();
+    assert_eq!(second.request.access_key, "bob");
+    // And while bob's is under way, alice goes on, oldest first.
+    let third = queue.claim("w", NOW + 5000, NOW * 2).await.unwrap().unwrap();
+    assert_eq!(third.request.id, request(1, "alice").id);
+}
+
+#[tokio::test]
+async fn a_lease_ends_with_its_owner_or_its_time() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let id = request(1, "alice").id;
+    queue.accept(request(1, "alice")).await.unwrap();
+    assert!(queue.claim("old", NOW, NOW + 10).await.unwrap().is_none(), "not due yet");
+    assert_eq!(queue.claim("old", NOW + 5, NOW + 10).await.unwrap().unwrap().attempt, 1);
+    assert_eq!(queue.release(Some(NOW + 9)).await.unwrap(), 0);
+    assert!(queue.extend(&id, "old", NOW + 20).await.unwrap());
+    assert_eq!(queue.release(Some(NOW + 15)).await.unwrap(), 0);
+    assert_eq!(queue.release(Some(NOW + 20)).await.unwrap(), 1);
+    assert_eq!(queue.claim("new", NOW + 30, NOW + 99).await.unwrap().unwrap().attempt, 2);
+    // The old one comes back from wherever it was; nothing of what it says counts.
+    assert!(!queue.extend(&id, "old", NOW + 500).await.unwrap());
+    assert!(!queue.put_back(&id, "old", NOW, "late").await.unwrap());
+    let late = queue.finish(&id, "old", NOW, done("late.png", NOW), Some(delivery(&request(1, "alice")))).await;
+    assert!(!late.unwrap());
+    assert!(queue.file("late.png").await.unwrap().is_none());
+    assert!(queue.claim_deliveries(NOW * 2, NOW * 3, 10, 8).await.unwrap().is_empty());
+    assert!(queue.finish(&id, "new", NOW, done("new.png", NOW), None).await.unwrap());
+    let finished_twice = queue.finish(&id, "new", NOW, done("again.png", NOW), None).await.unwrap();
+    assert!(!finished_twice);
+}
+
+#[tokio::test]
+async fn what_is_put_back_waits_and_keeps_its_count() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let id = request(1, "alice").id;
+    queue.accept(request(1, "alice")).await.unwrap();
+    queue.claim("w", NOW + 5, NOW + 10).await.unwrap().unwrap();
+    assert!(queue.put_back(&id, "w", NOW + 100, "the page crashed").await.unwrap());
+    assert!(queue.claim("w", NOW + 99, NOW + 200).await.unwrap().is_none());
+    assert_eq!(queue.claim("w", NOW + 100, NOW + 200).await.unwrap().unwrap().attempt, 2);
+}
+
+#[tokio::test]
+async fn a_result_and_its_webhook_are_kept_together() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let request = request(1, "alice");
+    queue.accept(request.clone()).await.unwrap();
+    queue.claim("w", NOW + 5, NOW * 2).await.unwrap().unwrap();
+    queue.finish(&request.id, "w", NOW + 6, done("a.png", NOW + 50), Some(delivery(&request))).await.unwrap();
+    let view = queue.request(&request.id).await.unwrap().unwrap();
+    assert_eq!(
+        (view.state, view.attempts, view.started_ms, view.finished_ms),
+        (RequestState::Done, 1, Some(NOW + 5), Some(NOW + 6))
+    );
+    assert_eq!(view.file.unwrap().name, "a.png");
+    assert_eq!(view.webhook.unwrap().state, DeliveryState::Pending);
+    let claimed = queue.claim_deliveries(NOW + 6, NOW + 60, 10, 8).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].delivery, delivery(&request));
+    assert_eq!((claimed[0].access_key.as_str(), claimed[0].attempt), ("alice", 1));
+}
+
+#[tokio::test]
+async fn a_webhook_is_sent_again_until_it_ends() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    for number in 1..=2 {
+        let request = request(number, "alice");
+        let webhook = Some(delivery(&request));
+        queue
+            .record(
+                request,
+                NOW,
+                Outcome::Failed { code: "timeout_error".into(), message: String::new(), cause: String::new() },
+                webhook,
+            )
+            .await
+            .unwrap();
+    }
+    let claimed = queue.claim_deliveries(NOW, NOW + 30, 10, 8).await.unwrap();
+    assert_eq!(claimed.len(), 2);
+    assert!(
+        queue.claim_deliveries(NOW, NOW + 30, 10, 8).await.unwrap().is_empty(),
+        "a leased delivery is nobody else's"
+    );
+    let [first, second] = [&claimed[0].delivery.id, &claimed[1].delivery.id];
+    queue.finish_attempt(first, attempt(500), NextStep::RetryAt { ms: NOW + 100 }).await.unwrap();
+    queue.finish_attempt(second, attempt(410), NextStep::Dead).await.unwrap();
+    assert!(queue.claim_deliveries(NOW + 99, NOW + 130, 10, 8).await.unwrap().is_empty());
+    let again = queue.claim_deliveries(NOW + 100, NOW + 130, 10, 8).await.unwrap();
+    assert_eq!((again.len(), &again[0].delivery.id, again[0].attempt), (1, first, 2));
+    // A sender that died: its lease runs out and the delivery is due again.
+    assert_eq!(queue.release(Some(NOW + 130)).await.unwrap(), 1);
+    let after = queue.claim_deliveries(NOW + 130, NOW + 160, 10, 8).await.unwrap();
+    queue.finish_attempt(first, attempt(204), NextStep::Delivered).await.unwrap();
+    assert_eq!(after[0].attempt, 3);
+    let view = queue.request(&request(1, "alice").id).await.unwrap().unwrap().webhook.unwrap();
+    assert_eq!((view.state, view.attempts, view.last_status), (DeliveryState::Delivered, 3, Some(204)));
+}
+
+#[tokio::test]
+async fn requests_are_listed_newest_first_by_key_and_state() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    for number in 0..10 {
+        queue.accept(request(number, if number % 2 == 0 { "alice" } else { "bob" })).await.unwrap();
+    }
+    let filter = RequestFilter { access_key: Some("alice".to_owned()), limit: 3, ..RequestFilter::default() };
+    let page = queue.requests(filter.clone()).await.unwrap();
+    let ids: Vec<&String> = page.iter().map(|view| &view.id).collect();
+    assert_eq!(ids, [&request(8, "").id, &request(6, "").id, &request(4, "").id]);
+    let rest = queue.requests(RequestFilter { before: Some(page[2].id.clone()), ..filter.clone() }).await.unwrap();
+    assert_eq!(rest.len(), 2);
+    let done = RequestFilter { state: Some(RequestState::Done), ..filter };
+    assert!(queue.requests(done).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn files_expire_once() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    queue.record(request(1, "alice"), NOW, done("a.png", NOW + 10), None).await.unwrap();
+    assert!(queue.expired_files(NOW + 9, 10).await.unwrap().is_empty());
+    assert_eq!(queue.expired_files(NOW + 10, 10).await.unwrap(), ["a.png"]);
+    queue.forget_file("a.png").await.unwrap();
+    assert!(queue.expired_files(NOW + 10, 10).await.unwrap().is_empty());
+    assert!(queue.file("a.png").await.unwrap().is_some(), "its row still says that it was there");
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_holds_up_nobody_else() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let failed = || Outcome::Failed { code: "timeout_error".into(), message: String::new(), cause: String::new() };
+    for number in 0..20 {
+        let request = request(number, "alice");
+        let url = if number < 19 { "https://dead.example.com/hook" } else { "https://alive.example.com/hook" };
+        let webhook = NewDelivery { url: url.to_owned(), ..delivery(&request) };
+        queue.record(request, NOW + number, failed(), Some(webhook)).await.unwrap();
+    }
+    let claimed = queue.claim_deliveries(NOW + 50, NOW + 90, 100, 8).await.unwrap();
+    let to = |claimed: &[crate::domain::job::ClaimedDelivery], host: &str| {
+        claimed.iter().filter(|claimed| claimed.delivery.url.contains(host)).count()
+    };
+    assert_eq!((to(&claimed, "dead"), to(&claimed, "alive")), (8, 1));
+    for claimed in &claimed {
+        let next = NextStep::RetryAt { ms: NOW + 1_000 };
+        queue.finish_attempt(&claimed.delivery.id, attempt(500), next).await.unwrap();
+    }
+    // Eight failures in a row: from now on one at a time. The other failed but once.
+    let claimed = queue.claim_deliveries(NOW + 1_000, NOW + 1_090, 100, 8).await.unwrap();
+    assert_eq!((to(&claimed, "dead"), to(&claimed, "alive")), (1, 1));
+    for claimed in &claimed {
+        queue.finish_attempt(&claimed.delivery.id, attempt(204), NextStep::Delivered).await.unwrap();
+    }
+    let claimed = queue.claim_deliveries(NOW + 1_000, NOW + 1_090, 100, 8).await.unwrap();
+    assert_eq!(to(&claimed, "dead"), 8, "one answer, and it is trusted again");
+}
+
+#[tokio::test]
+async fn what_is_dead_can_be_replayed_and_keeps_its_log() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let request = request(1, "alice");
+    let id = delivery(&request).id;
+    queue.record(request.clone(), NOW, done("a.png", NOW), Some(delivery(&request))).await.unwrap();
+    queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
+    queue.finish_attempt(&id, attempt(410), NextStep::Dead).await.unwrap();
+    assert_eq!(queue.replay("bob", Some(&id), NOW + 10).await.unwrap(), 0, "it is not bob's");
+    assert_eq!(queue.replay("alice", None, NOW + 10).await.unwrap(), 1);
+    let claimed = queue.claim_deliveries(NOW + 10, NOW + 19, 10, 8).await.unwrap();
+    assert_eq!(
+        (claimed[0].attempt, &claimed[0].delivery),
+        (1, &delivery(&request)),
+        "the schedule begins anew, the bytes do not"
+    );
+    queue.finish_attempt(&id, attempt(200), NextStep::Delivered).await.unwrap();
+    let filter = DeliveryFilter { access_key: "alice".to_owned(), limit: 10, ..DeliveryFilter::default() };
+    let views = queue.deliveries(filter).await.unwrap();
+    let statuses: Vec<Option<u16>> = views[0].log.iter().map(|attempt| attempt.status).collect();
+    assert_eq!((views[0].state, statuses), (DeliveryState::Delivered, vec![Some(410), Some(200)]));
+}
+
+#[tokio::test]
+async fn a_cancelled_request_stays_cancelled() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let id = request(1, "alice").id;
+    queue.accept(request(1, "alice")).await.unwrap();
+    assert_eq!(queue.cancel("bob", &id, NOW).await.unwrap(), None);
+    queue.claim("w", NOW + 5, NOW + 50).await.unwrap().unwrap();
+    assert_eq!(queue.cancel("alice", &id, NOW + 6).await.unwrap(), Some(RequestState::Cancelled));
+    assert!(!queue.extend(&id, "w", NOW + 90).await.unwrap());
+    assert!(!queue.finish(&id, "w", NOW + 7, done("a.png", NOW), Some(delivery(&request(1, "alice")))).await.unwrap());
+    assert!(queue.claim("w", NOW + 99, NOW + 200).await.unwrap().is_none());
+    queue.record(request(2, "alice"), NOW, done("b.png", NOW), None).await.unwrap();
+    assert_eq!(queue.cancel("alice", &request(2, "").id, NOW).await.unwrap(), Some(RequestState::Done));
+}

@@ -1,0 +1,180 @@
+//! Housekeeping: what is past its time goes, in small batches, and what no row knows of goes too.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::domain::ports::{FileStore, JobQueue};
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const ORPHANS_INTERVAL: Duration = Duration::from_secs(3600);
+const BATCH: u32 = 100;
+/// A file without a row may be one whose row is about to be written; one as old as this is not.
+const ORPHAN_AGE_MS: u64 = 2 * 3600 * 1000;
+
+/// What housekeeping works on.
+pub struct Sweeper {
+    pub queue: Arc<dyn JobQueue>,
+    pub store: Arc<dyn FileStore>,
+    pub clock: Clock,
+    /// How long ended requests stay listed.
+    pub request_lifetime: Duration,
+}
+
+impl Sweeper {
+    /// Sweeps now and then until it is told to stop. What fails is logged and tried again next time.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut orphans_searched: Option<Instant> = None;
+        loop {
+            self.log("leases", self.return_leases().await);
+            self.log("expired files", self.remove_expired_files().await);
+            self.log("kept answers", self.forget_answers().await);
+            self.log("old requests", self.purge_requests().await);
+            if orphans_searched.is_none_or(|at| at.elapsed() > ORPHANS_INTERVAL) {
+                self.log("orphaned files", self.remove_orphans().await);
+                orphans_searched = Some(Instant::now());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    fn log(&self, what: &str, result: Result<u64, String>) {
+        match result {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, what, "swept"),
+            Err(error) => tracing::error!(error, what, "sweeping failed"),
+        }
+    }
+
+    async fn return_leases(&self) -> Result<u64, String> {
+        self.queue.release(Some(self.clock.now_ms())).await.map_err(|error| error.to_string())
+    }
+
+    async fn forget_answers(&self) -> Result<u64, String> {
+        self.queue.forget_answers(self.clock.now_ms()).await.map_err(|error| error.to_string())
+    }
+
+    async fn remove_expired_files(&self) -> Result<u64, String> {
+        let mut removed = 0;
+        loop {
+            let names =
+                self.queue.expired_files(self.clock.now_ms(), BATCH).await.map_err(|error| error.to_string())?;
+            for name in &names {
+                self.store.delete(name).await.map_err(|error| error.to_string())?;
+                self.queue.forget_file(name).await.map_err(|error| error.to_string())?;
+            }
+            removed += names.len() as u64;
+            if names.len() < BATCH as usize {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn purge_requests(&self) -> Result<u64, String> {
+        let ended_before_ms = self.clock.now_ms().saturating_sub(self.request_lifetime.as_millis() as u64);
+        let mut purged = 0;
+        loop {
+            let batch = self.queue.purge(ended_before_ms, BATCH).await.map_err(|error| error.to_string())?;
+            purged += batch;
+            if batch < u64::from(BATCH) {
+                return Ok(purged);
+            }
+        }
+    }
+
+    /// A service that was killed between storing a file and writing its row leaves such files.
+    async fn remove_orphans(&self) -> Result<u64, String> {
+        let put_before_ms = self.clock.now_ms().saturating_sub(ORPHAN_AGE_MS);
+        let mut batches = self.store.names(put_before_ms).try_chunks(BATCH as usize);
+        let mut removed = 0;
+        while let Some(names) = batches.try_next().await.map_err(|error| error.to_string())? {
+            for name in self.queue.unknown_files(names).await.map_err(|error| error.to_string())? {
+                self.store.delete(&name).await.map_err(|error| error.to_string())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use snaphook_shared::options::model::Options;
+    use snaphook_shared::request::Endpoint;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::job::{NewRequest, Outcome, StoredFile};
+    use crate::queue::secrets::RootKey;
+    use crate::queue::sqlite::SqliteQueue;
+    use crate::store::Store;
+
+    async fn parts(folder: &std::path::Path) -> Sweeper {
+        let data_dir = folder.display().to_string();
+        let config = Config::load(None, &|name| (name == "SNAPHOOK_DATA_DIR").then(|| data_dir.clone())).unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let root_key = RootKey::load("", folder).unwrap();
+        Sweeper {
+            queue: Arc::new(SqliteQueue::open(&folder.join("test.db"), root_key, 10).unwrap()),
+            store: Arc::new(Store::open(&config, reqwest::Client::new()).unwrap()),
+            clock: Clock::default(),
+            request_lifetime: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+
+    async fn finished(sweeper: &Sweeper, name: &str) -> String {
+        let now_ms = sweeper.clock.now_ms();
+        let id = snaphook_shared::id::request_id(now_ms, [1; 10]);
+        let request = NewRequest {
+            id: id.clone(),
+            access_key: "alice".to_owned(),
+            endpoint: Endpoint::Take,
+            options: Options::default(),
+            idempotency_key: None,
+            fingerprint: String::new(),
+            created_ms: now_ms,
+        };
+        let file = StoredFile {
+            name: name.to_owned(),
+            content_type: "image/png".to_owned(),
+            bytes: 1,
+            width: 1,
+            height: 1,
+            expires_ms: now_ms + 24 * 3600 * 1000,
+            attachment: None,
+        };
+        sweeper.queue.record(request, now_ms, Outcome::Done { file: Some(file), render_ms: 1 }, None).await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn files_orphans_and_old_rows_go_when_their_time_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let sweeper = parts(folder.path()).await;
+        for name in ["kept.png", "orphan.png"] {
+            sweeper.store.put(name, "image/png", Bytes::from_static(b"x")).await.unwrap();
+        }
+        let id = finished(&sweeper, "kept.png").await;
+        assert_eq!(sweeper.remove_orphans().await, Ok(0), "it may still get its row");
+        sweeper.clock.advance(Duration::from_secs(3 * 3600));
+        assert_eq!(sweeper.remove_orphans().await, Ok(1));
+        assert!(sweeper.store.get("orphan.png", None).await.is_err());
+        assert!(sweeper.store.get("kept.png", None).await.is_ok());
+
+        sweeper.clock.advance(Duration::from_secs(24 * 3600));
+        assert_eq!(sweeper.remove_expired_files().await, Ok(1));
+        assert!(sweeper.store.get("kept.png", None).await.is_err());
+        assert_eq!(sweeper.purge_requests().await, Ok(0));
+        assert!(sweeper.queue.request(&id).await.unwrap().is_some());
+        sweeper.clock.advance(Duration::from_secs(31 * 24 * 3600));
+        assert_eq!(sweeper.purge_requests().await, Ok(1));
+        assert!(sweeper.queue.request(&id).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,149 @@
+//! What callers can find out about their requests, and how they keep from asking twice.
+
+use std::collections::HashSet;
+
+use serde_json::{Value as Json, json};
+use snaphook_tests::client::Client;
+use snaphook_tests::receiver::Receiver;
+use snaphook_tests::run;
+use snaphook_tests::site::Site;
+use snaphook_tests::stack::Stack;
+use snaphook_tests::wait::s;
+
+/// A client whose key nobody else uses.
+fn own(stack: &Stack) -> Client {
+    Client::new(&stack.api, &stack.new_key())
+}
+
+async fn list(client: &Client, query: &str) -> Json {
+    client.get_with_key(&format!("/v1/requests{query}")).await.expect(200).json()
+}
+
+fn ids(page: &Json) -> Vec<String> {
+    let requests = page["requests"].as_array().unwrap();
+    requests.iter().map(|request| request["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn requests_are_listed_newest_first_and_page_by_page() {
+    run(async {
+        let stack = Stack::shared();
+        let client = own(&stack);
+        assert_eq!(list(&client, "").await, json!({ "requests": [], "next": null }));
+        let mut made = Vec::new();
+        for number in 0..5 {
+            let options = json!({ "html": format!("<p>{number}"), "viewport_width": 20, "viewport_height": 20 });
+            made.insert(0, client.enqueue("/take", &options).await);
+        }
+        assert_eq!(ids(&list(&client, "").await), made);
+        let (mut pages, mut query) = (Vec::new(), "?limit=2".to_owned());
+        loop {
+            let page = list(&client, &query).await;
+            pages.push(ids(&page));
+            let Some(next) = page["next"].as_str() else { break };
+            query = format!("?limit=2&before={next}");
+        }
+        assert_eq!(pages.concat(), made);
+        assert!(pages.iter().all(|page| page.len() <= 2), "{pages:?}");
+        // A cursor holds while new ones arrive.
+        client.enqueue("/take", &json!({ "html": "<p>new" })).await;
+        assert_eq!(ids(&list(&client, &format!("?before={}", made[1])).await), made[2..]);
+        assert_eq!(ids(&Client::new(stack.edge_url(), &client.key).get_with_key("/v1/requests").await.json()).len(), 6);
+    });
+}
+
+#[test]
+fn requests_can_be_filtered_by_their_state() {
+    run(async {
+        let stack = Stack::shared();
+        let (client, site) = (own(&stack), Site::start());
+        let good = client.enqueue("/take", &json!({ "html": "<p>x" })).await;
+        let bad = client.enqueue("/v1/screenshot", &json!({ "url": site.url("/status/500") })).await;
+        let ended = |view: &Json| view["finished_at"].is_string();
+        client.request_when(&good, "an end", s(30), ended).await;
+        let view = client.request_when(&bad, "an end", s(30), ended).await;
+        assert_eq!(view["error"]["code"], "host_returned_error", "{view:#}");
+        assert_eq!((&view["target"], &view["async"]), (&json!(site.url("/status/500")), &json!(true)));
+        assert_eq!(ids(&list(&client, "?state=done").await), [good]);
+        assert_eq!(ids(&list(&client, "?state=failed").await), [bad]);
+        assert!(ids(&list(&client, "?state=queued").await).is_empty());
+        for query in ["?state=odd", "?limit=0", "?limit=x", "?limit=201", "?foo=1"] {
+            let answer = client.get_with_key(&format!("/v1/requests{query}")).await.expect(400);
+            assert_eq!(answer.json()["code"], "request_not_valid", "{query}");
+        }
+    });
+}
+
+#[test]
+fn a_synchronous_request_is_listed_too() {
+    run(async {
+        let stack = Stack::shared();
+        let client = own(&stack);
+        let answer = client.take(&json!({ "html": "<p>x", "format": "png" })).await.expect(200);
+        let page = list(&client, "").await;
+        let view = &page["requests"][0];
+        assert_eq!(view["id"], answer.header("x-snaphook-request-id"));
+        assert_eq!((&view["state"], &view["async"], &view["file"]), (&json!("done"), &json!(false), &Json::Null));
+    });
+}
+
+#[test]
+fn what_belongs_to_another_key_is_not_there() {
+    run(async {
+        let stack = Stack::shared();
+        let (owner, stranger) = (own(&stack), own(&stack));
+        let id = owner.enqueue("/take", &json!({ "html": "<p>x" })).await;
+        owner.done(&id, s(30)).await;
+        let foreign = stranger.get_with_key(&format!("/v1/requests/{id}")).await.expect(404);
+        let unknown = stranger.get_with_key("/v1/requests/req_00000000000000000000000000000000").await.expect(404);
+        assert_eq!(foreign.body, unknown.body, "nothing tells the two apart");
+        assert!(ids(&list(&stranger, "").await).is_empty());
+        let answer = stranger.get("/v1/requests").await.expect(401);
+        assert_eq!(answer.json()["code"], "access_key_required");
+    });
+}
+
+#[test]
+fn the_same_idempotency_key_gives_the_same_request() {
+    run(async {
+        let stack = Stack::shared();
+        for base in [stack.api.as_str(), stack.edge_url()] {
+            let (client, receiver) = (Client::new(base, &stack.new_key()), Receiver::start());
+            let options = json!({ "html": "<p>once", "async": true, "webhook_url": receiver.url() });
+            let headers = [("idempotency-key", "order-1")];
+            let first = client.post_with("/v1/screenshot", &headers, &options).await.expect(202).json();
+            let second = client.post_with("/v1/screenshot", &headers, &options).await.expect(202).json();
+            assert_eq!(first, second);
+            let mut other = options.clone();
+            other["html"] = json!("<p>another");
+            let answer = client.post_with("/v1/screenshot", &headers, &other).await.expect(422);
+            assert_eq!(answer.json()["code"], "idempotency_key_reused");
+            let answer = client.post_with("/take", &headers, &options).await.expect(422);
+            assert_eq!(answer.json()["error_code"], "idempotency_key_reused");
+            // The key is the caller's own: another caller may use the same text.
+            let neighbour = Client::new(base, &stack.new_key());
+            let theirs = neighbour.post_with("/v1/screenshot", &headers, &options).await.expect(202).json();
+            assert_ne!(theirs["id"], first["id"]);
+            receiver.wait_for(2, s(30)).await;
+            assert_eq!(ids(&client.get_with_key("/v1/requests").await.json()), [first["id"].as_str().unwrap()]);
+        }
+    });
+}
+
+#[test]
+fn twenty_at_the_same_time_with_one_idempotency_key_are_one_request() {
+    run(async {
+        let stack = Stack::shared();
+        let (client, site) = (own(&stack), Site::start());
+        let options = json!({ "url": site.url("/colors.html"), "async": true });
+        let posts = (0..20).map(|_| client.post_with("/take", &[("idempotency-key", "rush")], &options));
+        let answers = futures::future::join_all(posts).await;
+        let made: HashSet<String> =
+            answers.into_iter().map(|answer| answer.expect(202).header("x-snaphook-request-id").to_owned()).collect();
+        assert_eq!(made.len(), 1, "{made:?}");
+        let id = made.into_iter().next().unwrap();
+        client.done(&id, s(30)).await;
+        assert_eq!(ids(&list(&client, "").await), [id]);
+        assert_eq!(site.count("/colors.html"), 1, "rendered once");
+    });
+}

@@ -1,0 +1,156 @@
+//! What the source promises about itself: arrows between layers, a word on every module, settings that exist.
+
+use std::path::{Path, PathBuf};
+
+use snaphook_tests::repository;
+
+/// All Rust files below a folder of the repository, with their text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = repository(folder);
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(path) = folders.pop() {
+        let entries = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = format!("{folder}/{}", below(&root, &path).display());
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has no source");
+    found
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).unwrap().to_owned()
+}
+
+/// The lines of code that hold a word, comments left out.
+fn lines_with<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).filter(move |line| {
+        line.match_indices(word)
+            .any(|(at, _)| !line[..at].ends_with(is_part) && !line[at + word.len()..].starts_with(is_part))
+    })
+}
+
+#[test]
+fn each_tool_is_known_to_one_layer() {
+    for (tool, home) in [
+        ("warp", "backend/src/http/"),
+        ("chromiumoxide", "backend/src/render/"),
+        ("object_store", "backend/src/store"),
+        ("rusqlite", "backend/src/queue/"),
+    ] {
+        let mut at_home = 0;
+        for (file, text) in sources("backend/src") {
+            let lines: Vec<&str> = lines_with(&text, tool).collect();
+            if file.starts_with(home) {
+                at_home += lines.len();
+            } else {
+                assert!(lines.is_empty(), "{file} names {tool}, which is the business of {home}: {lines:?}");
+            }
+        }
+        assert!(at_home > 0, "{tool} is not even in {home}; is this test out of date?");
+    }
+}
+
+#[test]
+fn the_domain_knows_no_adapter() {
+    let adapters =
+        ["http", "render", "store", "queue", "notify", "egress", "worker", "run", "config", "cli", "telemetry"];
+    for (file, text) in sources("backend/src/domain") {
+        for adapter in adapters {
+            let import = format!("crate::{adapter}");
+            let lines: Vec<&str> = lines_with(&text, &import).collect();
+            assert!(lines.is_empty(), "{file}: {lines:?}");
+        }
+        for tool in ["reqwest", "hyper", "tokio::net", "tokio::fs", "std::fs", "std::net"] {
+            let lines: Vec<&str> = lines_with(&text, tool).collect();
+            assert!(lines.is_empty(), "{file}: {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_shared_touches_no_clock_and_no_outside() {
+    for (file, text) in sources("shared/src") {
+        for forbidden in [
+            "SystemTime",
+            "Instant",
+            "TcpStream",
+            "UdpSocket",
+            "std::fs",
+            "std::env",
+            "std::process",
+            "getrandom",
+            "tokio",
+        ] {
+            let lines: Vec<&str> = lines_with(&text, forbidden).collect();
+            assert!(lines.is_empty(), "{file} uses {forbidden}: {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for folder in ["backend/src", "edge/src", "edge/verify/src", "shared/src", "shared/tests", "tests/src", "tests/it"]
+    {
+        for (file, text) in sources(folder) {
+            let first = text.lines().next().unwrap_or_default();
+            assert!(first.starts_with("//! ") && first.len() > 20, "{file} begins with: {first}");
+        }
+    }
+}
+
+#[test]
+fn every_module_is_part_of_the_build() {
+    for folder in ["backend/src", "edge/src", "shared/src", "tests/src", "tests/it"] {
+        let all = sources(folder);
+        for (file, _) in &all {
+            let path = Path::new(file);
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            let name = if stem == "mod" { path.parent().unwrap().file_name().unwrap().to_str().unwrap() } else { stem };
+            let declared = all.iter().any(|(_, text)| lines_with(text, &format!("mod {name}")).next().is_some());
+            let is_root = ["lib", "main"].contains(&stem) || file.contains("/bin/");
+            assert!(declared || is_root, "{file} is declared nowhere");
+        }
+    }
+}
+
+#[test]
+fn every_setting_that_the_tests_use_exists() {
+    let defaults: toml::Table =
+        std::fs::read_to_string(repository("backend/config.default.toml")).unwrap().parse().unwrap();
+    let mut known = vec!["SNAPHOOK_RENDER_CHROMIUM".to_owned()];
+    for (name, value) in &defaults {
+        match value.as_table() {
+            Some(table) => known.extend(table.keys().map(|key| format!("SNAPHOOK_{name}_{key}").to_uppercase())),
+            None => known.push(format!("SNAPHOOK_{name}").to_uppercase()),
+        }
+    }
+    // Settings are given to a stack by `.set(…)`, and by the stack itself in a list of pairs, one on a line.
+    for (file, text) in sources("tests/src").into_iter().chain(sources("tests/it")) {
+        for before in [".set(\"", "\n            (\""] {
+            for (at, _) in text.match_indices(&format!("{before}SNAPHOOK_")) {
+                let name = text[at + before.len()..].split('"').next().unwrap();
+                assert!(known.iter().any(|one| one == name), "{file}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_campaign_knows_every_fault_point() {
+    let text = std::fs::read_to_string(repository("backend/src/fault.rs")).unwrap();
+    let list = text.split_once("POINTS").unwrap().1.split_once("];").unwrap().0;
+    let named: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert_eq!(named, crate::campaign::FAULT_POINTS);
+    let all: String = sources("backend/src").into_iter().map(|(_, text)| text).collect();
+    for point in named {
+        assert!(all.contains(&format!("fault::point(\"{point}\")")), "{point} is nowhere");
+    }
+}

@@ -1,0 +1,127 @@
+//! The pages that are taken: `tests/pages`, and some addresses that misbehave.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+
+use crate::repository;
+use crate::serve::{Body, Port, Server, full, streamed};
+
+/// What a site remembers of the requests to it.
+#[derive(Default)]
+struct Memory {
+    by_path: HashMap<String, Vec<HeaderMap>>,
+}
+
+/// A running web site.
+///
+/// Besides the files: `/never` does not answer, `/status/404` has that status, `/slow?1500` answers after so many
+/// milliseconds with a green page, `/redirect?http://…` leads there, `/events` is an event stream without end, `/socket` a WebSocket.
+pub struct Site {
+    server: Server,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Site {
+    pub fn start() -> Site {
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        let noted = memory.clone();
+        let server = Server::start(Port::reserve(), move |request: Request<Incoming>| {
+            let path = request.uri().path().to_owned();
+            let mut memory = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.by_path.entry(path).or_default().push(request.headers().clone());
+            answer(request)
+        });
+        Site { server, memory }
+    }
+
+    /// The address of a page: `site.url("/tall.html")`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server.url())
+    }
+
+    /// How often a path was asked for.
+    pub fn count(&self, path: &str) -> usize {
+        self.requests(path).len()
+    }
+
+    /// The headers of each request to a path.
+    pub fn requests(&self, path: &str) -> Vec<HeaderMap> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.by_path.get(path).cloned().unwrap_or_default()
+    }
+}
+
+async fn answer(mut request: Request<Incoming>) -> Response<Body> {
+    let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+    let html = |status: u16, text: &str| respond(status, "text/html; charset=utf-8", text.to_owned());
+    if path == "/never" {
+        return std::future::pending().await;
+    }
+    if path == "/events" {
+        let pieces = futures::stream::iter([Bytes::from("data: hello\n\n")]).chain(futures::stream::pending()).boxed();
+        let response = Response::builder().header("content-type", "text/event-stream").body(streamed(pieces));
+        return response.expect("a valid response");
+    }
+    if path == "/socket" {
+        return open_socket(&mut request);
+    }
+    if path == "/slow" {
+        tokio::time::sleep(Duration::from_millis(query.parse().unwrap_or(1000))).await;
+        return html(200, "<!doctype html><body style='margin:0;background:#00ff00'>slow");
+    }
+    if path == "/redirect" {
+        let response = Response::builder().status(302).header("location", query).body(full(""));
+        return response.expect("a valid response");
+    }
+    if let Some(status) = path.strip_prefix("/status/") {
+        return html(status.parse().unwrap_or(500), "<!doctype html><p>as you wished");
+    }
+    let is_plain = path.split('/').all(|part| part != "..");
+    let file = repository("tests/pages").join(path.trim_start_matches('/'));
+    match std::fs::read(&file) {
+        Ok(bytes) if is_plain => respond(200, content_type(&path), bytes),
+        _ => html(404, "<!doctype html><p>no such page"),
+    }
+}
+
+fn respond(status: u16, content_type: &str, bytes: impl Into<Bytes>) -> Response<Body> {
+    let response = Response::builder().status(status).header("content-type", content_type);
+    response.body(full(bytes)).expect("a valid response")
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "css" => "text/css",
+        "js" => "text/javascript",
+        _ => "application/octet-stream",
+    }
+}
+
+/// Takes the connection over as a WebSocket that says nothing and stays.
+fn open_socket(request: &mut Request<Incoming>) -> Response<Body> {
+    const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let key = request.headers().get("sec-websocket-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{MAGIC}").as_bytes());
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let _open = upgrade.await;
+        std::future::pending::<Infallible>().await
+    });
+    let response = Response::builder()
+        .status(101)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-accept", BASE64.encode(digest));
+    response.body(full("")).expect("a valid response")
+}
