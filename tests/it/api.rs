@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
@@ -15,6 +17,7 @@ use serde_json::{Value as Json, json};
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
+use snaphook_tests::serve::{Port, Server, full};
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{KeyPair, Stack};
 use snaphook_tests::wait::{self, s};
@@ -189,6 +192,18 @@ async fn s3(folder: &Path) -> SocketAddr {
     address
 }
 
+/// A storage that answers everything like this, and counts.
+fn answering(status: u16, body: &'static str) -> (Server, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let server = Server::start(Port::reserve(), move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let response = http::Response::builder().status(status).header("location", "/elsewhere").body(full(body));
+        std::future::ready(response.unwrap())
+    });
+    (server, asked)
+}
+
 #[test]
 fn files_go_to_the_callers_own_bucket() {
     run(async {
@@ -202,7 +217,7 @@ fn files_go_to_the_callers_own_bucket() {
                 "html": "<p>x", "format": "png", "store": true, "storage_path": "a b/ü",
                 "storage_bucket": "shots", "storage_endpoint": endpoint, "storage_access_key_id": "AKID",
                 "storage_secret_access_key": "s3-secret", "storage_acl": "public-read",
-                "storage_class": "standard_ia", "storage_return_location": true,
+                "storage_class": "standard", "storage_return_location": true,
             });
             options.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             options
@@ -229,13 +244,18 @@ fn files_go_to_the_callers_own_bucket() {
 
         let error = async |change: Json| client.take(&options(change)).await.json()["error_code"].clone();
         assert_eq!(error(json!({ "storage_secret_access_key": "wrong" })).await, "storage_access_denied");
-        assert_eq!(error(json!({ "storage_bucket": "nothere" })).await, "invalid_storage_configuration");
         assert_eq!(error(json!({ "storage_access_key_id": null })).await, "invalid_storage_configuration");
         assert_eq!(error(json!({ "storage_class": "cheap" })).await, "request_not_valid");
-        // Reserved ports answer nobody; that is the storage's fault, and it has been tried more than once.
-        let closed = snaphook_tests::serve::Port::reserve();
-        let away = json!({ "storage_endpoint": format!("http://{}", closed.address) });
-        assert_eq!(error(away).await, "storage_returned_transient_error");
+        // This server knows no other class than the standard one, and says so of what it is sent.
+        let frozen = client.take(&options(json!({ "storage_class": "glacier" }))).await.expect(400).json();
+        assert_eq!(frozen["error_details"][0]["message"], "the storage answered 400 InvalidStorageClass");
+        let (nowhere, _) = answering(404, "<Error><Code>NoSuchBucket</Code></Error>");
+        assert_eq!(error(json!({ "storage_endpoint": nowhere.url() })).await, "invalid_storage_configuration");
+        let (elsewhere, _) = answering(307, "");
+        assert_eq!(error(json!({ "storage_endpoint": elsewhere.url() })).await, "invalid_storage_configuration");
+        let (tired, tries) = answering(503, "");
+        assert_eq!(error(json!({ "storage_endpoint": tired.url() })).await, "storage_returned_transient_error");
+        assert_eq!(tries.load(Ordering::Relaxed), 3);
         assert!(!stack.backend_log().contains("s3-secret"));
     });
 }
