@@ -199,7 +199,7 @@ fn answering(status: u16, body: &'static str) -> (Server, Arc<AtomicUsize>) {
     let server = Server::start(Port::reserve(), move |_| {
         count.fetch_add(1, Ordering::Relaxed);
         let response = http::Response::builder().status(status).header("location", "/elsewhere").body(full(body));
-        std::future::ready(response.unwrap())
+        std::future::ready(response.expect("a valid response"))
     });
     (server, asked)
 }
