@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value as Json, json};
-use snaphook_shared::key::is_access_key;
+use snaphook_shared::key::{KeyLimits, is_access_key};
 use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::ports::QueueError;
+use crate::reference;
 use crate::run::{self, StartError};
 use crate::telemetry;
 
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Run the service until it gets SIGTERM or SIGINT.
     Serve,
+    /// Print what of the vendors' APIs is supported, as docs/compat.md has it.
+    Compat,
     /// Say who may call.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -51,6 +55,15 @@ enum KeysCommand {
         secret_key: String,
         #[command(flatten)]
         options: KeyOptions,
+    },
+    /// Say how much a key may use, from its next request on.
+    #[command(after_help = "Example: snaphook keys limits AK --quota 10000 --concurrency unlimited")]
+    Limits {
+        access_key: String,
+        #[command(flatten)]
+        limits: LimitOptions,
+        #[arg(long)]
+        json: bool,
     },
     /// List the keys, without their secrets.
     List {
@@ -82,8 +95,56 @@ struct KeyOptions {
     /// Accept signed links only (for GET requests).
     #[arg(long)]
     require_signed: bool,
+    #[command(flatten)]
+    limits: LimitOptions,
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct LimitOptions {
+    /// Successful renders in a calendar month, or `unlimited`.
+    #[arg(long)]
+    quota: Option<Limit>,
+    /// Requests started in a minute, or `unlimited`.
+    #[arg(long)]
+    requests_per_minute: Option<Limit>,
+    /// Renders at the same time, or `unlimited`.
+    #[arg(long)]
+    concurrency: Option<Limit>,
+}
+
+impl LimitOptions {
+    /// What was not said stays as it is.
+    fn over(&self, limits: KeyLimits) -> KeyLimits {
+        let over = |said: Option<Limit>, before| said.map_or(before, |limit| limit.0);
+        KeyLimits {
+            monthly_quota: over(self.quota, limits.monthly_quota),
+            requests_per_minute: over(self.requests_per_minute, limits.requests_per_minute),
+            concurrency: over(self.concurrency, limits.concurrency),
+        }
+    }
+}
+
+/// A number, or none.
+#[derive(Clone, Copy)]
+struct Limit(Option<u64>);
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Limit, String> {
+        match text {
+            "unlimited" => Ok(Limit(None)),
+            // SQLite's integers have a sign.
+            number => number
+                .parse()
+                .ok()
+                .filter(|number| *number <= i64::MAX.unsigned_abs())
+                .map(|number| Limit(Some(number)))
+                .ok_or_else(|| "a whole number, or unlimited".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +186,7 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
     telemetry::start(&config.log);
     match cli.command {
         Command::Serve => serve(config).await,
+        Command::Compat => Ok(std::io::stdout().write_all(reference::compat().as_bytes())?),
         Command::Keys(command) => keys(config, command).await,
     }
 }
@@ -154,7 +216,8 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
     match command {
         KeysCommand::Create(options) => {
             let (access_key, secret) = (random_text(10)?, SecretKey::new(random_text(32)?));
-            queue.add_key(&access_key, &secret, &options.name, options.require_signed, now_ms).await?;
+            let limits = options.limits.over(KeyLimits::default());
+            queue.add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await?;
             show_pair(&access_key, &secret, options.json)
         }
         KeysCommand::Import { access_key, secret_key, options } => {
@@ -165,10 +228,25 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
                 return Err(CliError::Refused("the secret key is empty".to_owned()));
             }
             let secret = SecretKey::new(secret_key);
-            if !queue.add_key(&access_key, &secret, &options.name, options.require_signed, now_ms).await? {
+            let limits = options.limits.over(KeyLimits::default());
+            if !queue
+                .add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms)
+                .await?
+            {
                 return Err(CliError::Refused(format!("there is a key {access_key} already")));
             }
             show_pair(&access_key, &secret, options.json)
+        }
+        KeysCommand::Limits { access_key, limits, json } => {
+            let known = queue.list_keys().await?.into_iter().find(|key| key.access_key == access_key);
+            let limits = limits.over(known.ok_or_else(|| unknown(&access_key))?.limits);
+            if !queue.set_key_limits(&access_key, limits).await? {
+                return Err(unknown(&access_key));
+            }
+            match json {
+                true => say(&json!({ "access_key": access_key, "limits": limits }).to_string()),
+                false => say(&format!("{access_key}: {}", describe(limits))),
+            }
         }
         KeysCommand::List { json } => {
             let summaries = queue.list_keys().await?;
@@ -178,7 +256,8 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
             for key in summaries {
                 let state = if key.revoked_ms.is_some() { "revoked" } else { "live" };
                 let signed = if key.require_signed { "signed links only" } else { "" };
-                say(&format!("{:<24} {state:<8} {signed:<18} {}", key.access_key, key.name))?;
+                let limits = describe(key.limits);
+                say(&format!("{:<24} {state:<8} {signed:<18} {limits} {}", key.access_key, key.name))?;
             }
             Ok(())
         }
@@ -200,6 +279,16 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
             }
         }
     }
+}
+
+fn describe(limits: KeyLimits) -> String {
+    let text = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    format!(
+        "{}/month {}/minute {} at once",
+        text(limits.monthly_quota),
+        text(limits.requests_per_minute),
+        text(limits.concurrency)
+    )
 }
 
 /// The one time that a secret is shown: to the operator who made it.

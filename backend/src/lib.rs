@@ -13,6 +13,7 @@ pub mod fault;
 pub mod http;
 pub mod notify;
 pub mod queue;
+pub mod reference;
 pub mod render;
 pub mod run;
 pub mod store;

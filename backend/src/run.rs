@@ -18,12 +18,12 @@ use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{JobQueue, QueueError};
 use crate::egress::{Egress, EgressProxy, ProxyLimits, SystemResolver};
-use crate::http::{Api, Limits, Readiness, Server, operations_routes, routes};
-use crate::notify::{Sender, WebhookClient};
+use crate::http::{Api, Flights, Limits, Readiness, Server, operations_routes, routes};
+use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::{Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Uploader};
 use crate::sweep::Sweeper;
 use crate::worker::Worker;
 
@@ -123,6 +123,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         clock: clock.clone(),
         links: links.clone(),
         file_lifetime: Duration::from_secs(config.store.file_lifetime_seconds),
+        uploads: Arc::new(Uploader::new(egress.clone(), build_client(&egress)?)),
     });
     let released = queue.release(None).await?;
     if released > 0 {
@@ -176,6 +177,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         screenshotone_async_status: config.compat.screenshotone_async_status,
         body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
         waiting: Arc::new(Semaphore::new(config.render.waiting_max + config.render_concurrency())),
+        flights: Flights::default(),
         requests,
         deliveries,
     });

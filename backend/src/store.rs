@@ -1,5 +1,7 @@
 //! Files in an object store: a local folder by default, S3 by configuration. The only module that knows object_store.
 
+mod upload;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use snaphook_shared::code::Code;
 use crate::config::Config;
 use crate::domain::failure::Failure;
 use crate::domain::ports::FileStore;
+pub use upload::Uploader;
 
 pub struct Store {
     backend: Arc<dyn ObjectStore>,

@@ -31,6 +31,7 @@ impl Sweeper {
         loop {
             self.log("leases", self.return_leases().await);
             self.log("expired files", self.remove_expired_files().await);
+            self.log("kept answers", self.forget_answers().await);
             self.log("old requests", self.purge_requests().await);
             if orphans_searched.is_none_or(|at| at.elapsed() > ORPHANS_INTERVAL) {
                 self.log("orphaned files", self.remove_orphans().await);
@@ -53,6 +54,10 @@ impl Sweeper {
 
     async fn return_leases(&self) -> Result<u64, String> {
         self.queue.release(Some(self.clock.now_ms())).await.map_err(|error| error.to_string())
+    }
+
+    async fn forget_answers(&self) -> Result<u64, String> {
+        self.queue.forget_answers(self.clock.now_ms()).await.map_err(|error| error.to_string())
     }
 
     async fn remove_expired_files(&self) -> Result<u64, String> {

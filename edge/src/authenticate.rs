@@ -126,6 +126,7 @@ mod tests {
             secret_key: SecretKey::new("secret"),
             previous_secret: None,
             require_signed: false,
+            limits: Default::default(),
             revoked: false,
         }))
     }

@@ -22,7 +22,10 @@ pub(crate) enum Route {
 const TREES: [&str; 4] = ["/files", "/v1/requests", "/v1/deliveries", "/docs"];
 /// What may be posted to in them, by its last segment; such a request has no body.
 const ACTIONS: [&str; 2] = ["/cancel", "/replay"];
-const OPENAPI: &str = "/openapi.json";
+/// What is posted with a body, which the backend checks as it checks who calls.
+const POSTED: [&str; 1] = ["/bulk"];
+/// Single pages that the backend serves to the public.
+const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
 
 /// Finds the route by the head alone.
 ///
@@ -30,20 +33,22 @@ const OPENAPI: &str = "/openapi.json";
 /// Those of [`request::gate`].
 pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
     let forwarded = is_forwarded(head.path);
-    let exists = forwarded || Endpoint::from_path(head.path).is_some();
+    let posted = POSTED.contains(&head.path);
+    let exists = forwarded || posted || Endpoint::from_path(head.path).is_some();
     match head.method {
         "OPTIONS" if exists => Ok(Route::Preflight),
         _ if forwarded && head.query.len() > QUERY_BYTES_MAX => Err(Problem::new(Code::UriTooLong)),
         "GET" | "HEAD" if forwarded => Ok(Route::Forward),
+        "POST" if posted => request::gate_body(head).map(|()| Route::Forward),
         "POST" if forwarded && is_action(head.path) => Ok(Route::Forward),
-        _ if forwarded => Err(Problem::new(Code::MethodNotAllowed)),
+        _ if forwarded || posted => Err(Problem::new(Code::MethodNotAllowed)),
         _ => request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method)),
     }
 }
 
 fn is_forwarded(path: &str) -> bool {
     let in_tree = |tree| path.strip_prefix(tree).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
-    (path == OPENAPI || TREES.into_iter().any(in_tree)) && is_plain(path)
+    (PAGES.contains(&path) || TREES.into_iter().any(in_tree)) && is_plain(path)
 }
 
 fn is_action(path: &str) -> bool {
@@ -98,8 +103,17 @@ mod tests {
         assert_eq!(route(head("GET", "/take")), Ok(Route::Render(Endpoint::Take, Method::Get)));
         assert_eq!(route(head("POST", "/v1/screenshot")), Ok(Route::Render(Endpoint::Screenshot, Method::Post)));
         assert_eq!(route(head("HEAD", "/take")), Ok(Route::Render(Endpoint::Take, Method::Head)));
-        for path in ["/files/0a1b.png", "/v1/requests", "/v1/requests/req_1/events", "/docs", "/docs/errors/x", OPENAPI]
-        {
+        for path in [
+            "/files/0a1b.png",
+            "/v1/requests",
+            "/v1/requests/req_1/events",
+            "/docs",
+            "/docs/errors/x",
+            "/openapi.json",
+            "/usage",
+            "/v1/usage",
+            "/v1/devices",
+        ] {
             assert_eq!(route(head("GET", path)), Ok(Route::Forward), "{path}");
             assert_eq!(route(head("HEAD", path)), Ok(Route::Forward), "{path}");
             assert_eq!(route(head("OPTIONS", path)), Ok(Route::Preflight), "{path}");
@@ -109,6 +123,12 @@ mod tests {
             assert_eq!(route(head("POST", path)), Ok(Route::Forward), "{path}");
         }
         assert_eq!(refused(head("POST", "/files/cancel")), Code::MethodNotAllowed);
+        assert_eq!(route(head("POST", "/bulk")), Ok(Route::Forward));
+        assert_eq!(refused(head("GET", "/bulk")), Code::MethodNotAllowed);
+        assert_eq!(
+            refused(Head { content_type: Some("text/plain"), ..head("POST", "/bulk") }),
+            Code::UnsupportedMediaType
+        );
         assert_eq!(route(head("OPTIONS", "/take")), Ok(Route::Preflight));
         assert_eq!(refused(head("DELETE", "/take")), Code::MethodNotAllowed);
     }

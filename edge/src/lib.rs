@@ -38,7 +38,7 @@ use crate::handover::Arrival;
 use crate::platform::PlatformUrlParser;
 
 /// What is passed on with a request that the backend answers by itself.
-const FORWARDED_HEADERS: [&str; 5] = ["accept", "if-none-match", "if-range", "range", "x-access-key"];
+const FORWARDED_HEADERS: [&str; 6] = ["accept", "content-type", "if-none-match", "if-range", "range", "x-access-key"];
 const FORWARD_LIMIT: Duration = Duration::from_secs(25);
 
 /// Why there is no answer of the backend to give.
@@ -144,7 +144,10 @@ async fn answer(
     };
     match gate::route(head)? {
         Route::Preflight => Ok(reply::preflight()?),
-        Route::Forward => forward(bindings, &method, address, &headers).await,
+        Route::Forward => {
+            let body = if method == "POST" { Some(body::read(request).await?) } else { None };
+            forward(bindings, &method, address, &headers, body).await
+        }
         Route::Render(endpoint, method) => {
             let traceparent = headers.get("traceparent")?;
             let arrival = Arrival { request_id, received_at_ms, content_type, traceparent };
@@ -185,6 +188,7 @@ async fn forward(
     method: &str,
     address: Address<'_>,
     headers: &Headers,
+    body: Option<Vec<u8>>,
 ) -> Result<Response, Failure> {
     let passed_on = Headers::new()?;
     for name in FORWARDED_HEADERS {
@@ -195,6 +199,9 @@ async fn forward(
     let init = RequestInit::new();
     init.set_method(method);
     init.set_headers(&passed_on);
+    if let Some(body) = body {
+        init.set_body(&js_sys::Uint8Array::from(body.as_slice()));
+    }
     let question_mark = if address.query.is_empty() { "" } else { "?" };
     let path_and_query = format!("{}{question_mark}{}", address.path, address.query);
     let response = backend::fetch(bindings, &path_and_query, &init, FORWARD_LIMIT).await?;

@@ -20,6 +20,8 @@ pub struct Finished<'a> {
     pub created_s: u64,
     /// Where the caller's own copy is, if it was asked for.
     pub store_location: Option<&'a str>,
+    /// The link again, if the answer is kept to be given again.
+    pub cache_url: Option<&'a str>,
     /// What was asked about the page.
     pub metadata: Option<&'a Metadata>,
     /// Of the picture, if it was asked for.
@@ -84,6 +86,8 @@ impl MaxMetadata<'_> {
 #[derive(Serialize)]
 struct ScreenshotOne<'a> {
     screenshot_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<Store<'a>>,
     #[serde(skip_serializing_if = "PageMetadata::is_empty")]
@@ -166,6 +170,7 @@ pub fn screenshotone(finished: &Finished<'_>) -> String {
     let known = finished.metadata.unwrap_or(&nothing);
     to_json(&ScreenshotOne {
         screenshot_url: finished.file_url,
+        cache_url: finished.cache_url,
         store,
         metadata: PageMetadata {
             image_size: finished.image_size,

@@ -17,9 +17,23 @@ pub struct KeyRecord {
     /// GET requests must be signed links.
     #[serde(default)]
     pub require_signed: bool,
+    #[serde(default)]
+    pub limits: KeyLimits,
     /// Revoked keys stay known, so that their requests can still be listed.
     #[serde(default)]
     pub revoked: bool,
+}
+
+/// How much a key may use. None: as much as it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyLimits {
+    /// Successful renders in a calendar month (UTC).
+    pub monthly_quota: Option<u64>,
+    /// Starts of requests in a minute of the clock; the vendors call it concurrency.
+    pub requests_per_minute: Option<u64>,
+    /// Renders at the same time.
+    pub concurrency: Option<u64>,
 }
 
 /// A rotated secret during its overlap.

@@ -12,5 +12,7 @@ pub const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
 pub const ERRORS_MAX: usize = 50;
 /// What a refusal for overload asks the caller to wait.
 pub const RETRY_AFTER_SECONDS: u32 = 5;
+/// What a usage report says of a key without a limit: the vendors' fields are numbers, and their clients calculate.
+pub const UNLIMITED_SHOWN: u64 = 1_000_000_000;
 /// One viewport side in CSS pixels; above it Chromium's compositor fails rather than renders.
 pub const VIEWPORT_PIXELS_MAX: i64 = 16_384;

@@ -9,7 +9,7 @@ use crate::key::{KeyRecord, is_access_key};
 use crate::limits::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARACTERS_MAX, QUERY_BYTES_MAX};
 use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
-use crate::options::model::{Format, Options, WaitUntil};
+use crate::options::model::{Format, Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, screenshotmax, screenshotone};
 use crate::target::{ParseUrl, TargetPolicy, check_target};
 
@@ -62,6 +62,10 @@ impl Endpoint {
     /// What holds where nothing is said; the vendors differ in the wait and the time limit.
     pub fn defaults(self) -> Options {
         let mut options = Options::default();
+        options.delivery.cache.ttl_s = match self.dialect() {
+            Dialect::ScreenshotOne => 14_400,
+            Dialect::ScreenshotMax | Dialect::Native => 604_800,
+        };
         if self == Endpoint::Take {
             // Documented, and the same on every machine.
             options.emulation.time_zone = Some("GMT".to_owned());
@@ -126,13 +130,22 @@ pub fn gate(head: Head<'_>) -> Result<(Endpoint, Method), Problem> {
         "POST" => Method::Post,
         _ => return Err(Problem::new(Code::MethodNotAllowed)),
     };
+    gate_body(head)?;
+    Ok((endpoint, method))
+}
+
+/// The part of [`gate`] that every route needs which takes a body.
+///
+/// # Errors
+/// `uri_too_long`, `request_body_too_large`, `unsupported_media_type`.
+pub fn gate_body(head: Head<'_>) -> Result<(), Problem> {
     if head.query.len() > QUERY_BYTES_MAX {
         return Err(Problem::new(Code::UriTooLong));
     }
     if head.content_length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(Problem::new(Code::RequestBodyTooLarge));
     }
-    if method == Method::Post
+    if head.method == "POST"
         && let Some(content_type) = head.content_type
     {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -140,7 +153,7 @@ pub fn gate(head: Head<'_>) -> Result<(Endpoint, Method), Problem> {
             return Err(Problem::new(Code::UnsupportedMediaType));
         }
     }
-    Ok((endpoint, method))
+    Ok(())
 }
 
 /// A request as it came over the wire. Nothing in it may be trusted.
@@ -257,6 +270,7 @@ impl ReadRequest {
         let targets = [
             ("url", &options.source.url, &policies.pages),
             ("webhook_url", &options.delivery.webhook.url, &policies.webhooks),
+            ("storage_endpoint", &options.delivery.store.endpoint, &policies.webhooks),
         ];
         for (parameter, target, policy) in targets {
             if let Some(Err(refusal)) = target.as_ref().map(|target| check_target(target, urls, policy)) {
@@ -283,6 +297,19 @@ impl CheckedRequest {
     pub fn fingerprint(&self) -> String {
         let options = serde_json::to_vec(&self.options).unwrap_or_default();
         crate::signing::sha256_hex(&[self.endpoint.path().as_bytes(), b"\n", &options].concat())
+    }
+}
+
+impl CheckedRequest {
+    /// SHA-256 (hex) of whose answer this is and of all that shapes it; what only says how it is delivered does not count.
+    pub fn cache_key(&self) -> String {
+        let mut options = self.options.clone();
+        options.delivery.webhook = Webhook::default();
+        options.delivery.external_identifier = None;
+        options.delivery.cache.ttl_s = 0;
+        let options = serde_json::to_vec(&options).unwrap_or_default();
+        let parts = [b"cache\n", self.access_key.as_bytes(), b"\n", self.endpoint.path().as_bytes(), b"\n", &options];
+        crate::signing::sha256_hex(&parts.concat())
     }
 }
 

@@ -38,6 +38,7 @@ const FINISHED: Finished<'_> = Finished {
     image_size: None,
     slices: Vec::new(),
     metadata: Some(&METADATA),
+    cache_url: None,
 };
 
 /// Enough of a URL parser for these tests, the same natively and as wasm; the real ones have tests of their own.
@@ -84,6 +85,7 @@ fn record(require_signed: bool, revoked: bool) -> KeyRecord {
         secret_key: SecretKey::new("SK"),
         previous_secret: None,
         require_signed,
+        limits: Default::default(),
         revoked,
     }
 }

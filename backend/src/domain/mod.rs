@@ -4,7 +4,9 @@
 pub mod artifact;
 pub mod failure;
 pub mod job;
+pub mod limits;
 pub mod notice;
 pub mod pipeline;
 pub mod ports;
 pub mod retry;
+pub mod upload;

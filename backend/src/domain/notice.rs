@@ -7,6 +7,16 @@ use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::ResponseType;
 
 use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile, StoredSlice, StoredSlices};
+use super::upload::Destination;
+
+/// A copy in a storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub bucket: String,
+    pub key: String,
+    /// If the caller wants to be told.
+    pub location: Option<String>,
+}
 
 /// Addresses that appear in what callers read, without a final slash.
 #[derive(Clone, Debug)]
@@ -28,6 +38,20 @@ impl Links {
         format!("{}/docs/errors", self.public_url)
     }
 
+    /// Where the caller's copy is; None if they asked for none.
+    pub fn stored(&self, request: &NewRequest, file: &StoredFile) -> Option<Stored> {
+        let store = &request.options.delivery.store;
+        if !store.enabled {
+            return None;
+        }
+        let extension = file.name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let (bucket, key, url) = match Destination::of(store, extension) {
+            Ok(Some(place)) => (place.bucket, place.key, place.url),
+            _ => ("snaphook".to_owned(), file.name.clone(), self.file(&file.name)),
+        };
+        Some(Stored { bucket, key, location: store.return_location.then_some(url) })
+    }
+
     /// The JSON of a finished ScreenshotOne request.
     pub fn screenshotone_json(
         &self,
@@ -37,14 +61,15 @@ impl Links {
         slices: Option<&StoredSlices>,
     ) -> String {
         let url = self.file(&file.name);
-        let store = &request.options.delivery.store;
         let size = file.size.filter(|_| request.options.output.tell_size);
+        let stored = self.stored(request, file);
         event::screenshotone(&Finished {
             id: &request.id,
             file_url: &url,
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
-            store_location: (store.enabled && store.return_location).then_some(url.as_str()),
+            store_location: stored.as_ref().and_then(|stored| stored.location.as_deref()),
+            cache_url: request.options.delivery.cache.enabled.then_some(url.as_str()),
             image_size: size.map(|size| ImageSize { width: size.width, height: size.height }),
             slices: slices.map(|slices| self.slices(&slices.slices)).unwrap_or_default(),
             metadata: Some(metadata),

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::event;
 use snaphook_shared::metadata::Content;
-use snaphook_shared::options::model::Options;
 
 use super::artifact::{Artifact, Size};
 use super::failure::Failure;
 use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, StoredFile, StoredSlice, StoredSlices};
 use super::notice::{self, Links};
-use super::ports::{FileStore, JobQueue, QueueError, Renderer};
+use super::ports::{FileStore, JobQueue, QueueError, Renderer, Uploads};
 use super::retry;
+use super::upload::Destination;
 use crate::clock::Clock;
 use crate::fault;
 
@@ -26,6 +26,7 @@ pub struct Pipeline {
     pub clock: Clock,
     pub links: Links,
     pub file_lifetime: Duration,
+    pub uploads: Arc<dyn Uploads>,
 }
 
 /// What a synchronous caller gets.
@@ -35,16 +36,25 @@ pub struct Rendered {
     pub file: Option<StoredFile>,
     /// Set if there are any; they are always kept.
     pub slices: Option<StoredSlices>,
+    /// The page's content, where it was asked for.
+    content: Option<StoredFile>,
 }
 
 impl Rendered {
     fn outcome(&self, render_ms: u64) -> Outcome {
-        let parts = self.slices.iter().flat_map(StoredSlices::files).cloned().collect();
+        let parts = self.slices.iter().flat_map(StoredSlices::files).chain(&self.content).cloned().collect();
         Outcome::Done { file: self.file.clone(), parts, render_ms }
     }
 
     fn notice(&self, request: &NewRequest, render_ms: u64, links: &Links) -> Option<NewDelivery> {
-        notice::of_success(request, self.file.as_ref()?, &self.artifact.metadata, self.slices.as_ref(), render_ms, links)
+        notice::of_success(
+            request,
+            self.file.as_ref()?,
+            &self.artifact.metadata,
+            self.slices.as_ref(),
+            render_ms,
+            links,
+        )
     }
 }
 
@@ -96,7 +106,10 @@ impl Pipeline {
         let keep_file = keep_file || options.delivery.webhook.url.is_some() || options.capture.full_page_slices;
         let finished = match keep_file {
             true => self.render_and_store(&request).await,
-            false => self.render(&request).await.map(|artifact| Rendered { artifact, file: None, slices: None }),
+            false => {
+                let rendered = |(artifact, content)| Rendered { artifact, file: None, slices: None, content };
+                self.render(&request).await.map(rendered)
+            }
         };
         let (outcome, delivery) = match &finished {
             Ok(rendered) => {
@@ -129,32 +142,37 @@ impl Pipeline {
         (outcome, notice::of_failure(request, &failure.problem, &self.links))
     }
 
-    async fn render(&self, request: &NewRequest) -> Result<Artifact, Failure> {
+    /// The artifact, and the page's content as a file of its own where that was asked for.
+    async fn render(&self, request: &NewRequest) -> Result<(Artifact, Option<StoredFile>), Failure> {
         let deadline = Instant::now() + Duration::from_secs(u64::from(request.options.timeout_s().max(1)));
         let mut artifact = self.renderer.render(&request.options, deadline).await?;
-        if let Some(text) = artifact.content.take() {
-            artifact.metadata.content = Some(self.keep_content(&request.options, text).await?);
-        }
-        Ok(artifact)
-    }
-
-    /// Stores the page's content under a link of its own.
-    async fn keep_content(&self, options: &Options, text: String) -> Result<Content, Failure> {
-        let format = options.metadata.content_format;
-        let file = self.keep(format.extension(), format.content_type(), text.into(), None).await?;
-        let (name, expires_ms) = (file.name.clone(), file.expires_ms);
-        self.queue.keep_file(file).await.map_err(|error| Failure::internal(error.to_string()))?;
-        let expires = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(expires_ms));
-        Ok(Content { url: self.links.file(&name), expires, format: format.name().to_owned() })
+        let Some(text) = artifact.content.take() else { return Ok((artifact, None)) };
+        let format = request.options.metadata.content_format;
+        let lifetime_ms = self.lifetime_ms(request);
+        let file = self.keep(format.extension(), format.content_type(), text.into(), None, lifetime_ms).await?;
+        artifact.metadata.content = Some(Content {
+            url: self.links.file(&file.name),
+            expires: httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(file.expires_ms)),
+            format: format.name().to_owned(),
+        });
+        Ok((artifact, Some(file)))
     }
 
     async fn render_and_store(&self, request: &NewRequest) -> Result<Rendered, Failure> {
-        let artifact = self.render(request).await?;
+        // What cannot be stored need not be rendered.
+        let destination = Destination::of(&request.options.delivery.store, "")?;
+        let (artifact, content) = self.render(request).await?;
         fault::point("before-store-put");
         let format = artifact.format;
+        let lifetime_ms = self.lifetime_ms(request);
         let keep = async |bytes: &Bytes, size: Option<Size>| {
-            self.keep(format.extension(), format.content_type(), bytes.clone(), size).await
+            self.keep(format.extension(), format.content_type(), bytes.clone(), size, lifetime_ms).await
         };
+        if destination.is_some()
+            && let Some(place) = Destination::of(&request.options.delivery.store, format.extension())?
+        {
+            self.uploads.upload(&place, format.content_type(), artifact.bytes.clone()).await?;
+        }
         let attachment = request.options.delivery.attachment_name.as_ref();
         let file = StoredFile {
             attachment: attachment.map(|stem| format!("{stem}.{}", format.extension())),
@@ -169,12 +187,12 @@ impl Pipeline {
             true => None,
             false => {
                 let manifest = event::slices(&self.links.slices(&slices));
-                let manifest = self.keep("json", "application/json", manifest.into(), None).await?;
+                let manifest = self.keep("json", "application/json", manifest.into(), None, lifetime_ms).await?;
                 Some(StoredSlices { manifest, slices })
             }
         };
         fault::point("after-store-put");
-        Ok(Rendered { artifact, file: Some(file), slices })
+        Ok(Rendered { artifact, file: Some(file), slices, content })
     }
 
     /// Puts bytes into the store under a name that nobody can guess.
@@ -184,6 +202,7 @@ impl Pipeline {
         content_type: &str,
         bytes: Bytes,
         size: Option<Size>,
+        lifetime_ms: u64,
     ) -> Result<StoredFile, Failure> {
         let name = file_name(extension)?;
         let length = bytes.len() as u64;
@@ -193,9 +212,16 @@ impl Pipeline {
             content_type: content_type.to_owned(),
             bytes: length,
             size,
-            expires_ms: self.clock.now_ms() + self.file_lifetime.as_millis() as u64,
+            expires_ms: self.clock.now_ms() + lifetime_ms,
             attachment: None,
         })
+    }
+
+    /// A file whose answer may be given again is there for as long as that.
+    fn lifetime_ms(&self, request: &NewRequest) -> u64 {
+        let cache = &request.options.delivery.cache;
+        let cached_s = if cache.enabled { cache.ttl_s } else { 0 };
+        (self.file_lifetime.as_millis() as u64).max(u64::from(cached_s) * 1000)
     }
 }
 

@@ -16,6 +16,8 @@ use super::job::{
     ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, NewDelivery, NewRequest, NextStep,
     Outcome, RequestState, RequestView, StoredFile,
 };
+use super::limits::{Limited, Place, Usage};
+use super::upload::Destination;
 
 /// Turns options into a file. No state passes from one render to another.
 #[async_trait]
@@ -38,6 +40,27 @@ pub enum Acceptance {
     KeyReused,
     /// The queue holds as much as it may.
     Full,
+    /// The key has used what it may use for now.
+    Limited(Limited),
+}
+
+/// The answer to a caller who wants to wait for a render.
+#[derive(Debug)]
+pub enum Admission {
+    /// Counted, and under way for as long as the place is held.
+    Admitted(Place),
+    Limited(Limited),
+}
+
+/// An answer that is given again to whoever asks the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedAnswer {
+    /// The file whose bytes are the answer, unless there is a body.
+    pub file: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<String>,
+    /// Unix milliseconds.
+    pub expires_ms: u64,
 }
 
 /// What to list.
@@ -66,6 +89,10 @@ pub struct DeliveryFilter {
 pub trait JobQueue: Send + Sync {
     /// Keeps a request. Accepting an id twice, or an idempotency key with the same fingerprint, gives the first one again.
     async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError>;
+    /// Counts a request that its caller waits for, if its key has not used up what it may.
+    async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError>;
+    /// What a key may use and has used.
+    async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError>;
     /// Leases the next request to `owner` until `lease_until_ms`.
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError>;
     /// Prolongs a lease; false if it is no longer the owner's.
@@ -98,8 +125,6 @@ pub trait JobQueue: Send + Sync {
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;
     /// Newest first.
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError>;
-    /// Notes a file that goes with a request's picture and has no part in its state.
-    async fn keep_file(&self, file: StoredFile) -> Result<(), QueueError>;
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError>;
     /// Names of files whose time was over at `now_ms`.
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;
@@ -122,12 +147,26 @@ pub trait JobQueue: Send + Sync {
     /// Keeps an attempt and moves its delivery on.
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError>;
 
+    /// An answer that may be given again.
+    async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError>;
+    /// Keeps one, in the place of an earlier one.
+    async fn keep_answer(&self, key: &str, answer: CachedAnswer) -> Result<(), QueueError>;
+    /// Removes some of those whose time was over at `now_ms`, and says how many.
+    async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError>;
+
     /// Newest first.
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError>;
     /// Makes a finished delivery of this key due again (`id` None: all of its dead ones). Gives their number.
     async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError>;
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
+}
+
+/// Buckets of callers.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// Puts a file there, with a few tries; over what is there already.
+    async fn upload(&self, to: &Destination, content_type: &str, bytes: Bytes) -> Result<(), Failure>;
 }
 
 /// Files. Names are given by us and never come from a caller.

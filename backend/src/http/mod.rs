@@ -4,16 +4,20 @@
 //! route" and nothing else.
 
 mod body;
+mod bulk;
+mod cache;
 mod deliveries;
 mod docs;
 mod files;
 mod health;
 mod internal;
+mod openapi;
 mod owner;
 mod render;
 mod reply;
 mod requests;
 mod server;
+mod usage;
 
 use std::sync::Arc;
 
@@ -30,6 +34,7 @@ use crate::clock::Clock;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{FileStore, JobQueue};
+pub use cache::Flights;
 pub use health::{Readiness, routes as operations_routes};
 pub use server::{Limits, Server};
 
@@ -49,6 +54,8 @@ pub struct Api {
     pub body_timeout: std::time::Duration,
     /// How many synchronous requests may wait or render.
     pub waiting: Arc<Semaphore>,
+    /// Cacheable renders under way.
+    pub flights: Flights,
     /// To ring when a request was accepted.
     pub requests: Arc<Notify>,
     /// To ring when a webhook may be due.
@@ -72,6 +79,12 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(deliveries::routes(api.clone()))
         .unify()
         .or(files::routes(api.clone()))
+        .unify()
+        .or(usage::routes(api.clone()))
+        .unify()
+        .or(bulk::routes(api.clone()))
+        .unify()
+        .or(openapi::routes(api.clone()))
         .unify()
         .or(docs::routes())
         .unify()

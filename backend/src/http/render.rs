@@ -16,10 +16,10 @@ use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
-use super::{Api, Response, body, raw_query, reply, with};
-use crate::domain::job::NewRequest;
+use super::{Api, Response, body, cache, owner, raw_query, reply, with};
+use crate::domain::job::{NewRequest, StoredFile};
 use crate::domain::pipeline::Rendered;
-use crate::domain::ports::Acceptance;
+use crate::domain::ports::{Acceptance, Admission};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     let renders = warp::path::full().and_then(|path: FullPath| async move {
@@ -86,7 +86,7 @@ pub(super) async fn serve(api: &Api, raw: RawRequest, id: String) -> Response {
     let dialect = raw.endpoint.dialect();
     let response = match admit(api, raw).await {
         Ok(checked) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
-        Ok(checked) => render_now(api, checked, &id).await,
+        Ok(checked) => answer_now(api, checked, &id).await,
         Err(problem) => Err(problem),
     };
     finish(response.unwrap_or_else(|problem| reply::problem(dialect, &problem, &api.links)), &id)
@@ -133,6 +133,7 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
         Acceptance::Accepted { id, created_ms } => (id, created_ms),
         Acceptance::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
         Acceptance::Full => return Err(Problem::unavailable()),
+        Acceptance::Limited(limited) => return Err(limited.problem()),
     };
     api.requests.notify_one();
     let status = match dialect {
@@ -143,23 +144,55 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
     Ok(reply::from_shared(accepted.header(REQUEST_ID, id)))
 }
 
-async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
+async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
     let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
     let _place = api.waiting.try_acquire().map_err(|_| full())?;
+    let Some(key) = cache::key(&checked) else {
+        return render_now(api, checked, id).await.map(|(response, _)| response);
+    };
+    if let Some(hit) = cache::find(api, &key).await {
+        return Ok(hit);
+    }
+    let flight = api.flights.join(&key).await?;
+    // Somebody else may have rendered it in the meantime.
+    if let Some(hit) = cache::find(api, &key).await {
+        return Ok(hit);
+    }
+    let ttl_s = checked.options.delivery.cache.ttl_s;
+    match render_now(api, checked, id).await {
+        Ok((response, Some(file))) => Ok(cache::keep(api, key, ttl_s, &file, response).await),
+        Ok((response, None)) => Ok(response),
+        Err(problem) => {
+            flight.fail(&problem);
+            Err(problem)
+        }
+    }
+}
+
+async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<(Response, Option<StoredFile>), Problem> {
+    let admission = api.queue.admit(&checked.access_key, api.clock.now_ms()).await.map_err(owner::unavailable)?;
+    let _under_way = match admission {
+        Admission::Admitted(place) => place,
+        Admission::Limited(limited) => return Err(limited.problem()),
+    };
     let delivery = checked.options.delivery.clone();
     let request = new_request(api, checked, id);
-    let keep_file = delivery.store.enabled || delivery.response_type == ResponseType::Json;
+    let keep_file = delivery.store.enabled || delivery.cache.enabled || delivery.response_type == ResponseType::Json;
     let rendered = api.pipeline.run_now(request.clone(), keep_file).await.map_err(|failure| failure.problem)?;
     api.deliveries.notify_one();
-    Ok(answer(api, &request, &rendered))
+    let response = answer(api, &request, &rendered);
+    Ok((response, rendered.file))
 }
 
 fn answer(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
     let delivery = &request.options.delivery;
     let mut response = match (delivery.response_type, &rendered.file) {
         (ResponseType::Json, Some(file)) => {
-            let mut response =
-                Response::new(api.links.screenshotone_json(request, file, &rendered.artifact.metadata, rendered.slices.as_ref()).into());
+            let mut response = Response::new(
+                api.links
+                    .screenshotone_json(request, file, &rendered.artifact.metadata, rendered.slices.as_ref())
+                    .into(),
+            );
             reply::set(&mut response, "content-type", "application/json");
             response
         }
@@ -197,12 +230,15 @@ fn answer(api: &Api, request: &NewRequest, rendered: &Rendered) -> Response {
         // HTML of a stranger under our address: to be looked at, not to run. As for stored files.
         reply::set(&mut response, "content-security-policy", "default-src 'none'; sandbox");
     }
-    if let (true, Some(file)) = (delivery.store.enabled, &rendered.file) {
-        reply::set(&mut response, "x-screenshotone-store-key", &file.name);
-        reply::set(&mut response, "x-screenshotone-store-bucket", "snaphook");
-        if delivery.store.return_location {
-            reply::set(&mut response, "x-screenshotone-store-location", &api.links.file(&file.name));
+    if let Some(stored) = rendered.file.as_ref().and_then(|file| api.links.stored(request, file)) {
+        reply::set(&mut response, "x-screenshotone-store-key", &stored.key);
+        reply::set(&mut response, "x-screenshotone-store-bucket", &stored.bucket);
+        if let Some(location) = &stored.location {
+            reply::set(&mut response, "x-screenshotone-store-location", location);
         }
+    }
+    if let (true, Some(file)) = (delivery.cache.enabled, &rendered.file) {
+        reply::set(&mut response, "x-screenshotone-cache-url", &api.links.file(&file.name));
     }
     response
 }

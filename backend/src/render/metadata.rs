@@ -51,7 +51,8 @@ pub(super) async fn content(page: &Page<'_>) -> Result<Option<String>, Failure> 
     let markdown = wanted.content_format == ContentFormat::Markdown;
     // In HTML a shadow root is written as the template that makes it again; Markdown has text alone, so there the trees
     // are made one.
-    let html: String = page.evaluate(format!("({CONTENT})({}, {})", page.options.output.include_shadow_dom, markdown)).await?;
+    let html: String =
+        page.evaluate(format!("({CONTENT})({}, {})", page.options.output.include_shadow_dom, markdown)).await?;
     if !markdown {
         return Ok(Some(html));
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::format::{Format, Medium};
 pub use super::pdf::Pdf;
+use crate::signing::SecretKey;
 
 /// All options of a request. The defaults are the endpoint's ([`crate::request::Endpoint::defaults`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -350,6 +351,7 @@ pub struct Delivery {
     pub response_type: ResponseType,
     pub webhook: Webhook,
     pub store: Store,
+    pub cache: Cache,
     /// File name offered for download, without its extension.
     pub attachment_name: Option<String>,
     /// Echoed in the webhook's headers.
@@ -371,6 +373,17 @@ impl Default for Webhook {
     }
 }
 
+/// Giving the same answer again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cache {
+    pub enabled: bool,
+    /// Seconds; the dialects differ in the default.
+    pub ttl_s: u32,
+    /// Keeps apart what would be the same otherwise.
+    pub key: Option<String>,
+}
+
 /// Keeping the file under a path of the caller's choice.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -379,6 +392,16 @@ pub struct Store {
     /// Without its extension.
     pub path: Option<String>,
     pub return_location: bool,
+    /// The caller's own bucket; None: ours.
+    pub bucket: Option<String>,
+    /// Address of an S3 service; None: Amazon's.
+    pub endpoint: Option<String>,
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<SecretKey>,
+    /// `public-read`
+    pub acl: Option<String>,
+    /// In lower case.
+    pub class: Option<String>,
 }
 
 impl Default for Options {
@@ -414,5 +437,57 @@ impl Options {
     /// Seconds that the render may take, waiting for its turn not included.
     pub fn timeout_s(&self) -> u32 {
         self.wait.timeout_s.unwrap_or(if self.delivery.asynchronous { 600 } else { 60 })
+    }
+}
+
+/// What in the options opens somebody else's doors. It is kept apart from them at rest, and sealed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Secrets {
+    storage: Option<SecretKey>,
+    authorization: Option<SecretKey>,
+    headers: Vec<SecretKey>,
+    cookies: Vec<SecretKey>,
+}
+
+impl Options {
+    /// Moves the secrets out.
+    pub fn take_secrets(&mut self) -> Secrets {
+        let all = |texts: &mut Vec<String>| std::mem::take(texts).into_iter().map(SecretKey::new).collect();
+        Secrets {
+            storage: self.delivery.store.secret_access_key.take(),
+            authorization: self.network.authorization.take().map(SecretKey::new),
+            headers: all(&mut self.network.headers),
+            cookies: all(&mut self.network.cookies),
+        }
+    }
+
+    /// Moves them back in.
+    pub fn put_secrets(&mut self, secrets: Secrets) {
+        let all = |secrets: Vec<SecretKey>| secrets.iter().map(|secret| secret.expose().to_owned()).collect();
+        self.delivery.store.secret_access_key = secrets.storage;
+        self.network.authorization = secrets.authorization.map(|secret| secret.expose().to_owned());
+        self.network.headers = all(secrets.headers);
+        self.network.cookies = all(secrets.cookies);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_leave_the_options_and_come_back() {
+        let mut options = Options::default();
+        options.delivery.store.secret_access_key = Some(SecretKey::new("door-1"));
+        options.network.authorization = Some("door-2".to_owned());
+        options.network.headers = vec!["X-Key: door-3".to_owned()];
+        options.network.cookies = vec!["a=door-4".to_owned()];
+        let before = options.clone();
+        let secrets = options.take_secrets();
+        assert!(!serde_json::to_string(&options).unwrap().contains("door"));
+        assert!(!format!("{secrets:?}").contains("door"));
+        options.put_secrets(secrets);
+        assert_eq!(options, before);
     }
 }

@@ -84,6 +84,14 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
         if options.delivery.store.path.is_some() && !options.delivery.store.enabled {
             refuse("storage_path", "\"storage_path\" is not allowed");
         }
+        for name in ["cache_ttl", "cache_key"] {
+            if is_given(name) && !options.delivery.cache.enabled {
+                refuse(
+                    name,
+                    &format!("The `{name}` option cannot be used when the `cache` option is false or not set."),
+                );
+            }
+        }
         if options.delivery.webhook.url.is_some() && options.delivery.response_type == ResponseType::Empty {
             refuse("webhook_url", "\"webhook_url\" is not allowed");
         }

@@ -4,6 +4,7 @@ use super::devices;
 use super::model::{ContentFormat, Format, Options, ResponseType, WaitUntil};
 use super::pdf::PAPERS;
 use super::{Kind, LATER, PAID, Parameter, Support};
+use crate::signing::SecretKey;
 
 const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
 const PIXELS: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
@@ -12,6 +13,17 @@ const PIXELS: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX
 const FORMATS: &[&str] =
     &["png", "jpeg", "jpg", "webp", "gif", "jp2", "tiff", "avif", "heif", "html", "pdf", "markdown"];
 const RESPONSE_TYPES: &[&str] = &["by_format", "empty", "json", "byformat"];
+const STORAGE_CLASSES: &[&str] = &[
+    "standard",
+    "reduced_redundancy",
+    "standard_ia",
+    "onezone_ia",
+    "intelligent_tiering",
+    "glacier",
+    "deep_archive",
+    "outposts",
+    "glacier_ir",
+];
 pub(super) const MEDIA_TYPES: &[&str] = &["screen", "print"];
 pub(super) const RESOURCES: &[&str] = &[
     "document",
@@ -141,17 +153,17 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("ignore_host_errors", Kind::Bool, |o, v| o.fail.ignore_host_errors = v.bool(), "Take the page whatever its status."),
 
     // Cache, store, async, metadata
-    Parameter::refused("cache", Kind::Bool, LATER),
-    Parameter::refused("cache_ttl", Kind::Int { min: 14_400, max: 2_592_000 }, LATER),
-    Parameter::refused("cache_key", Kind::AlphaNumeric { characters_max: 250 }, LATER),
+    Parameter::effect("cache", Kind::Bool, |o, v| o.delivery.cache.enabled = v.bool(), "Give the same answer again for a while."),
+    Parameter::effect("cache_ttl", Kind::Int { min: 14_400, max: 2_592_000 }, |o, v| o.delivery.cache.ttl_s = v.int() as u32, "Seconds that it is given again."),
+    Parameter::effect("cache_key", Kind::AlphaNumeric { characters_max: 250 }, |o, v| o.delivery.cache.key = Some(v.text()), "Keeps apart what would be the same otherwise."),
     Parameter::effect("store", Kind::Bool, |o, v| o.delivery.store.enabled = v.bool(), "Keep the file under storage_path."),
     Parameter::effect("storage_path", Kind::Text, |o, v| o.delivery.store.path = Some(v.text()), "Path without its extension."),
-    Parameter::refused("storage_bucket", Kind::Text, LATER),
-    Parameter::refused("storage_endpoint", Kind::Url, LATER),
-    Parameter::refused("storage_access_key_id", Kind::Text, LATER),
-    Parameter::refused("storage_secret_access_key", Kind::Text, LATER),
-    Parameter::refused("storage_acl", Kind::Text, LATER),
-    Parameter::refused("storage_class", Kind::Text, LATER),
+    Parameter::effect("storage_bucket", Kind::Text, |o, v| o.delivery.store.bucket = Some(v.text()), "Bucket of your own."),
+    Parameter::effect("storage_endpoint", Kind::Url, |o, v| o.delivery.store.endpoint = Some(v.text()), "S3-compatible service; Amazon's if not given."),
+    Parameter::effect("storage_access_key_id", Kind::Text, |o, v| o.delivery.store.access_key_id = Some(v.text()), "Who may put files there."),
+    Parameter::effect("storage_secret_access_key", Kind::Text, |o, v| o.delivery.store.secret_access_key = Some(SecretKey::new(v.text())), "And the secret that proves it; kept sealed, and only until the request has ended."),
+    Parameter::effect("storage_acl", Kind::Enum { of: &["", "public-read"], fold: false }, |o, v| o.delivery.store.acl = Some(v.text()).filter(|acl| !acl.is_empty()), "Who may read it there."),
+    Parameter::effect("storage_class", Kind::Enum { of: STORAGE_CLASSES, fold: false }, |o, v| o.delivery.store.class = Some(v.text()), "How it is kept there."),
     Parameter::effect("storage_return_location", Kind::Bool, |o, v| o.delivery.store.return_location = v.bool(), "Say where the stored file is."),
     Parameter::effect("async", Kind::Bool, |o, v| o.delivery.asynchronous = v.bool(), "Answer at once, render in the background."),
     Parameter::effect("webhook_url", Kind::Url, |o, v| o.delivery.webhook.url = Some(v.text()), "Where the result is posted."),

@@ -1,6 +1,7 @@
 //! SQL over `keys`. Secrets go in and come out sealed.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use snaphook_shared::key::KeyLimits;
 
 /// A key's row, its secrets still sealed.
 pub(super) struct KeyRow {
@@ -10,12 +11,14 @@ pub(super) struct KeyRow {
     pub(super) previous_secret: Option<Vec<u8>>,
     pub(super) previous_until_ms: Option<u64>,
     pub(super) require_signed: bool,
+    pub(super) limits: KeyLimits,
     pub(super) created_ms: u64,
     pub(super) revoked_ms: Option<u64>,
 }
 
 const COLUMNS: &str =
-    "access_key, name, secret, previous_secret, previous_until_ms, require_signed, created_ms, revoked_ms";
+    "access_key, name, secret, previous_secret, previous_until_ms, require_signed, created_ms, revoked_ms,
+     monthly_quota, requests_per_minute, concurrency";
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
@@ -27,6 +30,7 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
         require_signed: row.get(5)?,
         created_ms: row.get(6)?,
         revoked_ms: row.get(7)?,
+        limits: KeyLimits { monthly_quota: row.get(8)?, requests_per_minute: row.get(9)?, concurrency: row.get(10)? },
     })
 }
 
@@ -44,10 +48,20 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
 pub(super) fn insert(connection: &Connection, key: &KeyRow) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
-            "INSERT INTO keys (access_key, name, secret, require_signed, created_ms) VALUES (?, ?, ?, ?, ?)
+            "INSERT INTO keys (access_key, name, secret, require_signed, created_ms, monthly_quota, requests_per_minute, concurrency)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (access_key) DO NOTHING",
         )?
-        .execute(params![key.access_key, key.name, key.secret, key.require_signed, key.created_ms])
+        .execute(params![
+            key.access_key,
+            key.name,
+            key.secret,
+            key.require_signed,
+            key.created_ms,
+            key.limits.monthly_quota,
+            key.limits.requests_per_minute,
+            key.limits.concurrency
+        ])
         .map(|rows| rows == 1)
 }
 
@@ -70,5 +84,16 @@ pub(super) fn revoke(connection: &Connection, access_key: &str, now_ms: u64) -> 
     connection
         .prepare_cached("UPDATE keys SET revoked_ms = ?2 WHERE access_key = ?1 AND revoked_ms IS NULL")?
         .execute(params![access_key, now_ms])
+        .map(|rows| rows == 1)
+}
+
+/// False if there is no such live key.
+pub(super) fn set_limits(connection: &Connection, access_key: &str, limits: KeyLimits) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "UPDATE keys SET monthly_quota = ?2, requests_per_minute = ?3, concurrency = ?4
+             WHERE access_key = ?1 AND revoked_ms IS NULL",
+        )?
+        .execute(params![access_key, limits.monthly_quota, limits.requests_per_minute, limits.concurrency])
         .map(|rows| rows == 1)
 }

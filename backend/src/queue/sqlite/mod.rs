@@ -1,15 +1,18 @@
 //! The queue on SQLite: the embedded default, one process.
 
+mod cache;
 mod database;
 mod deliveries;
 mod keys;
 mod requests;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use snaphook_shared::key::{KeyRecord, PreviousSecret};
+use snaphook_shared::key::{KeyLimits, KeyRecord, PreviousSecret};
+use snaphook_shared::options::model::Secrets;
 use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
@@ -17,9 +20,13 @@ use crate::domain::job::{
     ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, NewDelivery, NewRequest, NextStep, Outcome,
     RequestState, RequestView, StoredFile,
 };
-use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, QueueError, RequestFilter};
+use crate::domain::limits::{UnderWay, Usage};
+use crate::domain::ports::{Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, RequestFilter};
 use database::Database;
 use keys::KeyRow;
+
+/// Rows removed in one transaction; others wait behind it.
+const FORGET_BATCH: u32 = 1000;
 
 #[derive(Clone)]
 pub struct SqliteQueue {
@@ -27,6 +34,7 @@ pub struct SqliteQueue {
     root_key: Arc<RootKey>,
     /// The most requests that may wait.
     capacity: u64,
+    under_way: UnderWay,
 }
 
 /// A key as the operator sees it.
@@ -35,6 +43,8 @@ pub struct KeySummary {
     pub access_key: String,
     pub name: String,
     pub require_signed: bool,
+    #[serde(flatten)]
+    pub limits: KeyLimits,
     pub created_ms: u64,
     /// The end of the previous secret's overlap, if there is one.
     pub previous_until_ms: Option<u64>,
@@ -43,16 +53,34 @@ pub struct KeySummary {
 
 impl SqliteQueue {
     pub fn open(path: &Path, root_key: RootKey, capacity: u64) -> Result<SqliteQueue, QueueError> {
-        Ok(SqliteQueue { database: Database::open(path)?, root_key: Arc::new(root_key), capacity })
+        Ok(SqliteQueue {
+            database: Database::open(path)?,
+            root_key: Arc::new(root_key),
+            capacity,
+            under_way: UnderWay::default(),
+        })
     }
 
-    /// Keeps a key pair; false if the access key is taken.
+    /// Keeps a key pair without limits; false if the access key is taken.
     pub async fn add_key(
         &self,
         access_key: &str,
         secret: &SecretKey,
         name: &str,
         require_signed: bool,
+        now_ms: u64,
+    ) -> Result<bool, QueueError> {
+        self.add_limited_key(access_key, secret, name, require_signed, KeyLimits::default(), now_ms).await
+    }
+
+    /// Keeps a key pair; false if the access key is taken.
+    pub async fn add_limited_key(
+        &self,
+        access_key: &str,
+        secret: &SecretKey,
+        name: &str,
+        require_signed: bool,
+        limits: KeyLimits,
         now_ms: u64,
     ) -> Result<bool, QueueError> {
         let row = KeyRow {
@@ -62,6 +90,7 @@ impl SqliteQueue {
             previous_secret: None,
             previous_until_ms: None,
             require_signed,
+            limits,
             created_ms: now_ms,
             revoked_ms: None,
         };
@@ -85,12 +114,19 @@ impl SqliteQueue {
         self.database.write(move |connection| keys::revoke(connection, &access_key, now_ms)).await
     }
 
+    /// Sets what a key may use, from the next request on. False if there is no such live key.
+    pub async fn set_key_limits(&self, access_key: &str, limits: KeyLimits) -> Result<bool, QueueError> {
+        let access_key = access_key.to_owned();
+        self.database.write(move |connection| keys::set_limits(connection, &access_key, limits)).await
+    }
+
     pub async fn list_keys(&self) -> Result<Vec<KeySummary>, QueueError> {
         let rows = self.database.read(keys::list).await?;
         let summary = |row: KeyRow| KeySummary {
             access_key: row.access_key,
             name: row.name,
             require_signed: row.require_signed,
+            limits: row.limits,
             created_ms: row.created_ms,
             previous_until_ms: row.previous_until_ms,
             revoked_ms: row.revoked_ms,
@@ -102,6 +138,20 @@ impl SqliteQueue {
         self.root_key.seal(access_key, secret).map_err(|error| QueueError(error.to_string()))
     }
 
+    /// None if there are none, which is the usual case.
+    fn seal_secrets(&self, request_id: &str, secrets: Secrets) -> Result<Option<Vec<u8>>, QueueError> {
+        if secrets == Secrets::default() {
+            return Ok(None);
+        }
+        let json = serde_json::to_string(&secrets).map_err(|error| QueueError(error.to_string()))?;
+        self.seal(request_id, &SecretKey::new(json)).map(Some)
+    }
+
+    fn open_secrets(&self, request_id: &str, sealed: &[u8]) -> Result<Secrets, QueueError> {
+        let json = self.open_secret(request_id, sealed)?;
+        serde_json::from_str(json.expose()).map_err(|error| QueueError(error.to_string()))
+    }
+
     fn open_secret(&self, access_key: &str, sealed: &[u8]) -> Result<SecretKey, QueueError> {
         let other = || QueueError(format!("the secret of {access_key} was sealed with another root key"));
         self.root_key.open(access_key, sealed).ok_or_else(other)
@@ -110,14 +160,53 @@ impl SqliteQueue {
 
 #[async_trait]
 impl JobQueue for SqliteQueue {
-    async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError> {
+    async fn accept(&self, mut request: NewRequest) -> Result<Acceptance, QueueError> {
         let capacity = self.capacity;
-        self.database.write(move |connection| requests::accept(connection, &request, capacity)).await
+        let secrets = self.seal_secrets(&request.id, request.options.take_secrets())?;
+        let work = move |connection: &rusqlite::Connection| {
+            requests::accept(connection, &request, secrets.as_deref(), capacity)
+        };
+        self.database.write(work).await
+    }
+
+    async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError> {
+        let (access_key, under_way) = (access_key.to_owned(), self.under_way.clone());
+        let work = move |connection: &rusqlite::Connection| {
+            let waiting = under_way.count(&access_key);
+            let mut usage = usage::get(connection, &access_key, now_ms)?;
+            usage.unfinished += waiting;
+            usage.under_way = usage::rendering(connection, &access_key)? + waiting;
+            if let Err(limited) = usage.check(true, now_ms) {
+                return Ok(Admission::Limited(limited));
+            }
+            usage::start(connection, &access_key, now_ms)?;
+            Ok(Admission::Admitted(under_way.enter(&access_key)))
+        };
+        self.database.write(work).await
+    }
+
+    async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError> {
+        let (access_key, under_way) = (access_key.to_owned(), self.under_way.clone());
+        let query = move |connection: &rusqlite::Connection| {
+            let waiting = under_way.count(&access_key);
+            let usage = usage::get(connection, &access_key, now_ms)?;
+            let under_way = usage::rendering(connection, &access_key)? + waiting;
+            Ok(Usage { under_way, ..usage })
+        };
+        self.database.read(query).await
     }
 
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
-        let owner = owner.to_owned();
-        self.database.write(move |connection| requests::claim(connection, &owner, now_ms, lease_until_ms)).await
+        let (owner, under_way) = (owner.to_owned(), self.under_way.clone());
+        let work = move |connection: &rusqlite::Connection| {
+            let busy = usage::busy(connection, |access_key| under_way.count(access_key))?;
+            requests::claim(connection, &owner, now_ms, lease_until_ms, &busy)
+        };
+        let Some((mut claimed, sealed)) = self.database.write(work).await? else { return Ok(None) };
+        if let Some(sealed) = sealed {
+            claimed.request.options.put_secrets(self.open_secrets(&claimed.request.id, &sealed)?);
+        }
+        Ok(Some(claimed))
     }
 
     async fn extend(&self, id: &str, owner: &str, lease_until_ms: u64) -> Result<bool, QueueError> {
@@ -158,13 +247,15 @@ impl JobQueue for SqliteQueue {
 
     async fn record(
         &self,
-        request: NewRequest,
+        mut request: NewRequest,
         now_ms: u64,
         outcome: Outcome,
         delivery: Option<NewDelivery>,
     ) -> Result<(), QueueError> {
+        // It is over, so nobody needs them any more.
+        request.options.take_secrets();
         let work = move |connection: &rusqlite::Connection| {
-            requests::insert(connection, &request, RequestState::Rendering)?;
+            requests::insert(connection, &request, None, RequestState::Rendering)?;
             requests::finish(connection, &request.id, None, now_ms, &outcome)?;
             match &delivery {
                 Some(delivery) => deliveries::insert(connection, &request.id, &request.access_key, now_ms, delivery),
@@ -185,10 +276,6 @@ impl JobQueue for SqliteQueue {
 
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError> {
         self.database.read(move |connection| requests::requests(connection, &filter)).await
-    }
-
-    async fn keep_file(&self, file: StoredFile) -> Result<(), QueueError> {
-        self.database.write(move |connection| requests::keep_file(connection, &file)).await
     }
 
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError> {
@@ -231,6 +318,20 @@ impl JobQueue for SqliteQueue {
         self.database.write(move |connection| deliveries::finish_attempt(connection, &id, &attempt, next)).await
     }
 
+    async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {
+        let key = key.to_owned();
+        self.database.read(move |connection| cache::get(connection, &key, now_ms)).await
+    }
+
+    async fn keep_answer(&self, key: &str, answer: CachedAnswer) -> Result<(), QueueError> {
+        let key = key.to_owned();
+        self.database.write(move |connection| cache::put(connection, &key, &answer)).await
+    }
+
+    async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError> {
+        self.database.write(move |connection| cache::forget(connection, now_ms, FORGET_BATCH)).await
+    }
+
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError> {
         self.database.read(move |connection| deliveries::list(connection, &filter)).await
     }
@@ -256,8 +357,155 @@ impl JobQueue for SqliteQueue {
             secret_key: self.open_secret(&row.access_key, &row.secret)?,
             previous_secret,
             require_signed: row.require_signed,
+            limits: row.limits,
             revoked: row.revoked_ms.is_some(),
             access_key: row.access_key,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snaphook_shared::options::model::Options;
+    use snaphook_shared::request::Endpoint;
+
+    use super::*;
+    use crate::domain::limits::Limited;
+
+    /// 2026-11-21T12:00:30Z
+    const NOW: u64 = 1_795_262_430_000;
+
+    async fn queue(limits: KeyLimits) -> (tempfile::TempDir, SqliteQueue) {
+        let folder = tempfile::tempdir().unwrap();
+        let root_key = RootKey::load("", folder.path()).unwrap();
+        let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 100).unwrap();
+        assert!(queue.add_limited_key("AK", &SecretKey::new("SK"), "", false, limits, NOW).await.unwrap());
+        (folder, queue)
+    }
+
+    fn request(number: u32) -> NewRequest {
+        NewRequest {
+            id: format!("req_{number:032x}"),
+            access_key: "AK".to_owned(),
+            endpoint: Endpoint::Take,
+            options: Options::default(),
+            idempotency_key: None,
+            fingerprint: String::new(),
+            created_ms: NOW,
+        }
+    }
+
+    fn done() -> Outcome {
+        Outcome::Done { file: None, parts: Vec::new(), render_ms: 1 }
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed { code: "timeout_error".to_owned(), message: String::new(), cause: String::new() }
+    }
+
+    async fn accepted(queue: &SqliteQueue, number: u32) -> Acceptance {
+        queue.accept(request(number)).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_quota_counts_what_succeeded_and_holds_places_for_what_is_not_finished() {
+        let (_folder, queue) = queue(KeyLimits { monthly_quota: Some(2), ..KeyLimits::default() }).await;
+        for number in [1, 2] {
+            assert!(matches!(accepted(&queue, number).await, Acceptance::Accepted { .. }));
+        }
+        assert!(matches!(accepted(&queue, 3).await, Acceptance::Limited(Limited::Quota { .. })));
+        assert!(matches!(accepted(&queue, 2).await, Acceptance::Accepted { .. }), "the same request is no second one");
+        for outcome in [failed(), done()] {
+            let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
+            assert!(queue.finish(&claimed.request.id, "w", NOW, outcome, None).await.unwrap());
+        }
+        let usage = queue.usage("AK", NOW).await.unwrap();
+        assert_eq!((usage.rendered, usage.unfinished, usage.started), (1, 0, 2));
+        let Admission::Admitted(place) = queue.admit("AK", NOW).await.unwrap() else { panic!("there is one left") };
+        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::Quota { .. })));
+        queue.record(request(4), NOW, done(), None).await.unwrap();
+        drop(place);
+        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::Quota { .. })));
+        let next_month = NOW + 10 * 86_400_000;
+        assert!(matches!(queue.admit("AK", next_month).await.unwrap(), Admission::Admitted(_)));
+        assert_eq!(queue.usage("AK", next_month).await.unwrap().rendered, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_minute_has_so_many_starts_and_refusals_are_not_counted() {
+        let (_folder, queue) = queue(KeyLimits { requests_per_minute: Some(2), ..KeyLimits::default() }).await;
+        assert!(matches!(accepted(&queue, 1).await, Acceptance::Accepted { .. }));
+        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Admitted(_)));
+        for _ in 0..3 {
+            let Admission::Limited(limited) = queue.admit("AK", NOW).await.unwrap() else { panic!("over the limit") };
+            assert_eq!(limited, Limited::Minute { retry_after_s: 30 });
+        }
+        assert_eq!(queue.usage("AK", NOW).await.unwrap().started, 2);
+        assert_eq!(queue.usage("AK", NOW + 30_000).await.unwrap().started, 0);
+        assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
+        assert!(queue.set_key_limits("AK", KeyLimits::default()).await.unwrap());
+        assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_busy_key_is_refused_or_waits_in_the_queue() {
+        let (_folder, queue) = queue(KeyLimits { concurrency: Some(1), ..KeyLimits::default() }).await;
+        let Admission::Admitted(place) = queue.admit("AK", NOW).await.unwrap() else { panic!("nothing is under way") };
+        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::UnderWay)));
+        accepted(&queue, 1).await;
+        accepted(&queue, 2).await;
+        assert!(queue.claim("w", NOW, NOW + 1000).await.unwrap().is_none(), "a caller has the one place");
+        drop(place);
+        let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
+        assert!(queue.claim("v", NOW, NOW + 1000).await.unwrap().is_none(), "a worker has it");
+        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::UnderWay)));
+        queue.finish(&claimed.request.id, "w", NOW, done(), None).await.unwrap();
+        assert!(queue.claim("v", NOW, NOW + 1000).await.unwrap().is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn secrets_of_a_request_are_sealed_at_rest_and_gone_at_its_end() {
+        let (folder, queue) = queue(KeyLimits::default()).await;
+        let mut secret = request(1);
+        secret.options.delivery.store.secret_access_key = Some(SecretKey::new("open-sesame-1"));
+        secret.options.network.authorization = Some("open-sesame-2".to_owned());
+        secret.options.network.cookies = vec!["a=open-sesame-3".to_owned()];
+        let options = secret.options.clone();
+        queue.accept(secret.clone()).await.unwrap();
+        queue.record(NewRequest { id: "req_2".to_owned(), ..secret }, NOW, done(), None).await.unwrap();
+        let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
+        assert_eq!(claimed.request.options, options);
+        let id = claimed.request.id.clone();
+        let kept = |id: String| {
+            queue.database.read(move |connection| {
+                connection.query_row("SELECT secrets FROM requests WHERE id = ?", [id], |row| {
+                    row.get::<_, Option<Vec<u8>>>(0)
+                })
+            })
+        };
+        assert!(kept(id.clone()).await.unwrap().is_some());
+        queue.finish(&id, "w", NOW, done(), None).await.unwrap();
+        assert!(kept(id).await.unwrap().is_none());
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(11).any(|window| window == b"open-sesame"), "a secret is in the clear");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn kept_answers_are_given_until_their_time_is_over() {
+        let (_folder, queue) = queue(KeyLimits::default()).await;
+        let answer = CachedAnswer {
+            file: "a.png".to_owned(),
+            headers: vec![("content-type".to_owned(), "image/png".to_owned())],
+            body: None,
+            expires_ms: NOW + 10,
+        };
+        queue.keep_answer("k", CachedAnswer { file: "older".to_owned(), ..answer.clone() }).await.unwrap();
+        queue.keep_answer("k", answer.clone()).await.unwrap();
+        assert_eq!(queue.cached_answer("k", NOW).await.unwrap(), Some(answer));
+        assert_eq!(queue.cached_answer("k", NOW + 10).await.unwrap(), None);
+        queue.forget_answers(NOW + 10).await.unwrap();
+        assert_eq!(queue.cached_answer("k", NOW).await.unwrap(), None);
     }
 }

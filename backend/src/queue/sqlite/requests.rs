@@ -4,13 +4,20 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 
+use super::usage;
 use crate::domain::artifact::Size;
 use crate::domain::job::{
     ClaimedRequest, DeliveryState, NewRequest, Outcome, RequestState, RequestView, StoredFile, WebhookView,
 };
 use crate::domain::ports::{Acceptance, RequestFilter};
 
-pub(super) fn accept(connection: &Connection, request: &NewRequest, capacity: u64) -> rusqlite::Result<Acceptance> {
+/// `secrets` are those of the options, sealed.
+pub(super) fn accept(
+    connection: &Connection,
+    request: &NewRequest,
+    secrets: Option<&[u8]>,
+    capacity: u64,
+) -> rusqlite::Result<Acceptance> {
     if let Some(accepted) = already_accepted(connection, request)? {
         return Ok(accepted);
     }
@@ -21,7 +28,12 @@ pub(super) fn accept(connection: &Connection, request: &NewRequest, capacity: u6
     if queued >= capacity {
         return Ok(Acceptance::Full);
     }
-    insert(connection, request, RequestState::Queued)?;
+    let usage = usage::get(connection, &request.access_key, request.created_ms)?;
+    if let Err(limited) = usage.check(false, request.created_ms) {
+        return Ok(Acceptance::Limited(limited));
+    }
+    usage::start(connection, &request.access_key, request.created_ms)?;
+    insert(connection, request, secrets, RequestState::Queued)?;
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
 }
 
@@ -44,13 +56,18 @@ fn already_accepted(connection: &Connection, request: &NewRequest) -> rusqlite::
     }))
 }
 
-pub(super) fn insert(connection: &Connection, request: &NewRequest, state: RequestState) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    request: &NewRequest,
+    secrets: Option<&[u8]>,
+    state: RequestState,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
-                                   state, due_ms, created_ms)
+                                   state, due_ms, created_ms, secrets)
              VALUES (:id, :access_key, :endpoint, :asynchronous, :options, :target, :idempotency_key, :fingerprint,
-                     :state, :created_ms, :created_ms)",
+                     :state, :created_ms, :created_ms, :secrets)",
         )?
         .execute(named_params! {
             ":id": request.id,
@@ -63,12 +80,14 @@ pub(super) fn insert(connection: &Connection, request: &NewRequest, state: Reque
             ":fingerprint": request.fingerprint,
             ":state": state.name(),
             ":created_ms": request.created_ms,
+            ":secrets": secrets,
         })
         .map(|_| ())
 }
 
 /// The next request to render: of the keys that wait, the one with the fewest renders under way, then the one whose turn is
-/// the longest ago; of that key, the request that is due first. So no key can hold up another, however much it has queued.
+/// the longest ago; of that key, the request that is due first. So no key can hold up another, however much it has queued. Busy
+/// keys have all that they may have under way.
 const NEXT: &str = "
     WITH RECURSIVE waiting (access_key) AS (
         SELECT min(access_key) FROM requests WHERE state = 'queued'
@@ -80,7 +99,7 @@ const NEXT: &str = "
             WHERE r.state = 'queued' AND r.access_key = waiting.access_key AND r.due_ms <= :now
             ORDER BY r.due_ms LIMIT 1) AS first
     FROM waiting LEFT JOIN keys USING (access_key)
-    WHERE first IS NOT NULL
+    WHERE first IS NOT NULL AND waiting.access_key NOT IN (SELECT value FROM json_each(:busy))
     ORDER BY (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = waiting.access_key),
              coalesce(keys.last_claimed_ms, 0)
     LIMIT 1";
@@ -90,26 +109,33 @@ pub(super) fn claim(
     owner: &str,
     now_ms: u64,
     lease_until_ms: u64,
-) -> rusqlite::Result<Option<ClaimedRequest>> {
-    let next: Option<String> =
-        connection.prepare_cached(NEXT)?.query_row(named_params! { ":now": now_ms }, |row| row.get(0)).optional()?;
+    busy: &[String],
+) -> rusqlite::Result<Option<(ClaimedRequest, Option<Vec<u8>>)>> {
+    let busy = serde_json::to_string(busy).map_err(not_json)?;
+    let next: Option<String> = connection
+        .prepare_cached(NEXT)?
+        .query_row(named_params! { ":now": now_ms, ":busy": busy }, |row| row.get(0))
+        .optional()?;
     let Some(id) = next else { return Ok(None) };
-    let claimed = connection
+    let (claimed, secrets) = connection
         .prepare_cached(
             "UPDATE requests
              SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
                  started_ms = coalesce(started_ms, :now)
              WHERE id = :id
-             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures",
+             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures,
+                       secrets",
         )?
-        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, claimed)?;
+        .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, |row| {
+            Ok((claimed(row)?, row.get(9)?))
+        })?;
     // Not the clock but a count: two claims in one millisecond are still one after the other.
     connection
         .prepare_cached(
             "UPDATE keys SET last_claimed_ms = (SELECT max(?2, max(last_claimed_ms) + 1) FROM keys) WHERE access_key = ?1",
         )?
         .execute(params![claimed.request.access_key, now_ms])?;
-    Ok(Some(claimed))
+    Ok(Some((claimed, secrets)))
 }
 
 fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
@@ -157,7 +183,7 @@ pub(super) fn finish(
         .prepare_cached(
             "UPDATE requests
              SET state = :state, finished_ms = :now, render_ms = :render_ms, error_code = :code, error_message = :message,
-                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL
+                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL
              WHERE id = :id AND state = 'rendering' AND lease_owner IS :owner",
         )?
         .execute(named_params! {
@@ -220,7 +246,7 @@ pub(super) fn cancel(
     connection
         .prepare_cached(
             "UPDATE requests
-             SET state = 'cancelled', finished_ms = ?3, lease_owner = NULL, lease_until_ms = NULL
+             SET state = 'cancelled', finished_ms = ?3, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL
              WHERE access_key = ?1 AND id = ?2 AND state IN ('queued', 'rendering')",
         )?
         .execute(params![access_key, id, now_ms])?;
@@ -331,11 +357,6 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
     }
     sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
     connection.prepare_cached(&sql)?.query_map(parameters.as_slice(), view)?.collect()
-}
-
-/// A file of no request: the view of a request shows one file, its picture.
-pub(super) fn keep_file(connection: &Connection, file: &StoredFile) -> rusqlite::Result<()> {
-    insert_file(connection, "", file, 0)
 }
 
 pub(super) fn file(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredFile>> {

@@ -1,0 +1,369 @@
+//! What the parameter tables say, as documents: OpenAPI for programs, `docs/compat.md` for people. Nothing about a
+//! parameter is written here.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value as Json, json};
+use snaphook_shared::code::Code;
+use snaphook_shared::dialect::Dialect;
+use snaphook_shared::limits::QUERY_BYTES_MAX;
+use snaphook_shared::options::{Kind, Parameter, Support};
+use snaphook_shared::request::Endpoint;
+
+/// The OpenAPI 3.1 description of the whole public surface.
+pub fn openapi(public_url: &str) -> Json {
+    let mut paths = Map::new();
+    let mut schemas = common_schemas();
+    for endpoint in Endpoint::ALL {
+        schemas.insert(schema_name(endpoint), options_schema(endpoint));
+        paths.insert(endpoint.path().to_owned(), render_path(endpoint));
+    }
+    paths.extend(other_paths());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "snaphook",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Screenshots of web pages. The routes of ScreenshotOne and ScreenshotMAX, and a few of our own.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": public_url }],
+        "security": [{ "header": [] }, { "query": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "header": { "type": "apiKey", "in": "header", "name": "X-Access-Key" },
+                "query": {
+                    "type": "apiKey", "in": "query", "name": "access_key",
+                    "description": "GET requests may be signed: append `signature`, the lower-case hexadecimal HMAC-SHA256 \
+                                    of the raw query string under the secret key. `expires` (Unix seconds) ends a link.",
+                },
+            },
+        },
+    })
+}
+
+fn common_schemas() -> Map<String, Json> {
+    let names = Code::ALL.map(|code| code.entry().name).to_vec();
+    let described: Vec<String> =
+        Code::ALL.iter().map(|code| format!("- `{}`: {}", code.entry().name, code.entry().text)).collect();
+    let detail = json!({
+        "type": "object",
+        "required": ["message"],
+        "properties": {
+            "message": { "type": "string" },
+            "path": { "type": "array", "items": { "type": "string" } },
+        },
+    });
+    let details = json!({ "type": "array", "items": { "$ref": "#/components/schemas/ErrorDetail" } });
+    let code = json!({ "$ref": "#/components/schemas/ErrorCode" });
+    let one = json!({
+        "type": "object",
+        "description": "An error of the ScreenshotOne routes.",
+        "required": ["is_successful", "error_code", "error_message", "documentation_url"],
+        "properties": {
+            "is_successful": { "const": false },
+            "error_code": code,
+            "error_message": { "type": "string" },
+            "documentation_url": { "type": "string", "format": "uri" },
+            "returned_status_code": { "type": "integer" },
+            "error_details": details,
+        },
+    });
+    let plain = json!({
+        "type": "object",
+        "description": "An error of all other routes.",
+        "required": ["statusCode", "error", "message", "code", "documentation_url"],
+        "properties": {
+            "statusCode": { "type": "integer" },
+            "error": { "type": "string" },
+            "message": { "type": "string" },
+            "code": code,
+            "documentation_url": { "type": "string", "format": "uri" },
+            "returned_status_code": { "type": "integer" },
+            "details": details,
+        },
+    });
+    let accepted = json!({
+        "type": "object",
+        "properties": {
+            "status": { "const": "Accepted" },
+            "message": { "type": "string" },
+            "created": { "type": "integer", "description": "Unix seconds." },
+            "id": { "type": "string" },
+            "status_url": { "type": "string", "format": "uri" },
+        },
+    });
+    Map::from_iter([
+        ("ErrorCode".to_owned(), json!({ "type": "string", "enum": names, "description": described.join("\n") })),
+        ("ErrorDetail".to_owned(), detail),
+        ("ScreenshotOneError".to_owned(), one),
+        ("Error".to_owned(), plain),
+        ("Accepted".to_owned(), accepted),
+    ])
+}
+
+/// `/v1/screenshot` → `V1ScreenshotOptions`
+fn schema_name(endpoint: Endpoint) -> String {
+    let mut name: String = words(endpoint.path()).collect();
+    name.push_str("Options");
+    name
+}
+
+fn words(path: &str) -> impl Iterator<Item = String> {
+    path.split(['/', '{', '}', '.', '_']).filter(|part| !part.is_empty()).map(|part| {
+        let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
+        format!("{}{rest}", first.to_uppercase())
+    })
+}
+
+fn options_schema(endpoint: Endpoint) -> Json {
+    let properties: Map<String, Json> =
+        endpoint.table().iter().map(|parameter| (parameter.name.to_owned(), schema(parameter))).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn schema(parameter: &Parameter) -> Json {
+    let mut schema = kind_schema(&parameter.kind);
+    schema["description"] = describe(parameter).into();
+    if let Support::Refused(_) = parameter.support {
+        schema["deprecated"] = true.into();
+    }
+    schema["x-snaphook-support"] = support(parameter).0.into();
+    schema
+}
+
+fn kind_schema(kind: &Kind) -> Json {
+    match kind {
+        Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Int { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Number { min, max } => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Kind::AlphaNumeric { characters_max } => {
+            json!({ "type": "string", "pattern": "^[0-9A-Za-z]+$", "maxLength": characters_max })
+        }
+        Kind::Url => json!({ "type": "string", "format": "uri" }),
+        Kind::Enum { of, .. } => json!({ "type": "string", "enum": of }),
+        Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::EnumList { of } => json!({ "type": "array", "items": { "type": "string", "enum": of } }),
+        _ => json!({ "type": "string" }),
+    }
+}
+
+/// How a parameter is treated, and why where there is something to say.
+fn support(parameter: &Parameter) -> (&'static str, &'static str) {
+    match parameter.support {
+        Support::Effect(_) => ("supported", ""),
+        Support::Ignored(why) => ("ignored", why),
+        Support::Refused(why) => ("refused", why),
+    }
+}
+
+fn describe(parameter: &Parameter) -> String {
+    let reason = match support(parameter) {
+        ("supported", _) => String::new(),
+        (how, why) => format!("{}: {why}.", how[..1].to_uppercase() + &how[1..]),
+    };
+    [parameter.about, &reason].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn render_path(endpoint: Endpoint) -> Json {
+    let parameters: Vec<Json> = endpoint
+        .table()
+        .iter()
+        .map(|parameter| json!({ "name": parameter.name, "in": "query", "schema": schema(parameter) }))
+        .collect();
+    let body = json!({
+        "content": { "application/json": { "schema": { "$ref": format!("#/components/schemas/{}", schema_name(endpoint)) } } },
+    });
+    let mut get =
+        operation(endpoint.path(), "get", endpoint.dialect(), "Render, options in the query", render_answers());
+    get["parameters"] = parameters.into();
+    get["description"] =
+        format!("The query may have {QUERY_BYTES_MAX} bytes; longer ones go into the body of a POST.").into();
+    let mut head = operation(endpoint.path(), "head", endpoint.dialect(), "As GET, without the body", render_answers());
+    head["parameters"] = get["parameters"].clone();
+    let mut post = operation(endpoint.path(), "post", endpoint.dialect(), "Render, options as JSON", render_answers());
+    post["requestBody"] = body;
+    post["parameters"] = json!([{
+        "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 255 },
+        "description": "Repeating an asynchronous request under the same key gives the first one again.",
+    }]);
+    json!({ "get": get, "head": head, "post": post })
+}
+
+fn render_answers() -> Json {
+    json!({
+        "200": { "description": "The result, in the format that was asked for; with `response_type=json` its links.",
+                 "content": { "*/*": {}, "application/json": { "schema": { "type": "object" } } } },
+        "202": { "description": "Accepted (`async=true`): it will be rendered, whatever happens to this process.",
+                 "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Accepted" } } } },
+    })
+}
+
+fn operation(path: &str, method: &str, dialect: Dialect, summary: &str, answers: Json) -> Json {
+    let error = match dialect {
+        Dialect::ScreenshotOne => "ScreenshotOneError",
+        Dialect::ScreenshotMax | Dialect::Native => "Error",
+    };
+    let mut answers = answers;
+    answers["default"] = json!({
+        "description": "An error.",
+        "content": { "application/json": { "schema": { "$ref": format!("#/components/schemas/{error}") } } },
+    });
+    let name: String = words(path).collect();
+    json!({ "operationId": format!("{method}{name}"), "tags": [dialect.name()], "summary": summary, "responses": answers })
+}
+
+/// Everything that is no render: path, method, dialect, summary, parameters in path and query.
+const OTHERS: &[(&str, &str, Dialect, &str, &[&str])] = &[
+    ("/bulk", "post", Dialect::ScreenshotOne, "Up to twenty renders, now or as links", &[]),
+    ("/usage", "get", Dialect::ScreenshotOne, "Quota and concurrency of the key", &[]),
+    ("/v1/usage", "get", Dialect::ScreenshotMax, "Quota and concurrency of the key", &[]),
+    ("/v1/requests", "get", Dialect::Native, "The key's requests, newest first", &["state", "limit", "before"]),
+    ("/v1/requests/{id}", "get", Dialect::Native, "What became of a request", &[]),
+    ("/files/{name}", "get", Dialect::Native, "A rendered file, until its time is over", &[]),
+    ("/docs/errors/{slug}", "get", Dialect::Native, "What an error means and how to mend it", &[]),
+    ("/openapi.json", "get", Dialect::Native, "This document", &[]),
+];
+
+fn other_paths() -> Map<String, Json> {
+    let mut paths = Map::new();
+    for (path, method, dialect, summary, in_query) in OTHERS {
+        let content = json!({ "200": { "description": "Done.", "content": { "*/*": {} } } });
+        let mut operation = operation(path, method, *dialect, summary, content);
+        let text = json!({ "type": "string" });
+        let in_path = path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
+        let parameters = in_path
+            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": text }))
+            .chain(in_query.iter().map(|name| json!({ "name": name, "in": "query", "schema": text })));
+        operation["parameters"] = parameters.collect();
+        if *path == "/bulk" {
+            operation["requestBody"] = bulk_body();
+        }
+        if path.starts_with("/files") || path.starts_with("/docs") || path.starts_with("/openapi") {
+            operation["security"] = json!([]);
+        }
+        paths.insert((*path).to_owned(), json!({ *method: operation }));
+    }
+    paths
+}
+
+fn bulk_body() -> Json {
+    let options = json!({ "$ref": format!("#/components/schemas/{}", schema_name(Endpoint::Take)) });
+    json!({ "required": true, "content": { "application/json": { "schema": {
+        "type": "object",
+        "required": ["requests"],
+        "additionalProperties": false,
+        "properties": {
+            "access_key": { "type": "string" },
+            "execute": { "type": "boolean", "description": "Render now; else the answer holds links that do." },
+            "optimize": { "type": "boolean", "description": "Ignored." },
+            "options": options,
+            "requests": { "type": "array", "minItems": 1, "maxItems": 20, "items": options },
+        },
+    } } } })
+}
+
+/// `docs/compat.md`: each parameter of each route, and what becomes of it.
+pub fn compat() -> String {
+    let mut text = String::from(
+        "# What of the vendors' APIs is supported\n\n\
+         Made from the parameter tables by `cargo run -p snaphook -- compat > docs/compat.md`; a test keeps it up to date.\n\n\
+         *Supported*: it does what the vendor's does. *Ignored*: it is accepted and changes nothing, for the reason given.\n\
+         *Refused*: the request is answered with `request_not_valid` and the reason, unless the value asks for nothing\n\
+         (`false`, an empty list). A parameter that is not listed is refused as unknown, as the vendors do.\n",
+    );
+    for endpoint in Endpoint::ALL {
+        let count = |wanted: &str| endpoint.table().iter().filter(|parameter| support(parameter).0 == wanted).count();
+        let (path, table) = (endpoint.path(), endpoint.table());
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n## `{path}` ({})\n\n{} parameters: {} supported, {} ignored, {} refused.\n\n\
+             | parameter | what it takes | support | |\n|---|---|---|---|\n",
+            endpoint.dialect().name(),
+            table.len(),
+            count("supported"),
+            count("ignored"),
+            count("refused")
+        );
+        for parameter in table {
+            let (how, why) = support(parameter);
+            let note = if why.is_empty() { parameter.about } else { why };
+            let kind = takes(&parameter.kind);
+            let _ = writeln!(text, "| `{}` | {kind} | {how} | {} |", parameter.name, note.replace('|', "\\|"));
+        }
+    }
+    text
+}
+
+fn takes(kind: &Kind) -> String {
+    match kind {
+        Kind::Bool => "true, false".to_owned(),
+        Kind::Int { min, max } => format!("whole number {min}..{max}"),
+        Kind::Number { min, max } => format!("number {min}..{max}"),
+        Kind::AlphaNumeric { characters_max } => format!("letters and digits, up to {characters_max}"),
+        Kind::Url => "http(s) URL".to_owned(),
+        Kind::Enum { of, .. } if of.len() <= 12 => quoted(of),
+        Kind::Enum { of, .. } => format!("one of {} names", of.len()),
+        Kind::List => "list of texts".to_owned(),
+        Kind::EnumList { of } => format!("list of {}", quoted(of)),
+        _ => "text".to_owned(),
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" ").replace("``", "(empty)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_of_every_table_is_described() {
+        let document = openapi("https://s.example");
+        for endpoint in Endpoint::ALL {
+            let path = &document["paths"][endpoint.path()];
+            let in_query = path["get"]["parameters"].as_array().unwrap();
+            let in_body = &document["components"]["schemas"][schema_name(endpoint)]["properties"];
+            for parameter in endpoint.table() {
+                let described = in_query.iter().find(|entry| entry["name"] == parameter.name).unwrap();
+                assert_eq!(described["schema"], in_body[parameter.name], "{}", parameter.name);
+                assert!(!described["schema"]["description"].as_str().unwrap().is_empty(), "{}", parameter.name);
+            }
+            assert_eq!(in_query.len(), endpoint.table().len());
+        }
+    }
+
+    #[test]
+    fn the_document_is_whole() {
+        let document = openapi("https://s.example");
+        let text = document.to_string();
+        for code in Code::ALL {
+            assert!(text.contains(code.entry().name));
+        }
+        let mut ids = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for operation in item.as_object().unwrap().values() {
+                ids.push(operation["operationId"].as_str().unwrap().to_owned());
+                assert!(operation["responses"]["default"].is_object(), "{path}");
+            }
+        }
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "operation ids are unique");
+        for reference in text.split("\"$ref\":\"#/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(document.pointer(&format!("/{reference}")).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn the_compatibility_list_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compat.md");
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(kept == compat(), "run: cargo run -p snaphook -- compat > docs/compat.md");
+    }
+}
