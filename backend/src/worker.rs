@@ -13,7 +13,7 @@ use crate::domain::pipeline::Pipeline;
 /// The scan is the truth; the wake-up only saves the wait.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// A request whose lease ran out so often has taken its worker down each time.
-const LEASES_MAX: u32 = 20;
+const LEASES_MAX: u32 = 50;
 
 /// One worker: renders one request after the other.
 pub struct Worker {

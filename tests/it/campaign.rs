@@ -55,7 +55,7 @@ fn tell(line: &str) {
 async fn load(client: &Client, url: &str, count: u64) -> Vec<String> {
     let options = json!({
         "html": "<body style='margin:0;background:#123456'>", "format": "png", "viewport_width": 60, "viewport_height": 40,
-        "async": true, "webhook_url": url,
+        "async": true, "webhook_url": url, "block_annoyance": "none",
     });
     let mut accepted = Vec::new();
     let posts = (0..count).map(|_| client.try_post("/v1/screenshot", &options));
@@ -129,6 +129,9 @@ fn what_was_accepted_survives_every_crash() {
             if state == "done" {
                 let file = client.get(view["file"]["url"].as_str().unwrap()).await.expect(200);
                 assert_eq!(Some(file.body.len() as u64), view["file"]["bytes"].as_u64(), "{view:#}");
+            }
+            if state == "failed" {
+                tell(&format!("{id} failed: {}", view["error"]));
             }
             *ends.entry(state).or_default() += 1;
         }
