@@ -147,3 +147,45 @@ fn twenty_at_the_same_time_with_one_idempotency_key_are_one_request() {
         assert_eq!(site.count("/colors.html"), 1, "rendered once");
     });
 }
+
+#[test]
+fn devices_are_listed_as_the_vendor_lists_them() {
+    run(async {
+        let stack = Stack::shared();
+        for client in [stack.client(), stack.edge_client()] {
+            let list = client.get_with_key("/v1/devices").await.expect(200).json();
+            let devices = list["devices"].as_array().unwrap();
+            assert_eq!(devices.len(), 131);
+            let phone = devices.iter().find(|device| device["id"] == "iphone_13_pro").unwrap();
+            assert_eq!(
+                (&phone["viewport"]["width"], &phone["viewport"]["deviceScaleFactor"]),
+                (&json!(390), &json!(3.0))
+            );
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_request_ends_without_a_picture_and_a_delivery_can_be_replayed() {
+    run(async {
+        let stack = Stack::shared();
+        let (client, site, receiver) = (stack.edge_client(), Site::start(), Receiver::start());
+        let slow = client.enqueue("/take", &json!({ "url": site.url("/never"), "webhook_url": receiver.url() })).await;
+        let cancelled = client.post(&format!("/v1/requests/{slow}/cancel"), &json!({})).await.expect(200);
+        assert_eq!(cancelled.json()["state"], "cancelled");
+
+        let id = client
+            .enqueue("/take", &json!({ "html": "<p>x", "response_type": "json", "webhook_url": receiver.url() }))
+            .await;
+        let first = receiver.first(s(30)).await;
+        client.request_when(&id, "delivered", s(15), |view| view["webhook"]["state"] == "delivered").await;
+        let delivery = id.replace("req_", "msg_");
+        client.post(&format!("/v1/deliveries/{delivery}/replay"), &json!({})).await.expect(200);
+        let both = receiver.wait_for(2, s(15)).await;
+        assert_eq!((both[1].header("webhook-id"), &both[1].body), (delivery.as_str(), &first.body));
+        let list = client.get_with_key("/v1/deliveries?limit=200").await.expect(200).json();
+        let of_it = list["deliveries"].as_array().unwrap().iter().find(|view| view["id"] == delivery.as_str()).unwrap();
+        assert!(!of_it["attempts"].as_array().unwrap().is_empty(), "{of_it:#}");
+        assert_eq!(client.request(&slow).await["state"], "cancelled");
+    });
+}

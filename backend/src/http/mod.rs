@@ -7,6 +7,7 @@ mod body;
 mod bulk;
 mod cache;
 mod deliveries;
+mod devices;
 mod docs;
 mod files;
 mod health;
@@ -77,6 +78,8 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(requests::routes(api.clone()))
         .unify()
         .or(deliveries::routes(api.clone()))
+        .unify()
+        .or(devices::routes(api.clone()))
         .unify()
         .or(files::routes(api.clone()))
         .unify()
