@@ -193,7 +193,7 @@ const DEVICES: &[Device] = devices! {
     "iphone_15_pro_max" "iPhone 15 Pro Max" 430 x 739, 814 x 380 @ 3.0 ScreenshotMax IPHONE_15;
 };
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::options::fields::Fields;
