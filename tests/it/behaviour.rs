@@ -419,8 +419,18 @@ fn requests_and_kinds_of_resources_can_be_kept_out() {
             ("document", "/inner"),
         ];
         for (kind, path) in kinds {
-            assert!(!left_out(json!({ "block_resources": ["manifest"] }), path).await.1, "{path} is asked for");
-            assert!(left_out(json!({ "block_resources": [kind] }), path).await.1, "{kind}");
+            // Neither media nor event sources keep the picture waiting, so on a busy machine it may be taken before they are
+            // asked for, or before the browser has said which kind a request is of. One of three tries must show it.
+            let mut shown = (false, false);
+            for _ in 0..3 {
+                shown.0 |= !left_out(json!({ "block_resources": ["manifest"], "delay": 1 }), path).await.1;
+                shown.1 |= left_out(json!({ "block_resources": [kind] }), path).await.1;
+                if shown == (true, true) {
+                    break;
+                }
+            }
+            assert!(shown.0, "{path} is asked for where its kind is let through");
+            assert!(shown.1, "{kind} is kept out");
         }
     });
 }

@@ -7,7 +7,7 @@
 //! definitions may say things in the others that those refuse.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -370,7 +370,7 @@ impl Watcher {
             // Addresses of requests under way, kept only if some of them must not fail.
             let mut addresses = HashMap::new();
             // What a pause calls XHR may be a fetch or an event stream; how it was announced tells them apart.
-            let mut announced: HashMap<String, ResourceType> = HashMap::new();
+            let announced: Arc<Mutex<HashMap<String, ResourceType>>> = Arc::default();
             let distinguish = !interception.blocking.resources.is_empty();
             while let Some((session, event)) = streams.next().await {
                 match event.method.as_str() {
@@ -381,10 +381,13 @@ impl Watcher {
                     }
                     "Fetch.requestPaused" => {
                         if let Some(mut paused) = event.read::<EventRequestPaused>() {
-                            let kind = paused.network_id.as_ref().and_then(|id| announced.remove(id.inner()));
-                            paused.resource_type = kind.unwrap_or(paused.resource_type);
-                            let interception = interception.clone();
-                            tokio::spawn(async move { answer_paused(&session, paused, &interception).await });
+                            let (interception, announced) = (interception.clone(), announced.clone());
+                            tokio::spawn(async move {
+                                if distinguish && paused.resource_type == ResourceType::Xhr {
+                                    paused.resource_type = announced_kind(&paused, &announced).await;
+                                }
+                                answer_paused(&session, paused, &interception).await
+                            });
                         } else if let Some(paused) = event.read::<RequestEnded>() {
                             // A kind of request that this program is too old to know must not wait for ever.
                             let go_on = ContinueRequestParams::new(paused.request_id);
@@ -406,6 +409,7 @@ impl Watcher {
                             && let Some(request) = event.read::<RequestStarted>()
                             && let Some(kind) = request.r#type.and_then(|kind| kind.parse().ok())
                         {
+                            let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
                             announced.insert(request.request_id, kind);
                         }
                         let failed = failed_request(&event, &interception.needed, &mut addresses);
@@ -498,6 +502,19 @@ fn failed_request(event: &Event, needed: &[UrlPattern], addresses: &mut HashMap<
         }
         _ => None,
     }
+}
+
+/// The kind that a paused request was announced as. The announcement may come after the pause, so a little time is left
+/// for it.
+async fn announced_kind(paused: &EventRequestPaused, announced: &Mutex<HashMap<String, ResourceType>>) -> ResourceType {
+    let Some(id) = &paused.network_id else { return paused.resource_type.clone() };
+    for _ in 0..100 {
+        if let Some(kind) = announced.lock().unwrap_or_else(PoisonError::into_inner).remove(id.inner()) {
+            return kind;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    paused.resource_type.clone()
 }
 
 async fn answer_paused(session: &Session, paused: EventRequestPaused, interception: &Interception) {
