@@ -49,9 +49,9 @@ enum KeysCommand {
     /// Bring a pair that you have, from a vendor or another installation.
     #[command(after_help = "Example: snaphook keys import --access-key AK --secret-key SK")]
     Import {
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         access_key: String,
-        #[arg(long, env = "SNAPHOOK_IMPORT_SECRET_KEY", hide_env_values = true)]
+        #[arg(long, allow_hyphen_values = true, env = "SNAPHOOK_IMPORT_SECRET_KEY", hide_env_values = true)]
         secret_key: String,
         #[command(flatten)]
         options: KeyOptions,
@@ -59,6 +59,7 @@ enum KeysCommand {
     /// Say how much a key may use, from its next request on.
     #[command(after_help = "Example: snaphook keys limits AK --quota 10000 --concurrency unlimited")]
     Limits {
+        #[arg(allow_hyphen_values = true)]
         access_key: String,
         #[command(flatten)]
         limits: LimitOptions,
@@ -72,6 +73,7 @@ enum KeysCommand {
     },
     /// Give a key a new secret. The old one stays good for a while.
     Rotate {
+        #[arg(allow_hyphen_values = true)]
         access_key: String,
         /// Hours that the old secret stays good.
         #[arg(long, default_value_t = 24)]
@@ -81,6 +83,7 @@ enum KeysCommand {
     },
     /// End a key at once.
     Revoke {
+        #[arg(allow_hyphen_values = true)]
         access_key: String,
         #[arg(long)]
         json: bool,
@@ -215,7 +218,7 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
     let unknown = |access_key: &str| CliError::Refused(format!("there is no live key {access_key}"));
     match command {
         KeysCommand::Create(options) => {
-            let (access_key, secret) = (random_text(10)?, SecretKey::new(random_text(32)?));
+            let (access_key, secret) = (new_access_key()?, SecretKey::new(random_text(32)?));
             let limits = options.limits.over(KeyLimits::default());
             queue.add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await?;
             show_pair(&access_key, &secret, options.json)
@@ -305,6 +308,16 @@ fn show_pair(access_key: &str, secret: &SecretKey, as_json: bool) -> Result<(), 
     say(&format!("access key      {access_key}"))?;
     say(&format!("secret key      {}", secret.expose()))?;
     say(&format!("webhook secret  {}  (the same, for Standard Webhooks libraries)", webhook_secret.expose()))
+}
+
+/// Access keys are typed into shells and URLs, where a leading hyphen reads as an option.
+fn new_access_key() -> Result<String, CliError> {
+    loop {
+        let text = random_text(10)?;
+        if !text.starts_with('-') {
+            return Ok(text);
+        }
+    }
 }
 
 fn random_text(bytes: usize) -> Result<String, CliError> {

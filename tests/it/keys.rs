@@ -33,6 +33,13 @@ fn keys_are_made_brought_listed_and_ended() {
         stack.keys(&arguments);
         let client = Client::new(&stack.api, &brought);
         client.get(&client.signed("/take", "html=x")).await.expect(200);
+        let hyphens = KeyPair { access_key: "-json".to_owned(), secret_key: "--s".to_owned() };
+        stack.keys(&["import", "--access-key", &hyphens.access_key, "--secret-key", &hyphens.secret_key, "--json"]);
+        let hyphens = hyphens.access_key.as_str();
+        assert_eq!(stack.keys(&["rotate", hyphens, "--overlap-hours", "1", "--json"])["access_key"], hyphens);
+        assert_eq!(stack.keys(&["limits", hyphens, "--quota", "9", "--json"])["access_key"], hyphens);
+        assert_eq!(stack.keys(&["revoke", hyphens, "--json"])["access_key"], hyphens);
+
         let again = stack.run_keys(&arguments);
         assert_eq!(again.status.code(), Some(2), "once is enough");
         let odd = stack.run_keys(&["import", "--access-key", "a b", "--secret-key", "s"]);
