@@ -1,28 +1,21 @@
 //! The API around the render: limits and usage, the cache, uploads to a bucket of the caller's, bulk requests, and the
 //! pages that explain it.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use http::Method;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
 use serde_json::{Value as Json, json};
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
+use snaphook_tests::s3::S3;
 use snaphook_tests::serve::{Port, Server, full};
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{KeyPair, Stack};
 use snaphook_tests::wait::{self, s};
-use tokio::net::TcpListener;
 
 /// A client with a key of its own, made with these limits.
 fn limited(stack: &Stack, limits: &[&str]) -> Client {
@@ -175,24 +168,6 @@ fn many_callers_of_the_same_page_cost_one_render() {
     });
 }
 
-/// An S3 server that checks signatures, with its buckets in a folder.
-async fn s3(folder: &Path) -> SocketAddr {
-    let mut builder = S3ServiceBuilder::new(FileSystem::new(folder).unwrap());
-    builder.set_auth(SimpleAuth::from_single("AKID", "s3-secret"));
-    let service = builder.build();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = service.clone();
-            tokio::spawn(async move {
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    address
-}
-
 /// A storage that answers everything like this, and counts.
 fn answering(status: u16, body: &'static str) -> (Server, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -210,9 +185,8 @@ fn files_go_to_the_callers_own_bucket() {
     run(async {
         let stack = Stack::builder().start();
         let client = stack.client();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("shots")).unwrap();
-        let endpoint = format!("http://{}", s3(folder.path()).await);
+        let s3 = S3::start("shots");
+        let endpoint = &s3.url;
         let options = |change: Json| {
             let mut options = json!({
                 "html": "<p>x", "format": "png", "store": true, "storage_path": "a b/ü",
@@ -224,7 +198,7 @@ fn files_go_to_the_callers_own_bucket() {
             options
         };
         let stored = client.take(&options(json!({}))).await.expect(200);
-        let object = folder.path().join("shots/a b/ü.png");
+        let object = s3.path("shots/a b/ü.png");
         assert_eq!(std::fs::read(&object).unwrap(), stored.body);
         assert_eq!(stored.header("x-screenshotone-store-bucket"), "shots");
         let location = format!("{endpoint}/shots/a%20b/%C3%BC.png");
@@ -240,7 +214,7 @@ fn files_go_to_the_callers_own_bucket() {
             }
         }
         client.done(&id, s(30)).await;
-        let later = folder.path().join("shots/later.png");
+        let later = s3.path("shots/later.png");
         wait::for_it("the second object", s(5), || later.exists().then_some(())).await;
 
         let error = async |change: Json| client.take(&options(change)).await.json()["error_code"].clone();
@@ -337,12 +311,10 @@ fn errors_lead_to_their_page_and_the_api_describes_itself() {
 #[test]
 fn the_operators_store_can_be_a_bucket() {
     run(async {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("files")).unwrap();
-        let endpoint = format!("http://{}", s3(folder.path()).await);
+        let s3 = S3::start("files");
         let stack = Stack::builder()
             .set("SNAPHOOK_STORE_URL", "s3://files/shots")
-            .set("SNAPHOOK_STORE_ENDPOINT", &endpoint)
+            .set("SNAPHOOK_STORE_ENDPOINT", &s3.url)
             .set("SNAPHOOK_STORE_ACCESS_KEY_ID", "AKID")
             .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", "s3-secret")
             .start();
@@ -354,7 +326,7 @@ fn the_operators_store_can_be_a_bucket() {
         let part =
             client.send(Method::GET, view["file"]["url"].as_str().unwrap(), &[("range", "bytes=1-3")], None).await;
         assert_eq!((part.status.as_u16(), &part.body[..]), (206, &b"PNG"[..]));
-        assert_eq!(std::fs::read_dir(folder.path().join("files/shots")).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(s3.path("files/shots")).unwrap().count(), 1);
         assert!(!stack.data_dir().join("files").exists(), "nothing is kept beside the bucket");
         assert!(!stack.backend_log().contains("s3-secret"));
     });

@@ -7,6 +7,7 @@ mod behaviour;
 mod campaign;
 mod crash;
 mod demo;
+mod effects;
 mod errors;
 mod files;
 mod keys;

@@ -9,6 +9,7 @@ pub mod descendants;
 pub mod part;
 pub mod picture;
 pub mod receiver;
+pub mod s3;
 pub mod serve;
 pub mod site;
 pub mod stack;

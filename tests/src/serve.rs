@@ -62,7 +62,7 @@ impl Port {
         Port { socket, address }
     }
 
-    fn listen(self) -> TcpListener {
+    pub(crate) fn listen(self) -> TcpListener {
         let _inside = runtime().enter();
         self.socket.listen(128).expect("the port is ours")
     }

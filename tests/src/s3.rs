@@ -1,0 +1,60 @@
+//! An S3 server that checks signatures, with its buckets in a folder.
+
+use std::path::{Path, PathBuf};
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::runtime;
+use crate::serve::Port;
+
+pub const ACCESS_KEY_ID: &str = "AKID";
+pub const SECRET_ACCESS_KEY: &str = "s3-secret";
+
+/// A running server; it and its objects end when this is dropped.
+pub struct S3 {
+    pub url: String,
+    folder: TempDir,
+    task: JoinHandle<()>,
+}
+
+impl S3 {
+    /// One with an empty bucket.
+    pub fn start(bucket: &str) -> S3 {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join(bucket)).expect("a bucket");
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).expect("a file system"));
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        let service = builder.build();
+        let port = Port::reserve();
+        let url = format!("http://{}", port.address);
+        let listener = port.listen();
+        let task = runtime().spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                connections.spawn(async move {
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        S3 { url, folder, task }
+    }
+
+    /// Where an object lies: `shots/a.png`.
+    pub fn path(&self, object: &str) -> PathBuf {
+        Path::new(self.folder.path()).join(object)
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
