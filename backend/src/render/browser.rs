@@ -115,6 +115,8 @@ impl Browser {
         deny.browser_context_id = Some(context.clone());
         let mut target = CreateTargetParams::new("about:blank");
         target.browser_context_id = Some(context);
+        // The pointer is thought to be in the screen's corner. Away from there, no page finds it over itself.
+        (target.left, target.top) = (Some(100), Some(100));
         let (_, target) =
             futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT),)?;
         // A page's main frame has the id of its target, for as long as it lives.

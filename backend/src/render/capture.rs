@@ -39,11 +39,11 @@ const SHOW_SECTION: &str = include_str!("js/show_section.js");
 
 /// A rectangle of the page in CSS pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-struct Area {
-    x: f64,
-    y: f64,
-    width: f64,
-    height: f64,
+pub(super) struct Area {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
 }
 
 impl Area {
@@ -68,8 +68,7 @@ impl Area {
 pub(super) async fn take(page: &Page<'_>) -> Result<Artifact, Failure> {
     let options = page.options;
     let capture = &options.capture;
-    let viewport =
-        Area { x: 0.0, y: 0.0, width: f64::from(options.viewport.width), height: f64::from(options.viewport.height) };
+    let viewport = view(page);
     let clip = area(page, viewport).await?.map(Area::rounded);
     if let (Some(area), true) = (clip, capture.full_page && capture.beyond_viewport == Some(false)) {
         page.set_screen(options.viewport.width, area.height as u32).await?;
@@ -105,16 +104,8 @@ async fn area(page: &Page<'_>, viewport: Area) -> Result<Option<Area>, Failure> 
             None => {}
         }
     }
-    if capture.clip.is_given() {
-        let side = |given: Option<u32>, default: f64| given.map_or(default, f64::from);
-        let area = Area {
-            x: side(capture.clip.x, 0.0),
-            y: side(capture.clip.y, 0.0),
-            width: side(capture.clip.width, viewport.width),
-            height: side(capture.clip.height, viewport.height),
-        };
-        let outside = || Failure::invalid("clip_y", "the clip lies outside the viewport");
-        return seen(page, area, viewport).await?.map(Some).ok_or_else(outside);
+    if let Some(clip) = clip(page).await? {
+        return Ok(Some(clip));
     }
     if !capture.full_page {
         return Ok(None);
@@ -127,6 +118,29 @@ async fn area(page: &Page<'_>, viewport: Area) -> Result<Option<Area>, Failure> 
         false => content.width.max(viewport.width),
     };
     Ok(Some(Area { width, height: content.height.max(1.0).min(height_max), ..viewport }))
+}
+
+/// The viewport before anything is scrolled.
+fn view(page: &Page<'_>) -> Area {
+    let viewport = &page.options.viewport;
+    Area { x: 0.0, y: 0.0, width: f64::from(viewport.width), height: f64::from(viewport.height) }
+}
+
+/// The area that was asked for by its edges, if one was.
+pub(super) async fn clip(page: &Page<'_>) -> Result<Option<Area>, Failure> {
+    let (clip, viewport) = (&page.options.capture.clip, view(page));
+    if !clip.is_given() {
+        return Ok(None);
+    }
+    let side = |given: Option<u32>, default: f64| given.map_or(default, f64::from);
+    let area = Area {
+        x: side(clip.x, 0.0),
+        y: side(clip.y, 0.0),
+        width: side(clip.width, viewport.width),
+        height: side(clip.height, viewport.height),
+    };
+    let outside = || Failure::invalid("clip_y", "the clip lies outside the viewport");
+    seen(page, area, viewport).await?.map(Some).ok_or_else(outside)
 }
 
 /// Where an element is, from the top of the page. None if nothing matches, or what matches has no size.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Format;
 
-use super::page::{Page, json};
+use super::page::{Page, json, list};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
 
@@ -34,7 +34,8 @@ pub(super) async fn read(page: &Page<'_>) -> Result<Artifact, Failure> {
 /// The outer HTML of the document with its doctype, or of the selector's first match. None if nothing matches.
 async fn html(page: &Page<'_>, selector: Option<&str>, shadow: bool) -> Result<Option<String>, Failure> {
     let selector = selector.map_or_else(|| "null".to_owned(), json);
-    let read = page.evaluate(format!("({OUTER_HTML})({selector}, {shadow})")).await;
+    let hidden = list(&page.options.page.hide_selectors);
+    let read = page.evaluate(format!("({OUTER_HTML})({selector}, {shadow}, {hidden})")).await;
     read.map_err(|failure| failure.blame("selector"))
 }
 

@@ -58,7 +58,7 @@ const DISMISS_BANNERS: &str = include_str!("js/dismiss_banners.js");
 const HOVER_POINT: &str = include_str!("js/hover_point.js");
 const SCROLL_TO: &str = include_str!("js/scroll_to.js");
 const STOP_MOTION: &str = include_str!("js/stop_motion.js");
-const HIDE_AND_STYLE: &str = include_str!("js/style.js");
+pub(super) const HIDE_AND_STYLE: &str = include_str!("js/style.js");
 const SCROLL_THROUGH: &str = include_str!("js/scroll_through.js");
 const FONTS_READY: &str = include_str!("js/fonts_ready.js");
 
@@ -449,7 +449,7 @@ impl Page<'_> {
         let page = &self.options.page;
         if page.styles.is_some() || !page.hide_selectors.is_empty() {
             let styles = json(page.styles.as_deref().unwrap_or_default());
-            let selectors = serde_json::to_string(&page.hide_selectors).unwrap_or_else(|_| "[]".to_owned());
+            let selectors = list(&page.hide_selectors);
             self.evaluate::<serde_json::Value>(format!("({HIDE_AND_STYLE})({styles}, {selectors})")).await?;
         }
         if let Some(script) = &page.scripts {
@@ -567,6 +567,11 @@ fn judge_egress(main: &MainResponse) -> Result<(), Failure> {
 /// A text as a JavaScript literal.
 pub(super) fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Texts as a JavaScript array.
+pub(super) fn list(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
 }
 
 fn crashed() -> Failure {

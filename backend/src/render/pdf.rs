@@ -9,7 +9,8 @@ use serde_json::Value;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Format;
 
-use super::page::Page;
+use super::capture::{self, Area};
+use super::page::{HIDE_AND_STYLE, Page, json};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
 
@@ -25,10 +26,13 @@ const PIN_HEIGHTS: &str = include_str!("js/pin_heights.js");
 pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
     let pdf = &page.options.pdf;
     let [top, right, bottom, left] = pdf.margin.inches();
-    let (width, height) = match pdf.fit_one_page {
-        true => one_page(page, top + bottom, left + right).await?,
-        false => pdf.paper_inches(),
+    let clip = capture::clip(page).await?;
+    let (width, height) = match clip {
+        Some(clip) => one_area(page, clip, top + bottom, left + right).await?,
+        None if pdf.fit_one_page => one_page(page, top + bottom, left + right).await?,
+        None => pdf.paper_inches(),
     };
+    let is_own_size = clip.is_some() || pdf.fit_one_page;
     let print = PrintToPdfParams {
         print_background: Some(pdf.print_background),
         paper_width: Some(width),
@@ -38,7 +42,9 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
         margin_bottom: Some(bottom),
         margin_left: Some(left),
         // A page may know its own paper, and is right where the caller has said nothing.
-        prefer_css_page_size: Some(pdf.paper.is_none() && !pdf.landscape && !pdf.fit_one_page),
+        prefer_css_page_size: Some(pdf.paper.is_none() && !pdf.landscape && !is_own_size),
+        // What stands still stands on every page.
+        page_ranges: clip.map(|_| "1".to_owned()),
         transfer_mode: Some(PrintToPdfTransferMode::ReturnAsStream),
         ..PrintToPdfParams::default()
     };
@@ -71,6 +77,20 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
         return Err(Failure::retryable(Code::InternalApplicationError, "Chromium printed nothing"));
     }
     Ok(Artifact::new(Bytes::from(bytes), Format::Pdf, None))
+}
+
+/// The paper that an area of the page fills. The page is laid out as wide as on the screen and moved under the paper; what
+/// has a fixed position is neither cut into pages nor made smaller to fit their width.
+async fn one_area(page: &Page<'_>, area: Area, above_and_below: f64, beside: f64) -> Result<(f64, f64), Failure> {
+    let Area { x, y, width, height } = area;
+    let columns = page.options.viewport.width;
+    let style = format!(
+        "html{{position:fixed!important;left:{}px!important;top:{}px!important;width:{columns}px!important;margin:0!important}}",
+        -x, -y
+    );
+    page.evaluate::<Value>(format!("({HIDE_AND_STYLE})({}, [])", json(&style))).await?;
+    let inches = |pixels: f64| pixels / CSS_PIXELS_PER_INCH;
+    Ok((inches(width) + beside, inches(height) + above_and_below))
 }
 
 /// Paper in inches, as wide as the viewport (or the paper that was named) and as tall as the content.

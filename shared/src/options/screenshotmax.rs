@@ -4,7 +4,7 @@ use super::devices;
 use super::model::{Blocking, Format, Options, WaitUntil};
 use super::pdf::PAPERS_AND_LEDGER;
 use super::screenshotone::{MEDIA_TYPES, RESOURCES, device, side};
-use super::{Kind, LATER, PAID, Parameter, join};
+use super::{Kind, LATER, PAID, Parameter, Support, join};
 
 const PIXELS: Kind = Kind::Int { min: 0, max: 1_000_000 };
 const SIDE: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
@@ -17,7 +17,6 @@ const DEFICIENCIES: &[&str] = &["achromatopsia", "deuteranopia", "blurred_vision
 const COMMON: &[Parameter] = &[
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::refused("gpu_rendering", Kind::Bool, PAID),
-    Parameter::effect("capture_beyond_viewport", Kind::Bool, |o, v| o.capture.beyond_viewport = Some(v.bool()), "Take what lies outside the viewport."),
     Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTMAX_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
     Parameter::effect("viewport_width", SIDE, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_height", SIDE, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
@@ -64,7 +63,7 @@ const VISUAL: &[Parameter] = &[
     Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
     Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
     Parameter::effect("media_type", Kind::Enum { of: MEDIA_TYPES, fold: true }, |o, v| o.emulation.media_type = Some(v.text()), "CSS media type."),
-    Parameter::effect("vision_deficiency", Kind::Enum { of: DEFICIENCIES, fold: true }, |o, v| o.emulation.vision_deficiency = Some(deficiency(&v.text())), "How the page looks to others."),
+    Parameter::effect("capture_beyond_viewport", Kind::Bool, |o, v| o.capture.beyond_viewport = Some(v.bool()), "Take what lies outside the viewport."),
     Parameter::effect("clip_x", PIXELS, |o, v| o.capture.clip.x = Some(v.int() as u32), "Left edge of the area."),
     Parameter::effect("clip_y", PIXELS, |o, v| o.capture.clip.y = Some(v.int() as u32), "Top edge of the area."),
     Parameter::effect("clip_width", SIDE, |o, v| o.capture.clip.width = Some(v.int() as u32), "Width of the area."),
@@ -73,6 +72,7 @@ const VISUAL: &[Parameter] = &[
 
 #[rustfmt::skip]
 const IMAGE: &[Parameter] = &[
+    Parameter::effect("vision_deficiency", Kind::Enum { of: DEFICIENCIES, fold: true }, |o, v| o.emulation.vision_deficiency = Some(deficiency(&v.text())), "How the page looks to others."),
     Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the picture."),
     Parameter::effect("image_quality", Kind::Int { min: 1, max: 100 }, |o, v| o.output.quality = v.int() as u8, "Quality of a JPEG or WebP."),
     Parameter::effect("image_width", PIXELS, |o, v| o.output.width_max = side(v.int()), "Make the picture fit this width."),
@@ -87,6 +87,7 @@ const IMAGE: &[Parameter] = &[
 
 #[rustfmt::skip]
 const PAPER: &[Parameter] = &[
+    Parameter::refused("vision_deficiency", Kind::Enum { of: DEFICIENCIES, fold: true }, "Chromium emulates it on the screen and not on paper"),
     Parameter::effect("pdf_paper_format", Kind::Enum { of: PAPERS_AND_LEDGER, fold: true }, |o, v| o.pdf.paper = Some(v.text()), "Size of the paper."),
     Parameter::effect("pdf_landscape", Kind::Bool, |o, v| o.pdf.landscape = v.bool(), "Turn the paper."),
     Parameter::effect("pdf_print_background", Kind::Bool, |o, v| o.pdf.print_background = v.bool(), "Print background colours and images."),
@@ -94,6 +95,7 @@ const PAPER: &[Parameter] = &[
 
 #[rustfmt::skip]
 const TEXT: &[Parameter] = &[
+    Parameter { name: "capture_beyond_viewport", kind: Kind::Bool, support: Support::Ignored("text has no viewport to go beyond"), about: "Take what lies outside the viewport." },
     Parameter::effect("format", Kind::Enum { of: TEXTS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "HTML, or Markdown made of it."),
     Parameter::effect("js_enabled", Kind::Bool, |o, v| o.source.without_javascript = !v.bool(), "Run the page's scripts."),
 ];

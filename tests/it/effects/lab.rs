@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -18,6 +17,9 @@ use snaphook_tests::s3::S3;
 use snaphook_tests::serve::{Body, Port, Server, full};
 use snaphook_tests::stack::Stack;
 use snaphook_tests::wait::{self, s};
+use tokio::sync::OnceCell;
+
+use super::AT_ONCE;
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
@@ -26,7 +28,6 @@ pub(super) struct Asked {
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
 }
 
 #[derive(Default)]
@@ -44,6 +45,8 @@ pub(super) struct Lab {
     s3: S3,
     memory: Arc<Mutex<Memory>>,
     renders: AtomicUsize,
+    /// Renders that many rows compare with, by what was asked.
+    known: Mutex<HashMap<String, Arc<OnceCell<Taken>>>>,
 }
 
 /// One render: what came back, and what was seen of it from outside.
@@ -61,8 +64,17 @@ impl Lab {
         let memory = Arc::new(Mutex::new(Memory::default()));
         let noted = memory.clone();
         let server = Server::start(Port::reserve(), move |request| answer(request, noted.clone()));
-        let stack = Stack::builder().start();
-        Lab { client: stack.client(), _stack: stack, server, s3: S3::start("shots"), memory, renders: AtomicUsize::new(0) }
+        // Most of the time is spent in pages that wait for something.
+        let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", &AT_ONCE.to_string()).start();
+        Lab {
+            client: stack.client(),
+            _stack: stack,
+            server,
+            s3: S3::start("shots"),
+            memory,
+            renders: AtomicUsize::new(0),
+            known: Mutex::default(),
+        }
     }
 
     /// Renders `page` with these options; `{base}` in a text stands for the page's address, `{s3}` for the bucket's.
@@ -80,10 +92,19 @@ impl Lab {
         Taken { answer, request, asked: self.asked(number), base }
     }
 
+    /// As [`Lab::take`], but what was rendered before with the same options is not rendered again.
+    pub(super) async fn take_once(&self, endpoint: Endpoint, page: &str, options: &Json) -> Arc<OnceCell<Taken>> {
+        let key = format!("{} {options} {page}", endpoint.path());
+        let cell = self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        cell.get_or_init(|| self.take(endpoint, page, options)).await;
+        cell
+    }
+
     /// Waits for the end of an asynchronous request and of its webhook, if there is to be one.
     async fn ended(&self, id: &str, options: &Json, number: usize) -> Json {
         let view = self.client.request_when(id, "an end", s(30), |view| view["finished_at"].is_string()).await;
-        let is_told = options["webhook_url"].is_string() && (view["state"] == "done" || options["webhook_errors"] == true);
+        let is_told =
+            options["webhook_url"].is_string() && (view["state"] == "done" || options["webhook_errors"] == true);
         if is_told {
             wait::for_it("its webhook", s(20), || {
                 self.asked(number).iter().any(|asked| asked.path == "hook").then_some(())
@@ -108,11 +129,12 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Respo
     let mut parts = head.uri.path().trim_start_matches('/').splitn(2, '/');
     let number: usize = parts.next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
     let path = parts.next().unwrap_or_default().to_owned();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    // An object that is put is taken whole, as a bucket does.
+    let _ = body.collect().await;
     let query = head.uri.query().unwrap_or_default().to_owned();
     let page = {
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = Asked { path: path.clone(), query, headers: head.headers.clone(), body };
+        let asked = Asked { path: path.clone(), query, headers: head.headers.clone() };
         memory.asked.entry(number).or_default().push(asked);
         memory.pages.get(&number).cloned().unwrap_or_default()
     };
@@ -248,7 +270,8 @@ impl Taken {
             return self.code();
         }
         let text = self.answer.text();
-        let boxes: Vec<&str> = text.split("/MediaBox [").skip(1).map(|rest| rest.split(']').next().unwrap_or_default()).collect();
+        let boxes: Vec<&str> =
+            text.split("/MediaBox [").skip(1).map(|rest| rest.split(']').next().unwrap_or_default()).collect();
         let numbers = boxes.first().unwrap_or(&"").split_whitespace().filter_map(|number| number.parse::<f64>().ok());
         let size: Vec<String> = numbers.skip(2).map(|number| number.round().to_string()).collect();
         format!("{} x{}", size.join("x"), boxes.len())

@@ -38,10 +38,9 @@ pub(super) const TALL: &str = "<div style='height:300px;background:#f00'></div><
 pub(super) const LATE: &str = "<body bgcolor=red><script>setTimeout(() => { document.body.style.background = '#0f0';
     document.body.append(Object.assign(document.createElement('p'), { id: 'late' })) }, 700)</script>";
 
-/// Tells when its text is hidden or clicked, and when half a second has passed.
+/// Tells when its text is clicked, and when half a second has passed.
 pub(super) const EVENTS: &str = "<p id=a>text</p><script>
     a.onclick = () => fetch('{base}/clicked');
-    const watch = setInterval(() => { if (!a.checkVisibility({ visibilityProperty: true })) { clearInterval(watch); fetch('{base}/hidden') } }, 50);
     setTimeout(() => fetch('{base}/late'), 500)</script>";
 
 /// An element far below, and something green that always covers the viewport.
@@ -49,17 +48,24 @@ pub(super) const COVERED: &str = "<div style='height:2000px'></div><div id=d sty
     <div style='position:fixed;inset:0;background:#0f0'></div><div style='height:2000px'>";
 
 /// Red for 500 pixels, then green.
-pub(super) const BANDS: &str = "<div style='height:500px;background:#f00'></div><div id=b style='height:900px;background:#0f0'>";
+pub(super) const BANDS: &str =
+    "<div style='height:500px;background:#f00'></div><div id=b style='height:900px;background:#0f0'>";
 
 /// Blocks that fill a row of nine on paper, two rows.
 pub(super) const BLOCKS: &str = "<style>i{display:inline-block;width:88px;height:280px}</style>
     <i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i><i></i>";
 
 /// A picture as its background.
-pub(super) const BACKGROUND: &str = "<body style='background:url(data:image/gif;base64,R0lGODlhAQABAIAAAP8AAAAAACwAAAAAAQABAAACAkQBADs=)'>x";
+pub(super) const BACKGROUND: &str =
+    "<body style='background:url(data:image/gif;base64,R0lGODlhAQABAIAAAP8AAAAAACwAAAAAAQABAAACAkQBADs=)'>x";
+
+/// A small picture away from the corner.
+pub(super) const SPOT: &str = "<img style='position:absolute;left:150px;top:60px;width:20px;height:20px'
+    src=data:image/gif;base64,R0lGODlhAQABAIAAAP8AAAAAACwAAAAAAQABAAACAkQBADs=>";
 
 /// Hard to compress.
 pub(super) const NOISE: &str = "<canvas id=c width=200 height=100></canvas><script>const x = c.getContext('2d');
     for (let i = 0; i < 20000; i++) { x.fillStyle = `hsl(${i * 37 % 360} 90% ${i * 7 % 100}%)`; x.fillRect(i % 200, i / 200 | 0, 1, 1) }</script>";
 
-pub(super) const SHADOW: &str = "<div id=host></div><script>host.attachShadow({ mode: 'open' }).innerHTML = '<p>deep</p>'</script>";
+pub(super) const SHADOW: &str =
+    "<div id=host></div><script>host.attachShadow({ mode: 'open' }).innerHTML = '<p>deep</p>'</script>";

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use snaphook_shared::request::Endpoint;
 
 use super::lab::Taken;
-use super::pages::{BACKGROUND, EVENTS, MOBILE, NOISE, PLACE, TALL};
+use super::pages::{BACKGROUND, EVENTS, MOBILE, NOISE, PLACE, SPOT, TALL};
 use super::{Row, row};
 
 const ALL: &[Endpoint] = &[Endpoint::Screenshot, Endpoint::Pdf, Endpoint::Scrape];
@@ -33,6 +33,11 @@ fn has_header(name: &'static str) -> impl Fn(&Taken) -> String {
     move |taken| (!taken.header(name).is_empty()).to_string()
 }
 
+/// Whether there is a picture in a document.
+fn has_picture(taken: &Taken) -> String {
+    taken.answer.text().contains("/Subtype /Image").to_string()
+}
+
 fn is_signed(taken: &Taken) -> String {
     taken.hook().is_some_and(|hook| hook.headers.contains_key("x-screenshotmax-webhook-signature")).to_string()
 }
@@ -43,6 +48,7 @@ pub(super) fn rows() -> Vec<Row> {
         row(VISUAL, "url", "{base}/").beside(json!({ "html": "<p>x" })).times("", "0", "1"),
         row(TEXT, "url", "{base}/").code("request_not_valid \"url\" is required", "ok"),
         row(IMAGE, "capture_beyond_viewport", false).beside(json!({ "clip_height": 300 })).page(TALL).size("200x300", "200x100"),
+        row(PAPER, "capture_beyond_viewport", false).beside(json!({ "clip_height": 300 })).page(TALL).look(Taken::paper, "150x225 x1", "150x75 x1"),
         common("viewport_device", "iphone_13_pro").beside(json!({ "viewport_width": null, "viewport_height": null })).told("scale", "1", "3"),
         common("viewport_width", 320).told("width", "1280", "320"),
         common("viewport_height", 333).told("height", "1024", "333"),
@@ -50,16 +56,18 @@ pub(super) fn rows() -> Vec<Row> {
         common("viewport_has_touch", true).told("touch", "false", "true"),
         common("viewport_mobile", true).page(MOBILE).told("layout", "200", "500"),
         common("device_scale_factor", 2).told("scale", "1", "2"),
-        row(IMAGE, "attachment_name", "shot").header("content-disposition", "", "attachment; filename=\"shot.png\""),
-        row(PAPER, "attachment_name", "shot").header("content-disposition", "", "attachment; filename=\"shot.pdf\""),
+        row(IMAGE, "attachment_name", "shot").look(|t| t.header("content-disposition").contains("filename=\"shot.png\"").to_string(), "false", "true"),
+        row(PAPER, "attachment_name", "shot").look(|t| t.header("content-disposition").contains("filename=\"shot.pdf\"").to_string(), "false", "true"),
         row(TEXT, "attachment_name", "shot").look(|t| t.header("content-disposition").contains("filename=\"shot.html\"").to_string(), "false", "true"),
         common("block_annoyance", "ads").beside(json!({ "block_annoyance": "none" })).page("<script src='{base}/pagead/js/paint.js'></script>").times("pagead/js/paint.js", "1", "0"),
         common("block_ressources", json!(["script"])).page("<script src='{base}/paint.js'></script>").times("paint.js", "1", "0"),
-        place("geolocation_accuracy", 7).told("accuracy", "1", "7"),
+        place("geolocation_accuracy", 7).told("accuracy", "50", "7"),
         place("geolocation_latitude", 48.5).told("latitude", "1", "48.5"),
         place("geolocation_longitude", 9.25).told("longitude", "2", "9.25"),
         common("timezone", "Pacific/Auckland").look(|t| (t.told("zone") == "Pacific/Auckland").to_string(), "false", "true"),
-        common("hide_selectors", json!(["#a"])).beside(json!({ "delay": 1 })).page(EVENTS).times("hidden", "0", "1"),
+        image("hide_selectors", json!(["#a"])).page("<div id=a style='height:99px;background:red'>").pixel(9, 9, "#ff0000", "#ffffff"),
+        row(PAPER, "hide_selectors", json!(["#a"])).page("<div id=a style='height:1400px'>x</div>").look(Taken::paper, "612x792 x2", "612x792 x1"),
+        row(TEXT, "hide_selectors", json!(["#a"])).look(|t| t.answer.text().contains("first").to_string(), "true", "false"),
         common("click_selector", "#a").page(EVENTS).beside(json!({ "delay": 1 })).times("clicked", "0", "1"),
         common("authorization", "Bearer x").sent("authorization", "", "Bearer x"),
         common("user_agent", "Own/1").look(|t| (t.sent("", "user-agent") == "Own/1").to_string(), "false", "true"),
@@ -105,9 +113,13 @@ pub(super) fn rows() -> Vec<Row> {
         image("metadata_image_size", true).header("x-screenshotmax-image-width", "", "200"),
 
         // Paper
+        row(PAPER, "clip_x", 140).beside(json!({ "clip_y": 50, "clip_width": 50, "clip_height": 50 })).page(SPOT).look(has_picture, "false", "true"),
+        row(PAPER, "clip_y", 50).beside(json!({ "clip_x": 140, "clip_width": 50, "clip_height": 50 })).page(SPOT).look(has_picture, "false", "true"),
+        row(PAPER, "clip_width", 100).look(Taken::paper, "612x792 x1", "75x75 x1"),
+        row(PAPER, "clip_height", 50).look(Taken::paper, "612x792 x1", "150x38 x1"),
         row(PAPER, "pdf_paper_format", "legal").look(Taken::paper, "612x792 x1", "612x1008 x1"),
         row(PAPER, "pdf_landscape", true).look(Taken::paper, "612x792 x1", "792x612 x1"),
-        row(PAPER, "pdf_print_background", true).page(BACKGROUND).look(|t| t.answer.text().contains("/Subtype /Image").to_string(), "false", "true"),
+        row(PAPER, "pdf_print_background", true).page(BACKGROUND).look(has_picture, "false", "true"),
 
         // Text
         row(TEXT, "format", "md").look(|t| t.answer.header("content-type").contains("markdown").to_string(), "false", "true"),

@@ -1,6 +1,14 @@
 // The HTML of the document with its doctype, or of the first match; null if there is none. `shadow/` before a selector looks
-// into open shadow roots; with `shadow` they are part of the result, as declarative ones.
-(selector, shadow) => {
+// into open shadow roots; with `shadow` they are part of the result, as declarative ones. What matches `hidden` is taken out
+// of the document: a text has no style that could hide it.
+(selector, shadow, hidden) => {
+  for (const one of hidden) {
+    try {
+      for (const element of document.querySelectorAll(one)) element.remove();
+    } catch {
+      // A selector that is no selector hides nothing.
+    }
+  }
   const roots = [document];
   if (shadow || (selector && selector.startsWith("shadow/"))) {
     for (const root of roots) {
