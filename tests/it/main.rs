@@ -17,4 +17,5 @@ mod render;
 mod requests;
 mod sdk;
 mod tidy;
+mod traps;
 mod walkthrough;

@@ -44,6 +44,11 @@ impl Picture {
         u32::from_be_bytes([0, red, green, blue])
     }
 
+    /// All pixels, for comparison with another picture.
+    pub fn rgba_bytes(&self) -> &[u8] {
+        &self.rgba
+    }
+
     /// How many different colours there are, counted up to a thousand: a blank page has one.
     pub fn colours(&self) -> usize {
         let mut seen = std::collections::HashSet::new();

@@ -47,10 +47,19 @@ pub(super) struct PageState {
     pub(super) departures: u32,
     /// The first failed request that must not fail.
     pub(super) failed_request: Option<String>,
-    /// Requests on their way that count for network idleness, and the session that told of each.
-    in_flight: HashMap<String, String>,
+    /// Requests on their way that count for network idleness.
+    in_flight: HashMap<String, InFlight>,
     /// Since when there have been none, and at most two.
     quiet_since: [Option<Instant>; 2],
+    /// Since when there have been none but for fonts.
+    fonts_alone_since: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct InFlight {
+    /// The session that told of it.
+    session: String,
+    is_font: bool,
 }
 
 /// A document and what it has reached.
@@ -163,6 +172,7 @@ impl PageState {
             failed_request: None,
             in_flight: HashMap::new(),
             quiet_since: [now, now],
+            fonts_alone_since: now,
         }
     }
 
@@ -184,20 +194,25 @@ impl PageState {
         since.map(|since| since.elapsed())
     }
 
+    /// How long nothing but fonts has been on its way.
+    pub(super) fn fonts_alone_for(&self) -> Option<Duration> {
+        self.fonts_alone_since.map(|since| since.elapsed())
+    }
+
     fn ended(&mut self, request: &str) {
         self.in_flight.remove(request);
         self.count();
     }
 
     fn count(&mut self) {
+        let note = |since: &mut Option<Instant>, holds: bool| match holds {
+            true => _ = since.get_or_insert_with(Instant::now),
+            false => *since = None,
+        };
         for (quiet_since, limit) in self.quiet_since.iter_mut().zip([0, 2]) {
-            match self.in_flight.len() > limit {
-                true => *quiet_since = None,
-                false => {
-                    quiet_since.get_or_insert_with(Instant::now);
-                }
-            }
+            note(quiet_since, self.in_flight.len() <= limit);
         }
+        note(&mut self.fonts_alone_since, self.in_flight.values().all(|request| request.is_font));
     }
 
     fn live_on(&mut self, frame: String, loader: String, event: String) {
@@ -230,7 +245,8 @@ impl PageState {
                     Some("EventSource" | "WebSocket" | "Ping" | "Media" | "Prefetch")
                 );
                 if !endless {
-                    self.in_flight.insert(request.request_id, session.to_owned());
+                    let is_font = request.r#type.as_deref() == Some("Font");
+                    self.in_flight.insert(request.request_id, InFlight { session: session.to_owned(), is_font });
                     self.count();
                 }
             }
@@ -251,7 +267,7 @@ impl PageState {
             "Target.detachedFromTarget" => {
                 // Its requests end with it, and nobody will say so.
                 if let Some(detached) = event.read::<Detached>() {
-                    self.in_flight.retain(|_, session| *session != detached.session_id);
+                    self.in_flight.retain(|_, request| request.session != detached.session_id);
                     self.count();
                 }
             }

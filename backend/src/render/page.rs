@@ -334,7 +334,7 @@ impl Page<'_> {
     async fn wait_for(&mut self, events: &[WaitUntil]) -> Result<(), Failure> {
         for event in events {
             let crashed_here = match event {
-                WaitUntil::Load => self.wait_event("load").await,
+                WaitUntil::Load => self.wait_load().await,
                 WaitUntil::DomContentLoaded => self.wait_event("DOMContentLoaded").await,
                 WaitUntil::NetworkIdle0 => self.wait_idle(0).await,
                 WaitUntil::NetworkIdle2 => self.wait_idle(2).await,
@@ -431,6 +431,23 @@ impl Page<'_> {
     async fn wait_event(&mut self, event: &str) -> bool {
         let opened = &self.opened;
         self.watcher.until(|state: &PageState| state.reached(opened, event)).await.crashed
+    }
+
+    /// A page is not held up by fonts that do not come: after as long as browsers hide text for their sake, it is as good as
+    /// loaded. What else is missing is waited for.
+    async fn wait_load(&mut self) -> bool {
+        let opened = self.opened.clone();
+        loop {
+            let loaded = self.watcher.until(|state: &PageState| state.reached(&opened, "load"));
+            if let Ok(state) = tokio::time::timeout(FONTS_LIMIT, loaded).await {
+                return state.crashed;
+            }
+            let state = self.watcher.now();
+            let fonts_alone = state.fonts_alone_for().is_some_and(|alone| alone >= FONTS_LIMIT);
+            if fonts_alone && state.reached(&opened, "DOMContentLoaded") {
+                return state.crashed;
+            }
+        }
     }
 
     async fn wait_idle(&self, connections: usize) -> bool {
