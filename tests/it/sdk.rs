@@ -126,3 +126,31 @@ fn the_python_sdk_can_be_given_the_status_that_it_takes_for_an_acceptance() {
         stack.edge_client().screenshot(&options).await.expect(202);
     });
 }
+
+#[test]
+fn the_screenshotmax_pypi_sdk_gets_paper_text_devices_and_usage() {
+    run(async {
+        let (stack, site) = (Stack::shared(), Site::start());
+        let given = json!({
+            "base": stack.edge_url(), "access_key": stack.key.access_key, "secret_key": stack.key.secret_key,
+            "url": site.url("/article.html"),
+        });
+        let said = programs::ask(programs::python(), "screenshotmax_families.py", &given);
+        let file = |name: &str| {
+            let file = BASE64.decode(said[name]["file"].as_str().unwrap()).unwrap();
+            (said[name]["type"].as_str().unwrap().to_owned(), String::from_utf8_lossy(&file).into_owned())
+        };
+        for name in ["pdf", "pdf_unsigned"] {
+            let (kind, pdf) = file(name);
+            assert!(kind == "application/pdf" && pdf.starts_with("%PDF-"), "{name}: {kind} {pdf:.300}");
+            assert!(pdf.contains("/MediaBox [0 0 841.") || pdf.contains("/MediaBox [0 0 842"), "A4, turned");
+        }
+        let (kind, markdown) = file("markdown");
+        assert!(kind.starts_with("text/markdown") && markdown.starts_with("# Heading"), "{kind}: {markdown}");
+        let (kind, html) = file("html");
+        assert!(kind.starts_with("text/html") && !html.contains("id=\"made\""), "its scripts did not run: {html}");
+        let devices = said["devices"]["devices"].as_array().unwrap();
+        assert!(devices.len() > 50 && devices.iter().any(|device| device["id"] == "iphone_13_pro"), "{devices:?}");
+        assert!(said["usage"]["hits"]["used"].as_u64().is_some_and(|used| used >= 4), "{}", said["usage"]);
+    });
+}
