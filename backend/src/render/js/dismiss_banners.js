@@ -98,8 +98,8 @@ async (all, limit) => {
     });
 
   let found = banners();
-  // Many come a moment after the page. With a limit for this part there is time left to act.
-  const watchUntil = performance.now() + limit / 3;
+  // Many come a moment after the page, if it has scripts to bring them. With a limit for this part there is time left to act.
+  const watchUntil = performance.now() + (document.scripts.length > 0 ? limit / 3 : 0);
   while (found.length === 0 && performance.now() < watchUntil) {
     await pause(100);
     found = banners();
