@@ -181,7 +181,7 @@ impl Code {
             Code::MethodNotAllowed => entry("method_not_allowed", 405, 405, "method-not-allowed",
                 "This address does not answer to that method."),
             Code::UnsupportedMediaType => entry("unsupported_media_type", 415, 415, "unsupported-media-type",
-                "A POST body must be JSON (`Content-Type: application/json`)."),
+                "The body must be JSON (`Content-Type: application/json`)."),
             Code::UriTooLong => entry("uri_too_long", 414, 414, "uri-too-long",
                 "The query string is longer than 16 KiB. Send long values in a POST body."),
             Code::Gone => entry("file_expired", 410, 410, "file-expired", "The file is past its time and was removed."),

@@ -19,3 +19,4 @@ pub mod options;
 pub mod request;
 pub mod signing;
 pub mod target;
+pub mod task;

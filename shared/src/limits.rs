@@ -8,6 +8,10 @@ pub const QUERY_BYTES_MAX: usize = 16 * 1024;
 pub const ACCESS_KEY_CHARACTERS_MAX: usize = 64;
 /// The `Idempotency-Key` header.
 pub const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
+/// A task's name, as the vendor has it.
+pub const TASK_NAME_CHARACTERS_MAX: usize = 100;
+/// Tasks of one access key: their list is not divided into pages.
+pub const TASKS_MAX: u32 = 1000;
 /// Validation stops collecting after this many errors, so that a hostile body cannot make a huge answer.
 pub const ERRORS_MAX: usize = 50;
 /// What a refusal for overload asks the caller to wait.

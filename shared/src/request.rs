@@ -145,7 +145,7 @@ pub fn gate_body(head: Head<'_>) -> Result<(), Problem> {
     if head.content_length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(Problem::new(Code::RequestBodyTooLarge));
     }
-    if head.method == "POST"
+    if matches!(head.method, "POST" | "PATCH")
         && let Some(content_type) = head.content_type
     {
         let essence = content_type.split(';').next().unwrap_or_default().trim();

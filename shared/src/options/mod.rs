@@ -163,7 +163,7 @@ fn detail(parameter: &str, message: String) -> Detail {
 
 impl Kind {
     /// Checks one field. Query and JSON give the same verdict, since both arrive as texts.
-    fn read(&self, field: &Field, urls: &dyn ParseUrl) -> Result<Value, String> {
+    pub(crate) fn read(&self, field: &Field, urls: &dyn ParseUrl) -> Result<Value, String> {
         let name = &field.name;
         match self {
             Kind::List => Ok(Value::List(field.texts())),
