@@ -23,6 +23,12 @@ impl Clock {
         self.now_ms() / 1000
     }
 
+    /// Moves the time for all clones to this moment (Unix milliseconds), from which it goes on.
+    pub fn set(&self, unix_ms: u64) {
+        let by = i128::from(unix_ms) - i128::from(self.now_ms());
+        self.offset_ms.fetch_add(i64::try_from(by).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
     /// Moves the time for all clones.
     pub fn advance(&self, by: std::time::Duration) {
         self.offset_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);

@@ -16,6 +16,7 @@ pub mod queue;
 pub mod reference;
 pub mod render;
 pub mod run;
+pub mod schedule;
 pub mod store;
 pub mod sweep;
 pub mod telemetry;

@@ -9,6 +9,7 @@ use snaphook_shared::dialect::Dialect;
 use snaphook_shared::limits::QUERY_BYTES_MAX;
 use snaphook_shared::options::{Kind, Parameter, Support};
 use snaphook_shared::request::Endpoint;
+use snaphook_shared::task;
 
 /// The OpenAPI 3.1 description of the whole public surface.
 pub fn openapi(public_url: &str) -> Json {
@@ -101,6 +102,7 @@ fn common_schemas() -> Map<String, Json> {
         ("ScreenshotOneError".to_owned(), one),
         ("Error".to_owned(), plain),
         ("Accepted".to_owned(), accepted),
+        ("Task".to_owned(), task_schema()),
     ])
 }
 
@@ -221,7 +223,12 @@ const OTHERS: &[(&str, &str, Dialect, &str, &[&str])] = &[
     ("/usage", "get", Dialect::ScreenshotOne, "Quota and concurrency of the key", &[]),
     ("/v1/usage", "get", Dialect::ScreenshotMax, "Quota and concurrency of the key", &[]),
     ("/v1/devices", "get", Dialect::ScreenshotMax, "What viewport_device can be", &[]),
-    ("/v1/requests", "get", Dialect::Native, "The key's requests, newest first", &["state", "limit", "before"]),
+    ("/v1/tasks", "get", Dialect::ScreenshotMax, "The key's scheduled tasks", &[]),
+    ("/v1/tasks", "post", Dialect::ScreenshotMax, "Schedule a render", &[]),
+    ("/v1/tasks/{id}", "get", Dialect::ScreenshotMax, "A scheduled task", &[]),
+    ("/v1/tasks/{id}", "patch", Dialect::ScreenshotMax, "Change, pause or resume a task", &[]),
+    ("/v1/tasks/{id}", "delete", Dialect::ScreenshotMax, "End a task; what it has made stays", &[]),
+    ("/v1/requests", "get", Dialect::Native, "The key's requests, newest first", &["state", "task", "limit", "before"]),
     ("/v1/requests/{id}", "get", Dialect::Native, "What became of a request", &[]),
     ("/v1/requests/{id}/cancel", "post", Dialect::Native, "End a request that has not ended", &[]),
     ("/v1/deliveries", "get", Dialect::Native, "The key's webhooks with every attempt", &["state", "limit", "before"]),
@@ -235,7 +242,10 @@ const OTHERS: &[(&str, &str, Dialect, &str, &[&str])] = &[
 fn other_paths() -> Map<String, Json> {
     let mut paths = Map::new();
     for (path, method, dialect, summary, in_query) in OTHERS {
-        let content = json!({ "200": { "description": "Done.", "content": { "*/*": {} } } });
+        let content = match path.starts_with("/v1/tasks") {
+            true => task_answers(path, method),
+            false => json!({ "200": { "description": "Done.", "content": { "*/*": {} } } }),
+        };
         let mut operation = operation(path, method, *dialect, summary, content);
         let text = json!({ "type": "string" });
         let in_path = path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
@@ -246,12 +256,80 @@ fn other_paths() -> Map<String, Json> {
         if *path == "/bulk" {
             operation["requestBody"] = bulk_body();
         }
+        if matches!(*method, "post" | "patch") && path.starts_with("/v1/tasks") {
+            operation["requestBody"] = task_body(*method == "post");
+        }
         if path.starts_with("/files") || path.starts_with("/docs") || path.starts_with("/openapi") {
             operation["security"] = json!([]);
         }
-        paths.insert((*path).to_owned(), json!({ *method: operation }));
+        let item = paths.entry(*path).or_insert_with(|| json!({}));
+        item[*method] = operation;
     }
     paths
+}
+
+fn task_answers(path: &str, method: &str) -> Json {
+    let task = json!({ "$ref": "#/components/schemas/Task" });
+    let with =
+        |schema: Json| json!({ "description": "Done.", "content": { "application/json": { "schema": schema } } });
+    match (path, method) {
+        ("/v1/tasks", "get") => {
+            json!({ "200": with(json!({ "type": "object", "properties": { "tasks": { "type": "array", "items": task } } })) })
+        }
+        ("/v1/tasks", _) => json!({ "201": with(task) }),
+        (_, "delete") => json!({ "204": { "description": "It is gone." } }),
+        _ => json!({ "200": with(task) }),
+    }
+}
+
+fn task_body(is_new: bool) -> Json {
+    let required =
+        task::PROPERTIES.iter().filter(|property| is_new && property.required && property.name != "frequency");
+    let required: Vec<&str> = required.map(|property| property.name).collect();
+    let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": task_properties() });
+    schema["properties"]["access_key"] = json!({ "type": "string" });
+    if is_new {
+        schema["required"] = required.into();
+    }
+    json!({ "required": true, "content": { "application/json": { "schema": schema } } })
+}
+
+fn task_properties() -> Json {
+    let described = |property: &task::Property| {
+        let mut schema = kind_schema(&property.kind);
+        schema["description"] = property.about.into();
+        (property.name.to_owned(), schema)
+    };
+    task::PROPERTIES.iter().map(described).collect::<Map<_, _>>().into()
+}
+
+fn task_schema() -> Json {
+    let mut properties = task_properties();
+    let integer = |about: &str| json!({ "type": "integer", "description": about });
+    let or_null = |kind: &str, about: &str| json!({ "type": [kind, "null"], "description": about });
+    for (name, schema) in [
+        ("id", integer("")),
+        ("created", integer("Unix seconds.")),
+        ("last_run", or_null("integer", "Unix seconds.")),
+        ("runs", integer("Requests that it has made.")),
+        ("next_run", or_null("integer", "Unix seconds; null while it is paused.")),
+        ("last_status", or_null("string", "The state of the last run's request, or `refused` if there could be none.")),
+        ("last_request_id", or_null("string", "The last run's request.")),
+        (
+            "last_error",
+            json!({
+                "type": ["object", "null"],
+                "description": "Why the last run failed.",
+                "properties": {
+                    "code": { "$ref": "#/components/schemas/ErrorCode" },
+                    "message": { "type": "string" },
+                },
+            }),
+        ),
+    ] {
+        properties[name] = schema;
+    }
+    json!({ "type": "object", "properties": properties })
 }
 
 fn bulk_body() -> Json {
@@ -299,6 +377,14 @@ pub fn compat() -> String {
             let kind = takes(&parameter.kind);
             let _ = writeln!(text, "| `{}` | {kind} | {how} | {} |", parameter.name, note.replace('|', "\\|"));
         }
+    }
+    let _ = write!(
+        text,
+        "\n## `/v1/tasks` (screenshotmax)\n\n{} properties of a task: all supported.\n\n| property | what it takes | |\n|---|---|---|\n",
+        task::PROPERTIES.len()
+    );
+    for property in task::PROPERTIES {
+        let _ = writeln!(text, "| `{}` | {} | {} |", property.name, takes(&property.kind), property.about);
     }
     text
 }

@@ -23,6 +23,7 @@ use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::{Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
+use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};
 use crate::sweep::Sweeper;
 use crate::worker::Worker;
@@ -166,13 +167,22 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
     };
     tasks.spawn(sweeper.run(stop.clone()));
+    let policies = Policies { pages: policy.clone(), webhooks: policy };
+    let scheduler = Scheduler {
+        tasks: queue.clone(),
+        clock: clock.clone(),
+        policies: policies.clone(),
+        requests: requests.clone(),
+    };
+    tasks.spawn(scheduler.run(stop.clone()));
     let api = Arc::new(Api {
         pipeline,
         queue: queue.clone(),
+        tasks: queue.clone(),
         store,
         clock,
         links,
-        policies: Policies { pages: policy.clone(), webhooks: policy },
+        policies,
         edge_secrets: config.edge_secrets(),
         screenshotone_async_status: config.compat.screenshotone_async_status,
         body_timeout: Duration::from_secs(config.http.body_timeout_seconds),

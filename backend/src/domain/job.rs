@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use snaphook_shared::dialect::Dialect;
+use snaphook_shared::id;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 
@@ -60,6 +61,14 @@ impl NewRequest {
     pub fn dialect(&self) -> Dialect {
         self.endpoint.dialect()
     }
+}
+
+/// An id for a request that comes without one.
+pub fn new_request_id(now_ms: u64) -> String {
+    let mut random = [0; 10];
+    // Without randomness ids would still differ by time; that is a poor id, and better than no answer.
+    let _ = getrandom::fill(&mut random);
+    id::request_id(now_ms, random)
 }
 
 /// A request that a worker holds the lease of.
@@ -142,6 +151,8 @@ pub struct RequestView {
     pub error_message: Option<String>,
     pub file: Option<StoredFile>,
     pub webhook: Option<WebhookView>,
+    /// The task that made it.
+    pub task_id: Option<u64>,
 }
 
 /// What became of a request's webhook.

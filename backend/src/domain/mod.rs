@@ -9,4 +9,5 @@ pub mod notice;
 pub mod pipeline;
 pub mod ports;
 pub mod retry;
+pub mod task;
 pub mod upload;

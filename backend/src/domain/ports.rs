@@ -69,6 +69,8 @@ pub struct RequestFilter {
     /// None: of all keys (the operator).
     pub access_key: Option<String>,
     pub state: Option<RequestState>,
+    /// Only those that this task made.
+    pub task: Option<u64>,
     /// Only ids that sort before this one.
     pub before: Option<String>,
     pub limit: u32,

@@ -14,10 +14,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json, json};
 use snaphook_shared::code::{Code, Detail, Problem};
 use snaphook_shared::dialect::{self, Dialect, Reply};
-use snaphook_shared::key::{KeyRecord, is_access_key};
+use snaphook_shared::key::KeyRecord;
 use snaphook_shared::limits::BODY_BYTES_MAX;
 use snaphook_shared::link;
-use snaphook_shared::options::fields::Fields;
 use snaphook_shared::request::{Endpoint, Head, Method, RawRequest, gate_body};
 use snaphook_shared::target::NativeUrlParser;
 use warp::Filter;
@@ -74,15 +73,7 @@ async fn answer(api: &Api, query: &str, headers: &HeaderMap, body: &[u8]) -> Res
         serde_json::from_slice(body).map_err(|error| invalid("", format!("the body is not JSON: {error}")))?;
     let Json::Object(mut body) = body else { return Err(invalid("", "the body must be a JSON object")) };
     let in_body = body.remove("access_key").and_then(|key| key.as_str().map(str::to_owned));
-    let in_header = headers.get("x-access-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let in_query = || Fields::from_query(query).take("access_key");
-    let access_key = in_header.or(in_body).or_else(in_query).filter(|key| !key.is_empty());
-    let access_key = access_key.ok_or_else(|| Problem::new(Code::AccessKeyRequired))?;
-    if !is_access_key(&access_key) {
-        return Err(Problem::new(Code::AccessKeyInvalid));
-    }
-    let record = api.queue.key(&access_key).await.map_err(owner::unavailable)?;
-    let record = record.filter(|record| !record.revoked).ok_or_else(|| Problem::new(Code::AccessKeyInvalid))?;
+    let record = owner::live_key(api, in_body, query, headers).await?;
     let bulk = Bulk::read(body)?;
     if !bulk.execute {
         return Ok(bulk.items.into_iter().map(|item| promise(api, &record, item)).collect());

@@ -18,6 +18,7 @@ mod render;
 mod reply;
 mod requests;
 mod server;
+mod tasks;
 mod usage;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::clock::Clock;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{FileStore, JobQueue};
+use crate::domain::task::Tasks;
 pub use cache::Flights;
 pub use health::{Readiness, routes as operations_routes};
 pub use server::{Limits, Server};
@@ -45,6 +47,7 @@ pub type Response = warp::reply::Response;
 pub struct Api {
     pub pipeline: Arc<Pipeline>,
     pub queue: Arc<dyn JobQueue>,
+    pub tasks: Arc<dyn Tasks>,
     pub store: Arc<dyn FileStore>,
     pub clock: Clock,
     pub links: Links,
@@ -86,6 +89,8 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(usage::routes(api.clone()))
         .unify()
         .or(bulk::routes(api.clone()))
+        .unify()
+        .or(tasks::routes(api.clone()))
         .unify()
         .or(openapi::routes(api.clone()))
         .unify()

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::Value as Json;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{Dialect, Reply};
-use snaphook_shared::key::is_access_key;
+use snaphook_shared::key::{KeyRecord, is_access_key};
 use snaphook_shared::link::{self, LinkError};
 use snaphook_shared::options::fields::Fields;
 
@@ -21,14 +21,7 @@ pub(super) async fn authenticate(api: &Api, query: &str, headers: &HeaderMap) ->
     fields.take("signature");
     fields.take("expires");
     let in_query = fields.take("access_key");
-    let in_header = headers.get("x-access-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let access_key = in_header.or(in_query).ok_or_else(|| Problem::new(Code::AccessKeyRequired))?;
-    let invalid = || Problem::new(Code::AccessKeyInvalid);
-    if !is_access_key(&access_key) {
-        return Err(invalid());
-    }
-    let record = api.queue.key(&access_key).await.map_err(unavailable)?;
-    let record = record.filter(|record| !record.revoked).ok_or_else(invalid)?;
+    let record = live_key(api, in_query, "", headers).await?;
     let now_s = api.clock.now_s();
     match link::verify(query, &record.live_secrets(now_s), now_s) {
         Ok(()) => {}
@@ -36,7 +29,27 @@ pub(super) async fn authenticate(api: &Api, query: &str, headers: &HeaderMap) ->
         Err(LinkError::Missing) => return Err(Problem::new(Code::SignatureIsRequired)),
         Err(_) => return Err(Problem::new(Code::SignatureIsNotValid)),
     }
-    Ok((access_key, fields))
+    Ok((record.access_key, fields))
+}
+
+/// The caller's key: from the header, else as it was given in the body, else from the query. For a call that changes
+/// something it is enough, as it is for a render that is posted: signatures are for links.
+pub(super) async fn live_key(
+    api: &Api,
+    given: Option<String>,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<KeyRecord, Problem> {
+    let in_header = headers.get("x-access-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let in_query = || Fields::from_query(query).take("access_key");
+    let access_key = in_header.or(given).or_else(in_query).filter(|key| !key.is_empty());
+    let access_key = access_key.ok_or_else(|| Problem::new(Code::AccessKeyRequired))?;
+    let invalid = || Problem::new(Code::AccessKeyInvalid);
+    if !is_access_key(&access_key) {
+        return Err(invalid());
+    }
+    let record = api.queue.key(&access_key).await.map_err(unavailable)?;
+    record.filter(|record| !record.revoked).ok_or_else(invalid)
 }
 
 /// The `state` parameter of a list, one of `names`.

@@ -7,7 +7,6 @@ use futures::Stream;
 use http::{HeaderMap, Method as HttpMethod};
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect, REQUEST_ID};
-use snaphook_shared::id;
 use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
 use snaphook_shared::options::model::{Medium, ResponseType};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
@@ -17,7 +16,7 @@ use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use super::{Api, Response, body, cache, owner, raw_query, reply, with};
-use crate::domain::job::{NewRequest, StoredFile};
+use crate::domain::job::{NewRequest, StoredFile, new_request_id};
 use crate::domain::pipeline::Rendered;
 use crate::domain::ports::{Acceptance, Admission};
 
@@ -75,10 +74,7 @@ async fn handle(
 
 /// An id for a request that comes without one.
 pub(super) fn new_id(api: &Api) -> String {
-    let mut random = [0; 10];
-    // Without randomness ids would still differ by time; that is a poor id, and better than no answer.
-    let _ = getrandom::fill(&mut random);
-    id::request_id(api.clock.now_ms(), random)
+    new_request_id(api.clock.now_ms())
 }
 
 /// The whole way of a render request, whoever read it: authenticate, check, and then accept it or render it now.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value as Json, json};
 use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::options::fields::Fields;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
@@ -62,13 +63,21 @@ async fn list(api: &Api, query: &str, headers: &HeaderMap) -> Result<Json, Probl
     let state = owner::state(&mut fields, &RequestState::ALL.map(RequestState::name), RequestState::from_name)?;
     let limit = owner::limit(&mut fields)?;
     let before = fields.take("before");
+    let task = task(&mut fields)?;
     owner::nothing_else(&fields)?;
-    let filter = RequestFilter { access_key: Some(access_key), state, before, limit };
+    let filter = RequestFilter { access_key: Some(access_key), state, task, before, limit };
     let views = api.queue.requests(filter).await.map_err(unavailable)?;
     let next = views.last().filter(|_| views.len() == limit as usize).map(|view| view.id.clone());
     let now_ms = api.clock.now_ms();
     let requests: Vec<Json> = views.iter().map(|view| to_json(view, &api.links, now_ms)).collect();
     Ok(json!({ "requests": requests, "next": next }))
+}
+
+/// The `task` parameter.
+fn task(fields: &mut Fields) -> Result<Option<u64>, Problem> {
+    let Some(id) = fields.take("task") else { return Ok(None) };
+    let message = "\"task\" must be the id of a task";
+    id.parse().map(Some).map_err(|_| Problem::with_detail(Code::RequestNotValid, "task", message))
 }
 
 /// A request as its owner reads it. Times are RFC 3339.
@@ -115,6 +124,7 @@ fn to_json(view: &RequestView, links: &Links, now_ms: u64) -> Json {
         "error": error,
         "file": file,
         "webhook": webhook,
+        "task_id": view.task_id,
         "status_url": links.request(&view.id),
     })
 }

@@ -4,3 +4,5 @@
 mod conformance;
 pub mod secrets;
 pub mod sqlite;
+#[cfg(test)]
+mod task_conformance;

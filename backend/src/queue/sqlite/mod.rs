@@ -5,6 +5,7 @@ mod database;
 mod deliveries;
 mod keys;
 mod requests;
+mod tasks;
 mod usage;
 
 use std::path::Path;

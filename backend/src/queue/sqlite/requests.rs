@@ -277,7 +277,7 @@ const VIEW: &str = "
     SELECT r.id, r.access_key, r.endpoint, r.asynchronous, r.state, r.target, r.attempts, r.created_ms, r.started_ms,
            r.finished_ms, r.error_code, r.error_message,
            f.name, f.content_type, f.bytes, f.width, f.height, f.attachment, f.expires_ms,
-           d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error
+           d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error, r.task_id
     FROM requests r
     LEFT JOIN files f ON f.request_id = r.id AND f.part = 0
     LEFT JOIN deliveries d ON d.request_id = r.id
@@ -308,6 +308,7 @@ fn view(row: &Row<'_>) -> rusqlite::Result<RequestView> {
             Some(id) => Some(webhook_view(row, id)?),
             None => None,
         },
+        task_id: row.get(26)?,
     })
 }
 
@@ -354,6 +355,10 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
     if let Some(state) = &state {
         sql.push_str(" AND r.state = :state");
         parameters.push((":state", state));
+    }
+    if let Some(task) = &filter.task {
+        sql.push_str(" AND r.task_id = :task");
+        parameters.push((":task", task));
     }
     sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
     connection.prepare_cached(&sql)?.query_map(parameters.as_slice(), view)?.collect()
