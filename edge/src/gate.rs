@@ -19,13 +19,16 @@ pub(crate) enum Route {
 }
 
 /// The trees that the backend serves to the public. Nothing else of it can be reached through the edge.
-const TREES: [&str; 4] = ["/files", "/v1/requests", "/v1/deliveries", "/docs"];
+const TREES: [&str; 5] = ["/files", "/v1/requests", "/v1/deliveries", "/docs", TASKS];
 /// What may be posted to in them, by its last segment; such a request has no body.
 const ACTIONS: [&str; 2] = ["/cancel", "/replay"];
 /// What is posted with a body, which the backend checks as it checks who calls.
 const POSTED: [&str; 1] = ["/bulk"];
 /// Single pages that the backend serves to the public.
 const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
+
+/// What is kept, changed and removed by its owner; what has a body is checked by the backend.
+const TASKS: &str = "/v1/tasks";
 
 /// Finds the route by the head alone.
 ///
@@ -41,6 +44,9 @@ pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
         "GET" | "HEAD" if forwarded => Ok(Route::Forward),
         "POST" if posted => request::gate_body(head).map(|()| Route::Forward),
         "POST" if forwarded && is_action(head.path) => Ok(Route::Forward),
+        "POST" if head.path == TASKS => request::gate_body(head).map(|()| Route::Forward),
+        "PATCH" if forwarded && is_task(head.path) => request::gate_body(head).map(|()| Route::Forward),
+        "DELETE" if forwarded && is_task(head.path) => Ok(Route::Forward),
         _ if forwarded || posted => Err(Problem::new(Code::MethodNotAllowed)),
         _ => request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method)),
     }
@@ -53,6 +59,11 @@ fn is_forwarded(path: &str) -> bool {
 
 fn is_action(path: &str) -> bool {
     path.starts_with("/v1/") && ACTIONS.into_iter().any(|action| path.ends_with(action))
+}
+
+/// One task, and not the list of them.
+fn is_task(path: &str) -> bool {
+    path.strip_prefix(TASKS).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| !id.is_empty())
 }
 
 /// Whether every URL parser reads the path as it is written: no escapes, no backslash, no dot segment.
@@ -131,6 +142,34 @@ mod tests {
         );
         assert_eq!(route(head("OPTIONS", "/take")), Ok(Route::Preflight));
         assert_eq!(refused(head("DELETE", "/take")), Code::MethodNotAllowed);
+    }
+
+    #[test]
+    fn tasks_are_made_changed_and_removed_through_the_edge() {
+        for (method, path) in [
+            ("GET", "/v1/tasks"),
+            ("POST", "/v1/tasks"),
+            ("GET", "/v1/tasks/5678133109850112"),
+            ("PATCH", "/v1/tasks/5678133109850112"),
+            ("DELETE", "/v1/tasks/5678133109850112"),
+        ] {
+            assert_eq!(route(head(method, path)), Ok(Route::Forward), "{method} {path}");
+        }
+        for (method, path) in [
+            ("PATCH", "/v1/tasks"),
+            ("DELETE", "/v1/tasks"),
+            ("DELETE", "/v1/tasks/"),
+            ("POST", "/v1/tasks/1"),
+            ("DELETE", "/v1/requests/req_1"),
+            ("PATCH", "/files/x.png"),
+        ] {
+            assert_eq!(refused(head(method, path)), Code::MethodNotAllowed, "{method} {path}");
+        }
+        for method in ["POST", "PATCH", "DELETE"] {
+            assert_eq!(refused(head(method, "/v1/tasks/../requests")), Code::NotFound);
+        }
+        let text = Head { content_type: Some("text/plain"), ..head("PATCH", "/v1/tasks/1") };
+        assert_eq!(refused(text), Code::UnsupportedMediaType);
     }
 
     #[test]

@@ -145,7 +145,8 @@ async fn answer(
     match gate::route(head)? {
         Route::Preflight => Ok(reply::preflight()?),
         Route::Forward => {
-            let body = if method == "POST" { Some(body::read(request).await?) } else { None };
+            let body =
+                if matches!(method.as_str(), "POST" | "PATCH") { Some(body::read(request).await?) } else { None };
             forward(bindings, &method, address, &headers, body).await
         }
         Route::Render(endpoint, method) => {

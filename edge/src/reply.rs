@@ -44,7 +44,7 @@ pub(crate) fn relay(response: &Response) -> Result<Response, JsValue> {
 pub(crate) fn preflight() -> Result<Response, JsValue> {
     let headers = [
         ALLOW_ORIGIN,
-        ("access-control-allow-methods", "GET, HEAD, POST"),
+        ("access-control-allow-methods", "GET, HEAD, POST, PATCH, DELETE"),
         ("access-control-allow-headers", "content-type, idempotency-key, if-none-match, range, x-access-key"),
         ("access-control-max-age", "86400"),
     ];
