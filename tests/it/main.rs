@@ -16,6 +16,7 @@ mod programs;
 mod render;
 mod requests;
 mod sdk;
+mod tasks;
 mod tidy;
 mod traps;
 mod walkthrough;
