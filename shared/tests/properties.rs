@@ -197,7 +197,7 @@ fn option_set(endpoint: Endpoint) -> BoxedStrategy<Vec<(String, Given)>> {
 fn escape(text: &str) -> String {
     // Both spellings of a blank, whichever the text's length says.
     let escaped = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    if text.len() % 2 == 0 { escaped.replace("%20", "+") } else { escaped }
+    if text.len().is_multiple_of(2) { escaped.replace("%20", "+") } else { escaped }
 }
 
 fn python(texts: &[String]) -> String {
