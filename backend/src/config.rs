@@ -56,6 +56,7 @@ pub struct QueueConfig {
 #[serde(deny_unknown_fields)]
 pub struct RenderConfig {
     pub chromium: String,
+    pub ffmpeg: String,
     concurrency: usize,
     pub waiting_max: usize,
     pub allow_no_sandbox: bool,

@@ -22,7 +22,7 @@ use crate::http::{Api, Flights, Limits, Readiness, Server, operations_routes, ro
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
-use crate::render::{Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, find_chromium};
+use crate::render::{Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, find_chromium, find_ffmpeg};
 use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};
 use crate::sweep::Sweeper;
@@ -186,6 +186,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         edge_secrets: config.edge_secrets(),
         screenshotone_async_status: config.compat.screenshotone_async_status,
         body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
+        makes_videos: renderer.makes_videos(),
         waiting: Arc::new(Semaphore::new(config.render.waiting_max + config.render_concurrency())),
         flights: Flights::default(),
         requests,
@@ -246,8 +247,15 @@ async fn start_renderer(config: &Config, egress: Egress, proxy: &EgressProxy) ->
         proxy: proxy.address.to_string(),
         sandbox,
     };
-    Ok(ChromiumRenderer::start(settings, egress, Arc::new(blocklists), config.render_concurrency()).await?)
+    let ffmpeg = find_ffmpeg(&config.render.ffmpeg);
+    if ffmpeg.is_none() {
+        tracing::warn!("{NO_FFMPEG}: /animate and /v1/screencast will be refused");
+    }
+    let renderer = ChromiumRenderer::start(settings, egress, Arc::new(blocklists), config.render_concurrency()).await?;
+    Ok(renderer.with_ffmpeg(ffmpeg))
 }
+
+const NO_FFMPEG: &str = "there is no ffmpeg (install it, or say with [render] ffmpeg where it is)";
 
 struct Ready {
     renderer: Arc<ChromiumRenderer>,
@@ -269,9 +277,13 @@ impl Readiness for Ready {
     }
 
     fn warnings(&self) -> Vec<String> {
-        match self.sandbox {
-            true => Vec::new(),
-            false => vec!["Chromium runs without its sandbox (allow_no_sandbox)".to_owned()],
+        let mut warnings = Vec::new();
+        if !self.sandbox {
+            warnings.push("Chromium runs without its sandbox (allow_no_sandbox)".to_owned());
         }
+        if !self.renderer.makes_videos() {
+            warnings.push(format!("{NO_FFMPEG}: no videos"));
+        }
+        warnings
     }
 }

@@ -36,6 +36,8 @@ pub enum Code {
     TargetNotAllowed,
     /// Ours: the browser gave up on the page (crash, out of memory).
     PageCrashed,
+    /// There is no encoder for videos on this machine.
+    VideoNotAvailable,
     /// Ours: the same `Idempotency-Key` came with another request.
     IdempotencyKeyReused,
     /// Ours: no such route, request or file.
@@ -70,7 +72,7 @@ const fn entry(name: &'static str, status: u16, status_plain: u16, slug: &'stati
 
 impl Code {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Code; 35] = [
+    pub const ALL: [Code; 36] = [
         Code::AccessKeyRequired,
         Code::AccessKeyInvalid,
         Code::SignatureIsRequired,
@@ -100,6 +102,7 @@ impl Code {
         Code::TemporaryUnavailable,
         Code::TargetNotAllowed,
         Code::PageCrashed,
+        Code::VideoNotAvailable,
         Code::IdempotencyKeyReused,
         Code::NotFound,
         Code::MethodNotAllowed,
@@ -175,6 +178,8 @@ impl Code {
                 "The address is not on the public internet, so it is not opened."),
             Code::PageCrashed => entry("page_crashed", 500, 500, "page-crashed",
                 "The page crashed the renderer more than once."),
+            Code::VideoNotAvailable => entry("video_not_available", 503, 503, "video-not-available",
+                "This installation makes no videos: ffmpeg is not installed on it. Pictures are not affected."),
             Code::IdempotencyKeyReused => entry("idempotency_key_reused", 422, 422, "idempotency-key-reused",
                 "This `Idempotency-Key` was already used for another request."),
             Code::NotFound => entry("not_found", 404, 404, "not-found", "There is nothing at this address."),

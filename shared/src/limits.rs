@@ -20,3 +20,6 @@ pub const RETRY_AFTER_SECONDS: u32 = 5;
 pub const UNLIMITED_SHOWN: u64 = 1_000_000_000;
 /// One viewport side in CSS pixels; above it Chromium's compositor fails rather than renders.
 pub const VIEWPORT_PIXELS_MAX: i64 = 16_384;
+/// A video: one side, and all of a frame, in device pixels. Above it an encoder takes minutes for seconds.
+pub const VIDEO_SIDE_PIXELS_MAX: u32 = 4_096;
+pub const VIDEO_PIXELS_MAX: u32 = 4_096 * 2_304;

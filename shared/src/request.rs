@@ -9,8 +9,8 @@ use crate::key::{KeyRecord, is_access_key};
 use crate::limits::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARACTERS_MAX, QUERY_BYTES_MAX};
 use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
-use crate::options::model::{Format, Options, WaitUntil, Webhook};
-use crate::options::{self, Parameter, screenshotmax, screenshotone};
+use crate::options::model::{Animation, Format, Options, WaitUntil, Webhook};
+use crate::options::{self, Parameter, animate, screencast, screenshotmax, screenshotone};
 use crate::target::{ParseUrl, TargetPolicy, check_target};
 
 /// A route that renders.
@@ -18,23 +18,36 @@ use crate::target::{ParseUrl, TargetPolicy, check_target};
 pub enum Endpoint {
     /// ScreenshotOne `/take`
     Take,
+    /// ScreenshotOne `/animate`
+    Animate,
     /// ScreenshotMAX `/v1/screenshot`
     Screenshot,
     /// ScreenshotMAX `/v1/pdf`
     Pdf,
     /// ScreenshotMAX `/v1/scrape`
     Scrape,
+    /// ScreenshotMAX `/v1/screencast`
+    Screencast,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 4] = [Endpoint::Take, Endpoint::Screenshot, Endpoint::Pdf, Endpoint::Scrape];
+    pub const ALL: [Endpoint; 6] = [
+        Endpoint::Take,
+        Endpoint::Animate,
+        Endpoint::Screenshot,
+        Endpoint::Pdf,
+        Endpoint::Scrape,
+        Endpoint::Screencast,
+    ];
 
     pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Take => "/take",
+            Endpoint::Animate => "/animate",
             Endpoint::Screenshot => "/v1/screenshot",
             Endpoint::Pdf => "/v1/pdf",
             Endpoint::Scrape => "/v1/scrape",
+            Endpoint::Screencast => "/v1/screencast",
         }
     }
 
@@ -44,8 +57,8 @@ impl Endpoint {
 
     pub const fn dialect(self) -> Dialect {
         match self {
-            Endpoint::Take => Dialect::ScreenshotOne,
-            Endpoint::Screenshot | Endpoint::Pdf | Endpoint::Scrape => Dialect::ScreenshotMax,
+            Endpoint::Take | Endpoint::Animate => Dialect::ScreenshotOne,
+            Endpoint::Screenshot | Endpoint::Pdf | Endpoint::Scrape | Endpoint::Screencast => Dialect::ScreenshotMax,
         }
     }
 
@@ -53,9 +66,11 @@ impl Endpoint {
     pub fn table(self) -> &'static [Parameter] {
         match self {
             Endpoint::Take => screenshotone::TAKE,
+            Endpoint::Animate => animate::ANIMATE,
             Endpoint::Screenshot => screenshotmax::SCREENSHOT,
             Endpoint::Pdf => screenshotmax::PDF,
             Endpoint::Scrape => screenshotmax::SCRAPE,
+            Endpoint::Screencast => screencast::SCREENCAST,
         }
     }
 
@@ -66,7 +81,7 @@ impl Endpoint {
             Dialect::ScreenshotOne => 14_400,
             Dialect::ScreenshotMax | Dialect::Native => 604_800,
         };
-        if self == Endpoint::Take {
+        if self.dialect() == Dialect::ScreenshotOne {
             // Documented, and the same on every machine.
             options.emulation.time_zone = Some("GMT".to_owned());
         }
@@ -84,6 +99,14 @@ impl Endpoint {
                 options.emulation.media_type = Some("screen".to_owned());
             }
             Endpoint::Scrape => options.output.format = Format::Html,
+            Endpoint::Animate => {
+                options.output.format = Format::Mp4;
+                options.animation = Some(Animation::default());
+            }
+            Endpoint::Screencast => {
+                options.output.format = Format::Mp4;
+                options.animation = Some(screencast::defaults());
+            }
         }
         options
     }
@@ -267,8 +290,10 @@ impl ReadRequest {
     pub fn check(self, urls: &dyn ParseUrl, policies: &Policies) -> Result<CheckedRequest, Problem> {
         let (options, mut details) = options::read(self.raw.endpoint, &self.fields, urls);
         let code = if details.is_empty() { Code::TargetNotAllowed } else { Code::RequestNotValid };
+        let next_page = options.animation.as_ref().and_then(|animation| animation.scroll.navigate_to_url.clone());
         let targets = [
             ("url", &options.source.url, &policies.pages),
+            ("scroll_navigate_to_url", &next_page, &policies.pages),
             ("webhook_url", &options.delivery.webhook.url, &policies.webhooks),
             ("storage_endpoint", &options.delivery.store.endpoint, &policies.webhooks),
         ];

@@ -48,6 +48,7 @@ pub(super) const fn page(code: Code) -> &'static str {
         Code::TemporaryUnavailable => page!("temporary-unavailable"),
         Code::TargetNotAllowed => page!("target-not-allowed"),
         Code::PageCrashed => page!("page-crashed"),
+        Code::VideoNotAvailable => page!("video-not-available"),
         Code::IdempotencyKeyReused => page!("idempotency-key-reused"),
         Code::NotFound => page!("not-found"),
         Code::MethodNotAllowed => page!("method-not-allowed"),

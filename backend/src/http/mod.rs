@@ -56,6 +56,8 @@ pub struct Api {
     pub edge_secrets: Vec<(String, SecretKey)>,
     pub screenshotone_async_status: u16,
     pub body_timeout: std::time::Duration,
+    /// Whether there is something to make them with.
+    pub makes_videos: bool,
     /// How many synchronous requests may wait or render.
     pub waiting: Arc<Semaphore>,
     /// Cacheable renders under way.

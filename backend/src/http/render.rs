@@ -102,7 +102,11 @@ async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
         Problem::unavailable()
     })?;
     read.authenticate(record.as_ref(), api.clock.now_s())?;
-    read.check(&NativeUrlParser, &api.policies)
+    let checked = read.check(&NativeUrlParser, &api.policies)?;
+    match checked.options.medium() {
+        Medium::Video if !api.makes_videos => Err(Problem::new(Code::VideoNotAvailable)),
+        _ => Ok(checked),
+    }
 }
 
 fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {

@@ -172,6 +172,7 @@ impl Pixels {
             Format::Jp2 | Format::Heif | Format::Pdf | Format::Html | Format::Markdown => {
                 Err(format!("pixels cannot become {format:?}"))
             }
+            Format::Mp4 | Format::Webm | Format::Mov | Format::Avi => Err(format!("{format:?} is recorded")),
         }
     }
 

@@ -356,6 +356,8 @@ impl Interception {
 /// Reads a page's events until it is dropped.
 pub(super) struct Watcher {
     state: watch::Receiver<PageState>,
+    /// Frames of a recording, for whoever makes one.
+    frames: Option<mpsc::UnboundedReceiver<Event>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -379,6 +381,7 @@ impl Watcher {
         interception: Interception,
     ) -> Watcher {
         let (sender, state) = watch::channel(PageState::new());
+        let (filmed, frames) = mpsc::unbounded_channel();
         let interception = Arc::new(interception);
         let task = tokio::spawn(async move {
             let mut streams: Events = SelectAll::new();
@@ -394,6 +397,10 @@ impl Watcher {
                         tokio::spawn(async move {
                             let _ = session.call(HandleJavaScriptDialogParams::new(false), ANSWER_LIMIT).await;
                         });
+                    }
+                    "Page.screencastFrame" => {
+                        // None comes before it is asked for, and then somebody listens.
+                        let _ = filmed.send(event);
                     }
                     "Fetch.requestPaused" => {
                         if let Some(mut paused) = event.read::<EventRequestPaused>() {
@@ -439,7 +446,7 @@ impl Watcher {
                 }
             }
         });
-        Watcher { state, task }
+        Watcher { state, frames: Some(frames), task }
     }
 
     /// Waits until the state is as wanted, or the page crashed, or the browser is gone.
@@ -448,6 +455,11 @@ impl Watcher {
             Ok(state) => state.clone(),
             Err(_) => PageState { crashed: true, ..PageState::new() },
         }
+    }
+
+    /// The frames of a recording; there is one taker.
+    pub(super) fn take_frames(&mut self) -> Option<mpsc::UnboundedReceiver<Event>> {
+        self.frames.take()
     }
 
     pub(super) fn now(&self) -> PageState {

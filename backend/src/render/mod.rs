@@ -14,7 +14,9 @@ mod metadata;
 mod page;
 mod patterns;
 mod pdf;
+mod video;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,8 @@ use crate::fault;
 pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
+use video::Studio;
+pub use video::find_ffmpeg;
 
 /// A browser is replaced after so many contexts (each leaks a little) or so long.
 const CONTEXTS_MAX: u32 = 1_000;
@@ -41,6 +45,7 @@ pub struct ChromiumRenderer {
     settings: BrowserSettings,
     egress: Egress,
     blocklists: Arc<Blocklists>,
+    studio: Studio,
     current: Mutex<Option<Arc<Browser>>>,
     /// How many pages may be open at once.
     slots: Semaphore,
@@ -58,12 +63,24 @@ impl ChromiumRenderer {
         let first = Browser::launch(&settings).await?;
         tracing::info!(product = first.product, sandbox = settings.sandbox, concurrency, "Chromium is ready");
         Ok(ChromiumRenderer {
+            studio: Studio { ffmpeg: None, scratch: settings.scratch_parent.clone() },
             settings,
             egress,
             blocklists,
             current: Mutex::new(Some(Arc::new(first))),
             slots: Semaphore::new(concurrency),
         })
+    }
+
+    /// Lets it make videos with this ffmpeg.
+    pub fn with_ffmpeg(mut self, ffmpeg: Option<PathBuf>) -> ChromiumRenderer {
+        self.studio.ffmpeg = ffmpeg;
+        self
+    }
+
+    /// Whether it can make videos.
+    pub fn makes_videos(&self) -> bool {
+        self.studio.ffmpeg.is_some()
     }
 
     /// Whether a browser is there, or can be had.
@@ -133,7 +150,7 @@ impl Renderer for ChromiumRenderer {
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
         fault::point("during-render");
-        let result = page::render(&mut tab, options, &self.blocklists, deadline).await;
+        let result = page::render(&mut tab, options, &self.blocklists, &self.studio, deadline).await;
         tab.close().await;
         result
     }

@@ -26,12 +26,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options, WaitUntil};
+use tokio::sync::mpsc;
 
 use super::blocking::Blocklists;
 use super::browser::Tab;
-use super::cdp::{CdpError, Session};
+use super::cdp::{CdpError, Event, Session};
 use super::events::{Interception, MainResponse, Opened, PageState, Watcher, auto_attach};
 use super::patterns::UrlPattern;
+use super::video::{self, SetVisibleSize, Studio};
 use super::{blocking, capture, content, markdown, metadata, pdf};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
@@ -70,6 +72,7 @@ pub(super) async fn render(
     tab: &mut Tab,
     options: &Options,
     blocklists: &Arc<Blocklists>,
+    studio: &Studio,
     deadline: Instant,
 ) -> Result<Artifact, Failure> {
     let late = || Failure::new(Code::TimeoutError, "the render's deadline passed");
@@ -95,10 +98,11 @@ pub(super) async fn render(
         page.check_requests()?;
         let content = metadata::content(&page).await?;
         let metadata = metadata::gather(&page).await?;
-        let mut artifact = match options.output.format.medium() {
+        let mut artifact = match options.medium() {
             Medium::Image => capture::take(&page).await?,
             Medium::Document => pdf::print(&page).await?,
             Medium::Text => content::read(&page).await?,
+            Medium::Video => video::record(&mut page, studio).await?,
         };
         artifact.metadata = metadata;
         if options.metadata.hash {
@@ -223,7 +227,16 @@ impl Page<'_> {
             true => ScreenOrientation::new(ScreenOrientationType::LandscapePrimary, 90),
             false => ScreenOrientation::new(ScreenOrientationType::PortraitPrimary, 0),
         });
-        self.call(metrics).await.map(|_| ())
+        if self.options.medium() != Medium::Video {
+            return self.call(metrics).await.map(|_| ());
+        }
+        // Frames of a recording are as large as the view, and not as what is in it: so the view is made as large as the
+        // device pixels, and what is in it is scaled up to fill it.
+        metrics.scale = Some(viewport.device_scale_factor);
+        metrics.dont_set_visible_size = Some(true);
+        self.call(metrics).await?;
+        let pixels = |side: u32| (f64::from(side) * viewport.device_scale_factor).round() as u32;
+        self.call(SetVisibleSize { width: pixels(width), height: pixels(height) }).await.map(|_| ())
     }
 
     async fn emulate_media(&self) -> Result<(), Failure> {
@@ -238,7 +251,7 @@ impl Page<'_> {
                 .push(MediaFeature::new("prefers-reduced-motion", if reduced { "reduce" } else { "no-preference" }));
         }
         // What is going to be printed is waited for, changed and measured as print.
-        let printed = self.options.output.format.medium() == Medium::Document;
+        let printed = self.options.medium() == Medium::Document;
         let media_type = emulation.media_type.clone().or_else(|| printed.then(|| "print".to_owned()));
         if features.is_empty() && media_type.is_none() {
             return Ok(());
@@ -281,20 +294,9 @@ impl Page<'_> {
 
     /// Navigates, and judges the host's answer.
     async fn open(&mut self) -> Result<(), Failure> {
-        let limit = Duration::from_secs(u64::from(self.options.wait.navigation_timeout_s.max(1)));
-        let navigate = self.call(NavigateParams::new(self.address()));
-        let navigated = tokio::time::timeout(limit, navigate)
-            .await
-            .map_err(|_| Failure::new(Code::TimeoutError, "the host did not answer within the navigation timeout"))??;
-        if navigated.is_download == Some(true) {
-            return Err(Failure::invalid("url", "\"url\" leads to a download, and not to a page"));
-        }
-        if let Some(error) = navigated.error_text.filter(|text| !text.is_empty()) {
-            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
-            return Err(navigation_failure(&error));
-        }
-        let loader = navigated.loader_id.ok_or_else(|| Failure::internal("the navigation opened no document"))?;
-        self.opened = Opened { frame: navigated.frame_id.into(), loader: loader.into() };
+        // Of the options, and not of this page, which changes.
+        let address = self.options.source.url.as_deref().unwrap_or(HTML_ADDRESS);
+        self.navigate(address).await?;
         if self.options.source.url.is_none() {
             return Ok(());
         }
@@ -314,6 +316,44 @@ impl Page<'_> {
         let mut failure = Failure::new(code, format!("the host answered {}", main.status));
         failure.problem.returned_status_code = Some(main.status);
         Err(failure)
+    }
+
+    async fn navigate(&mut self, address: &str) -> Result<(), Failure> {
+        let limit = Duration::from_secs(u64::from(self.options.wait.navigation_timeout_s.max(1)));
+        let navigate = self.call(NavigateParams::new(address));
+        let navigated = tokio::time::timeout(limit, navigate)
+            .await
+            .map_err(|_| Failure::new(Code::TimeoutError, "the host did not answer within the navigation timeout"))??;
+        if navigated.is_download == Some(true) {
+            return Err(Failure::invalid("url", "\"url\" leads to a download, and not to a page"));
+        }
+        if let Some(error) = navigated.error_text.filter(|text| !text.is_empty()) {
+            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
+            return Err(navigation_failure(&error));
+        }
+        let loader = navigated.loader_id.ok_or_else(|| Failure::internal("the navigation opened no document"))?;
+        self.opened = Opened { frame: navigated.frame_id.into(), loader: loader.into() };
+        Ok(())
+    }
+
+    /// Goes to another page as a visitor does who follows a link: whatever status it answers is shown. What was to be kept
+    /// out or hidden is so there too.
+    pub(super) async fn leave_for(&mut self, address: &str) -> Result<(), Failure> {
+        self.navigate(address).await?;
+        self.wait_for(&[WaitUntil::DomContentLoaded]).await?;
+        self.main_response().map_or(Ok(()), |main| judge_egress(&main))?;
+        self.block().await?;
+        self.restyle().await
+    }
+
+    /// The session, for what is called beside the page's own course.
+    pub(super) fn session(&self) -> Arc<Session> {
+        self.session.clone()
+    }
+
+    /// The frames of a recording of this page; there is one taker.
+    pub(super) fn take_frames(&mut self) -> Option<mpsc::UnboundedReceiver<Event>> {
+        self.watcher.take_frames()
     }
 
     /// Waits for every event that was asked for, the selector, and the delay.
@@ -461,14 +501,20 @@ impl Page<'_> {
         }
     }
 
-    /// What the caller wants different: styles, hidden elements, scripts, a click.
-    async fn change(&mut self) -> Result<(), Failure> {
+    async fn restyle(&self) -> Result<(), Failure> {
         let page = &self.options.page;
         if page.styles.is_some() || !page.hide_selectors.is_empty() {
             let styles = json(page.styles.as_deref().unwrap_or_default());
             let selectors = list(&page.hide_selectors);
             self.evaluate::<serde_json::Value>(format!("({HIDE_AND_STYLE})({styles}, {selectors})")).await?;
         }
+        Ok(())
+    }
+
+    /// What the caller wants different: styles, hidden elements, scripts, a click.
+    async fn change(&mut self) -> Result<(), Failure> {
+        self.restyle().await?;
+        let page = &self.options.page;
         if let Some(script) = &page.scripts {
             self.run_script(script).await?;
         }
@@ -595,7 +641,7 @@ fn crashed() -> Failure {
     Failure::retryable(Code::PageCrashed, "the page's process crashed")
 }
 
-fn failure(error: CdpError) -> Failure {
+pub(super) fn failure(error: CdpError) -> Failure {
     match error {
         CdpError::Crashed => crashed(),
         CdpError::TimedOut { .. } => Failure::new(Code::TimeoutError, error.to_string()),

@@ -18,6 +18,10 @@ pub enum Format {
     Pdf,
     Html,
     Markdown,
+    Mp4,
+    Webm,
+    Mov,
+    Avi,
 }
 
 /// What is made of the page.
@@ -29,10 +33,12 @@ pub enum Medium {
     Document,
     /// The page's own content.
     Text,
+    /// Pixels that move.
+    Video,
 }
 
 impl Format {
-    pub const ALL: [Format; 11] = [
+    pub const ALL: [Format; 15] = [
         Format::Png,
         Format::Jpeg,
         Format::Webp,
@@ -44,12 +50,17 @@ impl Format {
         Format::Pdf,
         Format::Html,
         Format::Markdown,
+        Format::Mp4,
+        Format::Webm,
+        Format::Mov,
+        Format::Avi,
     ];
 
     pub const fn medium(self) -> Medium {
         match self {
             Format::Pdf => Medium::Document,
             Format::Html | Format::Markdown => Medium::Text,
+            Format::Mp4 | Format::Webm | Format::Mov | Format::Avi => Medium::Video,
             _ => Medium::Image,
         }
     }
@@ -67,6 +78,10 @@ impl Format {
             Format::Pdf => "application/pdf",
             Format::Html => "text/html; charset=utf-8",
             Format::Markdown => "text/markdown; charset=utf-8",
+            Format::Mp4 => "video/mp4",
+            Format::Webm => "video/webm",
+            Format::Mov => "video/quicktime",
+            Format::Avi => "video/x-msvideo",
         }
     }
 
@@ -83,6 +98,10 @@ impl Format {
             Format::Pdf => "pdf",
             Format::Html => "html",
             Format::Markdown => "md",
+            Format::Mp4 => "mp4",
+            Format::Webm => "webm",
+            Format::Mov => "mov",
+            Format::Avi => "avi",
         }
     }
 
@@ -98,7 +117,7 @@ impl Format {
 
     /// Whether a pixel may be transparent.
     pub const fn is_transparent(self) -> bool {
-        matches!(self, Format::Png | Format::Webp | Format::Gif | Format::Tiff | Format::Avif)
+        matches!(self, Format::Png | Format::Webp | Format::Gif | Format::Tiff | Format::Avif | Format::Mov)
     }
 
     /// Whether ScreenshotOne takes an `image_quality` with it. Those that lose nothing take it and stay as they are.

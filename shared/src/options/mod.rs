@@ -3,12 +3,15 @@
 //! A table drives parsing, validation and documentation. Adding an option is one entry in the dialect's table
 //! ([`screenshotone`], [`screenshotmax`]), a field in [`model`] and its effect in the backend's renderer.
 
+pub mod animate;
+mod animation;
 pub mod devices;
 pub mod fields;
 mod format;
 pub mod model;
 mod pdf;
 mod rules;
+pub mod screencast;
 pub mod screenshotmax;
 pub mod screenshotone;
 
@@ -122,6 +125,40 @@ const fn join<const N: usize>(parts: &[&[Parameter]]) -> [Parameter; N] {
     }
     assert!(filled == N);
     joined
+}
+
+/// A table without some of its parameters, each of which must be in it.
+#[expect(clippy::indexing_slicing, reason = "the compiler runs this, and what it cannot index does not compile")]
+const fn without<const N: usize>(table: &[Parameter], names: &[&str]) -> [Parameter; N] {
+    let mut kept = [table[0]; N];
+    let (mut entry, mut filled) = (0, 0);
+    while entry < table.len() {
+        if !contains(names, table[entry].name) {
+            kept[filled] = table[entry];
+            filled += 1;
+        }
+        entry += 1;
+    }
+    assert!(filled == N);
+    kept
+}
+
+#[expect(clippy::indexing_slicing, reason = "as above")]
+const fn contains(names: &[&str], wanted: &str) -> bool {
+    let wanted = wanted.as_bytes();
+    let mut index = 0;
+    while index < names.len() {
+        let name = names[index].as_bytes();
+        let mut same = 0;
+        while name.len() == wanted.len() && same < name.len() && name[same] == wanted[same] {
+            same += 1;
+        }
+        if name.len() == wanted.len() && same == name.len() {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 /// Reads all fields by the endpoint's table and applies the rules between parameters.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::animation::{Animation, AspectRatio, Scroll};
 pub use super::format::{Format, Medium};
 pub use super::pdf::Pdf;
 use crate::signing::SecretKey;
@@ -13,6 +14,8 @@ pub struct Options {
     pub source: Source,
     pub output: Output,
     pub pdf: Pdf,
+    /// Set for what is recorded rather than taken.
+    pub animation: Option<Animation>,
     pub viewport: Viewport,
     pub emulation: Emulation,
     pub capture: Capture,
@@ -410,6 +413,7 @@ impl Default for Options {
             source: Source::default(),
             output: Output::default(),
             pdf: Pdf::default(),
+            animation: None,
             viewport: Viewport::default(),
             emulation: Emulation::default(),
             capture: Capture {
@@ -434,9 +438,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Seconds that the render may take, waiting for its turn not included.
+    /// Seconds that the render may take, waiting for its turn not included. A recording takes its own time besides.
     pub fn timeout_s(&self) -> u32 {
-        self.wait.timeout_s.unwrap_or(if self.delivery.asynchronous { 600 } else { 60 })
+        let recording_s = self.animation.as_ref().map_or(0, |animation| animation.duration_ms.div_ceil(1_000));
+        self.wait.timeout_s.unwrap_or(if self.delivery.asynchronous { 600 } else { 60 }) + recording_s
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rules between parameters, in the words of ScreenshotOne's validator.
 
-use super::detail;
 use super::model::{Format, Medium, Options, ResponseType};
+use super::{animate, animation, detail};
 use crate::code::Detail;
 use crate::dialect::Dialect;
 use crate::request::Endpoint;
@@ -14,7 +14,7 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
     let mut refuse = |parameter: &str, message: &str| problems.push(detail(parameter, message.to_owned()));
 
     match endpoint {
-        Endpoint::Scrape if !is_given("url") => refuse("url", "\"url\" is required"),
+        Endpoint::Scrape | Endpoint::Screencast if !is_given("url") => refuse("url", "\"url\" is required"),
         _ if !["url", "html", "markdown"].into_iter().any(is_given) => {
             refuse("", "\"value\" must contain at least one of [html, url, markdown]");
         }
@@ -48,7 +48,7 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
     if let Some(reason) = format.missing() {
         refuse("format", &format!("\"format\" {} is not supported: {reason}", format.extension()));
     }
-    if options.output.omit_background && !format.is_transparent() {
+    if endpoint != Endpoint::Animate && options.output.omit_background && !format.is_transparent() {
         refuse(
             "omit_background",
             "The \"omit_background\" option is only allowed to use with image formats that support transparent backgrounds, like PNG.",
@@ -58,6 +58,10 @@ pub(super) fn check(endpoint: Endpoint, options: &Options, given: &[&'static str
         refuse(name, &format!("\"{name}\" must be a CSS length like 20px, 1.5cm or 1in"));
     }
     slices(options, &mut refuse);
+    animation::check(options, given, &mut refuse);
+    if endpoint == Endpoint::Animate {
+        animate::check(options, given, &mut refuse);
+    }
     if endpoint.dialect() == Dialect::ScreenshotOne {
         if is_given("image_quality") && !format.takes_quality() {
             refuse("image_quality", "\"image_quality\" is not allowed");

@@ -14,7 +14,7 @@ const DEFICIENCIES: &[&str] = &["achromatopsia", "deuteranopia", "blurred_vision
 
 /// What all endpoints know.
 #[rustfmt::skip]
-const COMMON: &[Parameter] = &[
+pub(super) const COMMON: &[Parameter] = &[
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::refused("gpu_rendering", Kind::Bool, PAID),
     Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTMAX_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
@@ -58,7 +58,7 @@ const COMMON: &[Parameter] = &[
 
 /// What is seen, on a screen or on paper.
 #[rustfmt::skip]
-const VISUAL: &[Parameter] = &[
+pub(super) const VISUAL: &[Parameter] = &[
     Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
     Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
     Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
