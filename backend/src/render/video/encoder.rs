@@ -73,13 +73,14 @@ impl Encoder {
         scratch: &Path,
         layout: &Layout,
         format: Format,
+        duration_ms: u32,
     ) -> Result<(Encoder, Feed), Failure> {
         let failed = |error: std::io::Error| Failure::internal(format!("{}: {error}", ffmpeg.display()));
         let output = tempfile::tempfile_in(scratch).map_err(failed)?;
         let handed = FdMapping { parent_fd: output.try_clone().map_err(failed)?.into(), child_fd: OUTPUT_FD };
         let mut command = Command::new(ffmpeg);
         command
-            .args(arguments(layout, format))
+            .args(arguments(layout, format, duration_ms))
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .current_dir(scratch)
@@ -163,7 +164,7 @@ async fn listen(stderr: &mut ChildStderr, said: &mut Vec<u8>) {
     let _ = tokio::io::copy(stderr, &mut tokio::io::sink()).await;
 }
 
-fn arguments(layout: &Layout, format: Format) -> Vec<String> {
+fn arguments(layout: &Layout, format: Format, duration_ms: u32) -> Vec<String> {
     let (input, codec, container) = match format {
         Format::Gif => ("png", "gif -loop 0", "gif"),
         // The only one that may be transparent. Lossless, and six times as fast as ProRes.
@@ -177,7 +178,7 @@ fn arguments(layout: &Layout, format: Format) -> Vec<String> {
         _ => ("mjpeg", "libx264 -preset veryfast -crf 21 -movflags +faststart", "mp4"),
     };
     let rate = Animation::frames_per_100_s(format);
-    let filters = layout.filters(format);
+    let filters = layout.filters(format, duration_ms);
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |words: &str| arguments.extend(words.split_whitespace().map(str::to_owned));
     add("-hide_banner -loglevel error -nostdin -y -filter_threads 1");

@@ -7,6 +7,9 @@ use snaphook_shared::options::model::{Animation, Format, Options};
 use crate::domain::artifact::Size;
 use crate::domain::failure::Failure;
 
+/// Pixels of a GIF's frames that may wait for its palette.
+const HELD_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// All in device pixels, but for the screen.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layout {
@@ -72,8 +75,14 @@ impl Layout {
         halves_colour(format, self.transparent) && format != Format::Avi
     }
 
+    /// All frames of a GIF as pixels.
+    fn held_bytes(&self, duration_ms: u32) -> u64 {
+        let frames = u64::from(duration_ms) * u64::from(Animation::frames_per_100_s(Format::Gif)) / 100_000;
+        self.output.pixels() * 4 * frames
+    }
+
     /// As ffmpeg writes them.
-    pub(super) fn filters(&self, format: Format) -> String {
+    pub(super) fn filters(&self, format: Format, duration_ms: u32) -> String {
         let Size { width, height } = self.surface;
         // Frames are of this size already. If a page manages to change that, the video must not break.
         let mut filters = vec![format!("scale={width}:{height}")];
@@ -97,7 +106,13 @@ impl Layout {
             filters.push(format!("pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:{background}"));
         }
         filters.push(match format {
-            // A palette for each frame: one for all of them would hold all of them in memory until the last had come.
+            // One palette for all frames is known when the last has come, and until then all of them are held. Where that
+            // is too much, each has a palette of its own, for more bytes and time.
+            Format::Gif if self.held_bytes(duration_ms) <= HELD_BYTES_MAX => {
+                "split[a][b];[a]palettegen=stats_mode=diff:reserve_transparent=0[p];\
+                 [b][p]paletteuse=dither=bayer:bayer_scale=5"
+                    .to_owned()
+            }
             Format::Gif => "split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];\
                             [b][p]paletteuse=new=1:dither=bayer:bayer_scale=5"
                 .to_owned(),

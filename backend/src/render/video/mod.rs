@@ -73,19 +73,15 @@ pub(super) async fn record(page: &mut Page<'_>, studio: &Studio) -> Result<Artif
         page.set_screen(width, height).await?;
     }
     // What loses little is enough for what is going to lose more. A palette is made of what is really there.
-    let image = match lossless(format) {
+    let image = match format == Format::Gif || layout.transparent {
         true => StartScreencastFormat::Png,
         false => StartScreencastFormat::Jpeg,
     };
-    let (mut encoder, feed) = Encoder::start(ffmpeg, &studio.scratch, &layout, format)?;
+    let (mut encoder, feed) = Encoder::start(ffmpeg, &studio.scratch, &layout, format, animation.duration_ms)?;
     let camera = Camera::new(page, image, Animation::frames_per_100_s(format))?;
     let filming = film(page, animation, camera, feed);
     let bytes = encoder.run(filming).await?;
     Ok(Artifact::new(bytes, format, Some(layout.output)))
-}
-
-fn lossless(format: Format) -> bool {
-    matches!(format, Format::Gif | Format::Mov)
 }
 
 /// Lets the scenario play before the camera, until either of them is at its end.
