@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a development machine lacks, and nothing that it has. Safe to run again and again.
 #
-#   deploy/setup.sh run     what `make run` needs: compiler, Chromium, fonts, wasm target, worker-build, npm packages
+#   deploy/setup.sh run     what `make run` needs: compiler, Chromium, ffmpeg, fonts, wasm target, worker-build, npm packages
 #   deploy/setup.sh test    the same, and the vendors' SDKs that the tests drive (npm, Python)
 #
 # System packages come through apt (with sudo only when not root, and it says so).
@@ -24,6 +24,8 @@ packages=""
 want() { packages="$packages $1"; }
 have cc || want build-essential
 have curl || want curl
+# Encodes videos; everything else works without it.
+have ffmpeg || want ffmpeg
 find_chromium() {
     for name in chromium-headless-shell chrome-headless-shell chromium google-chrome; do
         if have "$name"; then command -v "$name"; return; fi

@@ -19,4 +19,5 @@ mod sdk;
 mod tasks;
 mod tidy;
 mod traps;
+mod video;
 mod walkthrough;

@@ -9,6 +9,7 @@ use snaphook_tests::picture::Picture;
 use snaphook_tests::run;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{Shared, Stack};
+use snaphook_tests::video::Video;
 
 use crate::programs;
 
@@ -28,6 +29,15 @@ fn assert_picture(file: &Json) {
     assert_eq!((picture.size(), picture.pixel(5, 5)), ((160, 120), 0x204080));
 }
 
+/// Checks that a base64 text is a video of the page that all scripts record.
+#[track_caller]
+fn assert_video(file: &Json, codec: &str) {
+    let video = Video::decode(&BASE64.decode(file.as_str().unwrap()).unwrap());
+    assert_eq!((video.codec.as_str(), video.size()), (codec, (160, 120)));
+    let [red, green, blue, _] = video.at(0.9).rgba(5, 5);
+    assert!(red.abs_diff(0x20) < 9 && green.abs_diff(0x40) < 9 && blue.abs_diff(0x80) < 9, "{red} {green} {blue}");
+}
+
 /// The error in a base64 text.
 fn error(file: &Json) -> Json {
     serde_json::from_slice(&BASE64.decode(file.as_str().unwrap()).unwrap()).unwrap()
@@ -42,6 +52,9 @@ fn the_screenshotone_npm_sdk_works() {
             assert_picture(&said[name]["file"]);
             assert_eq!(said[name]["type"], "image/png", "{name}");
         }
+        assert_eq!(said["animate"]["type"], "video/webm");
+        assert_video(&said["animate"]["file"], "vp9");
+        assert!(said["store_animation"]["key"].as_str().unwrap().ends_with(".webm"), "{}", said["store_animation"]);
         assert_eq!(said["store"]["bucket"], "snaphook");
         assert!(said["store"]["key"].as_str().unwrap().ends_with(".png"), "{}", said["store"]);
         assert_eq!(said["tampered"]["status"], 400);
@@ -103,11 +116,16 @@ fn the_screenshotmax_pypi_sdk_works() {
             assert_picture(&said[name]["file"]);
             assert_eq!(said[name]["type"], "image/png", "{name}");
         }
+        for name in ["screencast", "screencast_url"] {
+            assert_eq!(said[name]["type"], "video/quicktime", "{name}");
+            assert_video(&said[name]["file"], "h264");
+        }
         assert_eq!(said["tampered"]["status"], 401);
         for (name, code, status) in [
             ("tampered", "signature_is_not_valid", 401),
             ("wrong_secret", "signature_is_not_valid", 401),
             ("invalid", "request_not_valid", 400),
+            ("unknown_format", "request_not_valid", 400),
             ("failing", "host_returned_error", 500),
         ] {
             let error = error(&said[name]["file"]);

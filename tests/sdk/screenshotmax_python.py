@@ -11,8 +11,8 @@ import sys
 import requests
 from screenshotmax import SDK
 from screenshotmax.client import APIClient
-from screenshotmax.enums import ImageFormat
-from screenshotmax.options import ScreenshotOptions
+from screenshotmax.enums import ImageFormat, Scenario, ScrollEasing, VideoFormat
+from screenshotmax.options import ScreencastOptions, ScreenshotOptions
 
 given = json.load(sys.stdin)
 APIClient.base_url = given["base"]
@@ -49,6 +49,20 @@ def service(secret=given["secret_key"], **more):
     return SDK(given["access_key"], secret).screenshot.set_options(options(**more))
 
 
+def screencast(**more):
+    options = ScreencastOptions(
+        url=given["url"], viewport_width=160, viewport_height=120, hide_selectors=["#square"], duration=1, **more
+    )
+    return SDK(given["access_key"], given["secret_key"]).screencast.set_options(options)
+
+
+film = screencast(
+    format=VideoFormat.MOV,
+    scenario=Scenario.SCROLL,
+    scroll_by_amount=300,
+    scroll_back=True,
+    scroll_easing=ScrollEasing.EASE_IN_QUAD,
+)
 link = service().get_url()
 print(
     json.dumps(
@@ -57,6 +71,9 @@ print(
             "unsigned": fetch(service(), False),
             "signed_url": fetched(link),
             "unsigned_url": fetched(service().get_url(False)),
+            "screencast": fetch(film),
+            "screencast_url": fetched(film.get_url()),
+            "unknown_format": fetch(screencast(format=VideoFormat.OGG)),
             "tampered": fetched(link.replace("viewport_width=160", "viewport_width=161")),
             "invalid": fetch(service(delay=99)),
             "failing": fetch(service(url=given["failing_url"])),

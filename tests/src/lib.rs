@@ -13,6 +13,7 @@ pub mod s3;
 pub mod serve;
 pub mod site;
 pub mod stack;
+pub mod video;
 pub mod wait;
 
 use std::future::Future;

@@ -22,6 +22,29 @@ impl Picture {
         Picture { width: info.width, height: info.height, rgba }
     }
 
+    /// Red, green, blue and alpha of each pixel, row by row.
+    pub fn of_pixels(width: u32, height: u32, rgba: Vec<u8>) -> Picture {
+        Picture { width, height, rgba }
+    }
+
+    /// As it was before a lossy format: what is nearly full or nearly empty is so again.
+    pub fn purified(&self) -> Picture {
+        let pure = |channel: &u8| match *channel {
+            0..=24 => 0,
+            231..=255 => 255,
+            other => other,
+        };
+        Picture { rgba: self.rgba.iter().map(pure).collect(), ..*self }
+    }
+
+    /// A pixel as `#rrggbb`, [purified](Picture::purified).
+    #[track_caller]
+    pub fn colour(&self, x: u32, y: u32) -> String {
+        let [red, green, blue, _] = self.rgba(x, y);
+        let pixel = Picture { width: 1, height: 1, rgba: vec![red, green, blue, 255] }.purified();
+        format!("#{:06x}", pixel.pixel(0, 0))
+    }
+
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }

@@ -10,12 +10,14 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 use snaphook_shared::dialect::Dialect;
+use snaphook_shared::options::model::Medium;
 use snaphook_shared::request::Endpoint;
 use snaphook_tests::client::{Answer, Client};
 use snaphook_tests::picture::Picture;
 use snaphook_tests::s3::S3;
 use snaphook_tests::serve::{Body, Port, Server, full};
 use snaphook_tests::stack::Stack;
+use snaphook_tests::video::Video;
 use snaphook_tests::wait::{self, s};
 use tokio::sync::OnceCell;
 
@@ -57,6 +59,7 @@ pub(super) struct Taken {
     pub(super) asked: Vec<Asked>,
     /// The address of this render's page, to be cut out of what is compared.
     pub(super) base: String,
+    is_video: bool,
 }
 
 impl Lab {
@@ -89,7 +92,8 @@ impl Lab {
             true => self.ended(answer.header("x-snaphook-request-id"), &options, number).await,
             false => Json::Null,
         };
-        Taken { answer, request, asked: self.asked(number), base }
+        let is_video = endpoint.defaults().medium() == Medium::Video;
+        Taken { answer, request, asked: self.asked(number), base, is_video }
     }
 
     /// As [`Lab::take`], but what was rendered before with the same options is not rendered again.
@@ -208,9 +212,18 @@ impl Taken {
         self.asked.iter().filter(|asked| asked.path == path).count().to_string()
     }
 
+    /// The picture; of a video, what it begins with, without what a lossy format has done to pure colours.
     pub(super) fn picture(&self) -> Result<Picture, String> {
         match self.code().as_str() {
+            "ok" if self.is_video => Ok(self.video()?.at(0.0).purified()),
             "ok" => Ok(Picture::decode(&self.answer.body)),
+            code => Err(code.to_owned()),
+        }
+    }
+
+    pub(super) fn video(&self) -> Result<Video, String> {
+        match self.code().as_str() {
+            "ok" => Ok(Video::decode(&self.answer.body)),
             code => Err(code.to_owned()),
         }
     }
@@ -287,6 +300,9 @@ pub(super) fn usual(endpoint: Endpoint) -> Json {
     }
     if matches!(endpoint, Endpoint::Take | Endpoint::Screenshot) {
         options["format"] = json!("png");
+    }
+    if endpoint.defaults().medium() == Medium::Video {
+        options["duration"] = json!(1);
     }
     options
 }

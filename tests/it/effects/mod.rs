@@ -8,6 +8,7 @@ mod lab;
 mod pages;
 mod screenshotmax;
 mod screenshotone;
+mod video;
 
 use std::collections::BTreeSet;
 
@@ -148,7 +149,7 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    [screenshotone::rows(), screenshotmax::rows()].into_iter().flatten().collect()
+    [screenshotone::rows(), screenshotmax::rows(), video::rows()].into_iter().flatten().collect()
 }
 
 #[test]
