@@ -5,7 +5,7 @@ use snaphook_shared::dialect::{self, Dialect};
 use snaphook_shared::event::{self, Finished};
 use snaphook_shared::key::KeyRecord;
 use snaphook_shared::metadata::{HttpResponse, Metadata};
-use snaphook_shared::options::model::{Format, WaitUntil};
+use snaphook_shared::options::model::{Format, Medium, WaitUntil};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Method, Policies, RawRequest};
 use snaphook_shared::signing::SecretKey;
 use snaphook_shared::target::{ParseUrl, UrlParts};
@@ -202,6 +202,12 @@ tests! {
         let max = get(Endpoint::Screenshot, "html=x").unwrap().options;
         assert_eq!((max.output.format, max.timeout_s(), max.wait.until.as_slice()), (Format::Jpeg, 30, [WaitUntil::DomContentLoaded].as_slice()));
         assert_eq!(get(Endpoint::Take, "html=x&async=true").unwrap().options.timeout_s(), 600);
+        // A recording's own time comes on top.
+        let film = get(Endpoint::Animate, "html=x&duration=2.5").unwrap().options;
+        assert_eq!((film.output.format, film.timeout_s(), film.medium()), (Format::Mp4, 63, Medium::Video));
+        let cast = get(Endpoint::Screencast, "url=https://example.com/&scenario=scroll").unwrap().options;
+        let (timeout_s, animation) = (cast.timeout_s(), cast.animation.unwrap());
+        assert_eq!((timeout_s, animation.scrolls, animation.scroll.easing.as_str()), (35, true, "linear"));
     }
 
     fn no_input_panics() {

@@ -73,7 +73,7 @@ fn every_format_keeps_the_pages_time() {
             assert_eq!(video.frames.len(), frames, "{format}");
             assert!((video.seconds - 2.0).abs() < 0.09, "{format}: {} s", video.seconds);
             // The first colour was there before, and the last one goes on: all others last for half a second.
-            let colours = video.colours(80, 60, 0.1);
+            let colours = video.colours(80, 60);
             assert!((4..=5).contains(&colours.len()), "{format}: {colours:?}");
             // A busy machine shows one of them late, and the next one not the later for it.
             let lengths: Vec<f64> = colours.windows(2).skip(1).map(|pair| pair[1].0 - pair[0].0).collect();
@@ -150,13 +150,13 @@ fn a_scroll_goes_down_and_comes_back() {
             "scroll_back_delay": 300, "duration": 2,
         });
         let video = screencast(&client, &site, options).await;
-        assert_eq!(named(&video.colours(80, 60, 0.0)).join(" "), "red green blue green red");
+        assert_eq!(named(&video.colours(80, 60)).join(" "), "red green blue green red");
         assert_eq!(
             (video.at(0.0).colour(80, 10), video.at(1.95).colour(80, 110)),
             ("#ff0000".into(), "#ff0000".into())
         );
         // It takes the time that it was given, whatever the machine's frame rate is.
-        let colours = video.colours(80, 60, 0.0);
+        let colours = video.colours(80, 60);
         let (down, back) = (colours[2].0 - colours[1].0, colours[3].0 - colours[2].0);
         assert!((down - 0.24).abs() < 0.12, "240 of 360 pixels in 400 ms: {colours:?}");
         assert!((back - 0.42).abs() < 0.15, "60 pixels, 300 ms, 60 pixels: {colours:?}");

@@ -61,23 +61,15 @@ impl Video {
         &frame.expect("a frame").1
     }
 
-    /// The colours that a pixel takes, one after the other, and when each begins. What lasts for less than `shortest`
-    /// seconds is passed over: a movement blurs what it passes.
-    pub fn colours(&self, x: u32, y: u32, shortest: f64) -> Vec<(f64, String)> {
-        let mut runs: Vec<(f64, f64, String)> = Vec::new();
-        for (index, (begins, picture)) in self.frames.iter().enumerate() {
-            let ends = self.frames.get(index + 1).map_or(self.seconds, |(next, _)| *next);
-            let colour = picture.colour(x, y);
-            match runs.last_mut() {
-                Some((_, end, last)) if *last == colour => *end = ends,
-                _ => runs.push((*begins, ends, colour)),
-            }
-        }
-        runs.retain(|(begins, ends, _)| ends - begins >= shortest);
+    /// The pure colours that a pixel takes, one after the other, and when each begins. Others are what a lossy format makes
+    /// of an edge that passes.
+    pub fn colours(&self, x: u32, y: u32) -> Vec<(f64, String)> {
         let mut found: Vec<(f64, String)> = Vec::new();
-        for (begins, _, colour) in runs {
-            if found.last().is_none_or(|(_, last)| *last != colour) {
-                found.push((begins, colour));
+        for (begins, picture) in &self.frames {
+            let colour = picture.colour(x, y);
+            let is_pure = [1, 3, 5].iter().all(|at| matches!(&colour[*at..at + 2], "00" | "ff"));
+            if is_pure && found.last().is_none_or(|(_, last)| *last != colour) {
+                found.push((*begins, colour));
             }
         }
         found

@@ -2,7 +2,7 @@
 
 use super::animation::{EASINGS, animation, milliseconds, scroll};
 use super::model::{Animation, Format, Scroll};
-use super::screenshotmax::{COMMON, VISUAL};
+use super::screenshotmax::{COMMON, VISION, VISUAL};
 use super::{Kind, Parameter, join, without};
 
 const FORMATS: &[&str] = &["mp4", "webm", "mov", "avi"];
@@ -13,6 +13,7 @@ const NOT_VISUAL: &[&str] = &["html"];
 
 #[rustfmt::skip]
 const OWN: &[Parameter] = &[
+    VISION,
     Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the video."),
     Parameter::effect("duration", Kind::Number { min: 1.0, max: 30.0 }, |o, v| animation(o).duration_ms = milliseconds(v.number()), "Seconds of the recording."),
     Parameter::effect("scenario", Kind::Enum { of: &["video", "scroll"], fold: true }, |o, v| animation(o).scrolls = v.text() == "scroll", "Leave the page alone, or scroll it."),

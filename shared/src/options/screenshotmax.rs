@@ -70,9 +70,13 @@ pub(super) const VISUAL: &[Parameter] = &[
     Parameter::effect("clip_height", SIDE, |o, v| o.capture.clip.height = Some(v.int() as u32), "Height of the area."),
 ];
 
+/// On a screen only.
+#[rustfmt::skip]
+pub(super) const VISION: Parameter = Parameter::effect("vision_deficiency", Kind::Enum { of: DEFICIENCIES, fold: true }, |o, v| o.emulation.vision_deficiency = Some(deficiency(&v.text())), "How the page looks to others.");
+
 #[rustfmt::skip]
 const IMAGE: &[Parameter] = &[
-    Parameter::effect("vision_deficiency", Kind::Enum { of: DEFICIENCIES, fold: true }, |o, v| o.emulation.vision_deficiency = Some(deficiency(&v.text())), "How the page looks to others."),
+    VISION,
     Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the picture."),
     Parameter::effect("image_quality", Kind::Int { min: 1, max: 100 }, |o, v| o.output.quality = v.int() as u8, "Quality of a JPEG or WebP."),
     Parameter::effect("image_width", PIXELS, |o, v| o.output.width_max = side(v.int()), "Make the picture fit this width."),

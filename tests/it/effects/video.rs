@@ -1,10 +1,13 @@
 //! The rows of `/animate` and `/v1/screencast`. What they have in common with the vendors' other routes is proved by the rows
 //! of those, looked at in the first frame.
 
+use std::io::{Read, Write};
+
 use serde_json::{Value as Json, json};
 use snaphook_shared::request::Endpoint;
 
 use super::lab::Taken;
+use super::pages::SHADOW;
 use super::{Row, row, screenshotmax, screenshotone};
 
 const ANIMATE: &[Endpoint] = &[Endpoint::Animate];
@@ -15,7 +18,7 @@ const BOTH: &[Endpoint] = &[Endpoint::Animate, Endpoint::Screencast];
 const BANDS: &str = "<div style='height:400px;background:#f00'></div><div style='height:200px;background:#0f0'></div>
     <div id=b style='height:400px;background:#00f'></div>";
 
-/// How much can be scrolled is seen in the last row: each of 256 pixels has a blue of its own.
+/// Its brightness tells how far it has been scrolled.
 const RULER: &str = "<div style='height:1120px;background:linear-gradient(#000,#fff)'>";
 
 /// A row over a page that is scrolled by these options and looked at every 50 milliseconds.
@@ -44,7 +47,7 @@ fn shows(seconds: f64) -> impl Fn(&Taken) -> String {
 /// All colours in the middle, one after the other.
 fn passes(taken: &Taken) -> String {
     match taken.video() {
-        Ok(video) => video.colours(100, 50, 0.0).iter().map(|(_, colour)| name(colour)).collect::<Vec<_>>().join(" "),
+        Ok(video) => video.colours(100, 50).iter().map(|(_, colour)| name(colour)).collect::<Vec<_>>().join(" "),
         Err(code) => code,
     }
 }
@@ -59,13 +62,24 @@ fn name(colour: &str) -> &str {
     }
 }
 
-/// How many seconds of a colour there are, in tenths.
+/// How many seconds of a colour there are.
 fn lasts(colour: &'static str) -> impl Fn(&Taken) -> f64 {
     move |taken| {
         let Ok(video) = taken.video() else { return f64::NAN };
         let frames = video.frames.iter().filter(|(_, picture)| name(&picture.colour(100, 50)) == colour).count();
         frames as f64 / video.frames.len() as f64 * video.seconds
     }
+}
+
+/// The content of the page, as it was kept beside the video.
+fn content(taken: &Taken) -> String {
+    let url = taken.json("/content/url");
+    let Some((host, path)) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')) else { return url };
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Whether a colour is seen for longer than this.
@@ -80,7 +94,7 @@ fn is_longer(seconds: f64) -> impl Fn(&Taken) -> String {
 /// Whether the page has been scrolled through by more than half at half of the time: 400 of 1,000 milliseconds in.
 fn is_ahead(taken: &Taken) -> String {
     match taken.video() {
-        Ok(video) => (video.at(0.4).rgba(100, 50)[0] > 96).to_string(),
+        Ok(video) => (video.at(0.4).rgba(100, 50)[0] > 150).to_string(),
         Err(code) => code,
     }
 }
@@ -100,30 +114,30 @@ fn own() -> Vec<Row> {
         row(ANIMATE, "height", 50).beside(json!({ "width": 100 })).look(|t| if t.code() == "ok" { t.size() } else { "refused".into() }, "refused", "100x50"),
         row(ANIMATE, "aspect_ratio", "4:3").size("200x100", "200x150"),
         row(ANIMATE, "omit_background", true).beside(json!({ "format": "mov" })).look(|t| t.video().map_or_else(|code| code, |video| video.at(0.5).rgba(190, 90)[3].to_string()), "255", "0"),
-        row(ANIMATE, "include_shadow_dom", true).beside(json!({ "metadata_content": true, "response_type": "json" })).code("ok", "ok"),
+        row(ANIMATE, "include_shadow_dom", true).beside(json!({ "metadata_content": true, "response_type": "json" })).page(SHADOW).look(|t| content(t).contains("shadowrootmode").to_string(), "false", "true"),
         row(ANIMATE, "response_type", "json").header("content-type", "video/mp4", "application/json"),
         row(ANIMATE, "clip_x", 150).beside(json!({ "format": "gif" })).page("<div style='height:300px;background:linear-gradient(90deg,red 100px,lime 100px)'>").pixel(9, 9, "#ff0000", "#00ff00"),
         row(ANIMATE, "clip_y", 60).beside(json!({ "format": "gif" })).page("<div style='height:300px;background:linear-gradient(red 50px,lime 50px)'>").pixel(9, 9, "#ff0000", "#00ff00"),
         row(ANIMATE, "clip_width", 50).beside(json!({ "format": "gif" })).size("200x100", "50x100"),
         row(ANIMATE, "clip_height", 50).beside(json!({ "format": "gif" })).size("200x100", "200x50"),
-        animated("scroll_duration", json!(1500), json!({ "scroll_back": false, "duration": 3, "scroll_complete": false })).look(outlasts("blue", 2.0), "true", "false"),
+        animated("scroll_duration", json!(1500), json!({ "scroll_back": false, "duration": 3, "scroll_complete": false })).look(outlasts("blue", 2.45), "true", "false"),
         animated("scroll_delay", json!(900), json!({ "scroll_by": 450, "scroll_back": false, "duration": 2, "scroll_complete": false })).look(outlasts("green", 0.7), "false", "true"),
         animated("scroll_by", json!(450), json!({ "scroll_back": false, "scroll_delay": 900, "duration": 2, "scroll_complete": false })).look(outlasts("green", 0.7), "false", "true"),
         animated("scroll_start_immediately", json!(false), json!({ "scroll_delay": 600, "scroll_back": false, "duration": 2, "scroll_complete": false })).look(outlasts("red", 0.5), "false", "true"),
         animated("scroll_start_delay", json!(600), json!({ "scroll_back": false, "duration": 2, "scroll_complete": false })).look(outlasts("red", 0.5), "false", "true"),
         animated("scroll_complete", json!(false), json!({ "duration": 3 })).look(is_longer(2.5), "false", "true"),
         animated("scroll_back", json!(false), json!({ "duration": 2 })).look(shows(1.9), "red", "blue"),
-        animated("scroll_back_algorithm", json!("repeat"), json!({ "scroll_by": 450, "scroll_delay": 500, "duration": 3, "scroll_complete": false })).look(outlasts("green", 0.85), "false", "true"),
-        animated("scroll_back_after_duration", json!(250), json!({ "duration": 2, "scroll_duration": 500 })).look(passes, "red green blue green red", "red green red"),
-        animated("scroll_stop_after_duration", json!(240), json!({ "scroll_back": false, "scroll_duration": 500, "duration": 2, "scroll_complete": false })).look(shows(1.9), "blue", "green"),
+        animated("scroll_back_algorithm", json!("repeat"), json!({ "scroll_by": 450, "scroll_delay": 500, "duration": 3, "scroll_complete": false })).look(outlasts("green", 0.95), "false", "true"),
+        animated("scroll_back_after_duration", json!(600), json!({ "duration": 3, "scroll_duration": 1000 })).look(passes, "red green blue green red", "red green red"),
+        animated("scroll_stop_after_duration", json!(600), json!({ "scroll_back": false, "scroll_duration": 1000, "duration": 2, "scroll_complete": false })).look(shows(1.9), "blue", "green"),
         animated("scroll_easing", json!("ease_out_quint"), json!({ "scroll_duration": 1000, "scroll_back": false })).page(RULER).look(is_ahead, "false", "true"),
         animated("scroll_till_selector", json!("#b"), json!({ "scroll_back": false })).page("<div style='height:300px;background:red'></div><div id=b style='height:150px;background:lime'></div><div style='height:900px;background:blue'>").look(shows(0.9), "blue", "green"),
         animated("scroll_till_selector_adjust_top", json!(-80), json!({ "scroll_back": false, "scroll_till_selector": "#b" })).look(shows(0.9), "blue", "green"),
         animated("scroll_to_end_after", json!(600), json!({ "scroll_by": 450, "scroll_delay": 5000, "scroll_back": false, "duration": 2, "scroll_complete": false })).look(shows(1.9), "green", "blue"),
-        animated("scroll_try_navigate", json!(true), json!({ "scroll_navigate_to_url": "{base}/broken", "scroll_navigate_after": 300, "duration": 2 })).look(|t| t.times("broken"), "0", "1"),
-        animated("scroll_navigate_after", json!(200), json!({ "scroll_try_navigate": true, "scroll_navigate_to_url": "{base}/white", "duration": 3, "scroll_complete": false, "scroll_back": false })).look(outlasts("blue", 0.9), "true", "false"),
-        animated("scroll_navigate_to_url", json!("{base}/other"), json!({ "scroll_try_navigate": true, "duration": 2, "scroll_complete": false })).look(|t| t.times("other"), "0", "1"),
-        animated("scroll_navigate_link_hints", json!(["prices"]), json!({ "scroll_try_navigate": true, "duration": 2, "scroll_complete": false })).page("<a href='{base}/other'>Our Prices</a>").look(|t| t.times("other"), "0", "1"),
+        animated("scroll_try_navigate", json!(true), json!({ "scroll_navigate_to_url": "{base}/strict", "scroll_navigate_after": 300, "duration": 2 })).look(|t| t.times("strict"), "0", "1"),
+        animated("scroll_navigate_after", json!(200), json!({ "scroll_try_navigate": true, "scroll_navigate_to_url": "{base}/strict", "duration": 3, "scroll_duration": 1000, "scroll_complete": false, "scroll_back": false })).look(|t| passes(t).starts_with("red green blue red").to_string(), "true", "false"),
+        animated("scroll_navigate_to_url", json!("{base}/strict"), json!({ "scroll_try_navigate": true, "duration": 2, "scroll_complete": false })).look(|t| t.times("strict"), "0", "1"),
+        animated("scroll_navigate_link_hints", json!(["prices"]), json!({ "scroll_try_navigate": true, "duration": 2, "scroll_complete": false })).page("<a href='{base}/strict'>Our Prices</a>").look(|t| t.times("strict"), "0", "1"),
 
         // ScreenshotMAX
         row(SCREENCAST, "url", "{base}/").code("request_not_valid \"url\" is required", "ok"),
@@ -136,7 +150,7 @@ fn own() -> Vec<Row> {
         row(SCREENCAST, "clip_height", 50).size("200x100", "200x50"),
         cast("scroll_by_amount", json!(450), json!({ "scroll_back": false, "scroll_by_delay": 900, "duration": 2 })).look(outlasts("green", 0.7), "false", "true"),
         cast("scroll_by_delay", json!(900), json!({ "scroll_back": false, "scroll_by_amount": 450, "duration": 2 })).look(outlasts("green", 0.7), "false", "true"),
-        cast("scroll_by_duration", json!(1500), json!({ "scroll_back": false, "duration": 3 })).look(outlasts("blue", 2.0), "true", "false"),
+        cast("scroll_by_duration", json!(1500), json!({ "scroll_back": false, "duration": 3 })).look(outlasts("blue", 2.45), "true", "false"),
         cast("scroll_back", json!(false), json!({ "duration": 2 })).look(shows(1.9), "red", "blue"),
         cast("scroll_back_delay", json!(900), json!({ "duration": 2 })).look(outlasts("blue", 0.8), "false", "true"),
         cast("scroll_easing", json!("ease_out_quint"), json!({ "scroll_by_duration": 1000, "scroll_back": false })).page(RULER).look(is_ahead, "false", "true"),
@@ -148,7 +162,9 @@ fn shared(rows: Vec<Row>, from: Endpoint, to: &'static [Endpoint], own: &[Row]) 
     let has_own = |name: &str| own.iter().any(|row| row.on.contains(&to[0]) && row.name == name);
     let is_known = |name: &str| to[0].table().iter().any(|parameter| parameter.name == name);
     let wanted = |row: &Row| row.on.contains(&from) && is_known(row.name) && !has_own(row.name);
-    rows.into_iter().filter(wanted).map(|row| Row { on: to, ..row }).collect()
+    let named = |text: &str| text.replace(".png", ".mp4");
+    let moved = |row: Row| Row { on: to, without: named(&row.without), with: named(&row.with), ..row };
+    rows.into_iter().filter(wanted).map(moved).collect()
 }
 
 pub(super) fn rows() -> Vec<Row> {
