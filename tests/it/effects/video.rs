@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use snaphook_shared::request::Endpoint;
 
 use super::lab::Taken;
-use super::pages::SHADOW;
+use super::pages::{LATE, SHADOW};
 use super::{Row, row, screenshotmax, screenshotone};
 
 const ANIMATE: &[Endpoint] = &[Endpoint::Animate];
@@ -141,6 +141,8 @@ fn own() -> Vec<Row> {
 
         // ScreenshotMAX
         row(SCREENCAST, "url", "{base}/").code("request_not_valid \"url\" is required", "ok"),
+        row(SCREENCAST, "delay", 2).page(LATE).pixel(190, 90, "#ff0000", "#00ff00"),
+        row(SCREENCAST, "wait_until", json!(["networkidle0"])).page("<body><script>onload = () => document.body.append(Object.assign(document.createElement('script'), { src: '{base}/slow.js' }))</script>").pixel(9, 9, "#ffffff", "#00ff00"),
         row(SCREENCAST, "capture_beyond_viewport", true).beside(json!({ "clip_height": 300 })).size("200x100", "200x300"),
         row(SCREENCAST, "hide_selectors", json!(["#a"])).page("<div id=a style='height:99px;background:red'>").pixel(9, 9, "#ff0000", "#ffffff"),
         row(SCREENCAST, "vision_deficiency", "achromatopsia").page("<body bgcolor=red>").look(|t| (t.pixel(9, 9) == "#ff0000").to_string(), "true", "false"),
