@@ -68,7 +68,7 @@ impl Lab {
         let noted = memory.clone();
         let server = Server::start(Port::reserve(), move |request| answer(request, noted.clone()));
         // Most of the time is spent in pages that wait for something.
-        let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", &AT_ONCE.to_string()).start();
+        let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", AT_ONCE).start();
         Lab {
             client: stack.client(),
             _stack: stack,

@@ -109,7 +109,10 @@ impl Encoder {
         // Nothing: the encoder no longer listens, and will say why.
         let filming = async { filming.await.map_err(Some) };
         let feeding = async { pump(&mut self.pictures, stdin).await.map_err(|_| None) };
-        let listening = async { Ok(listen(&mut stderr, &mut said).await) };
+        let listening = async {
+            listen(&mut stderr, &mut said).await;
+            Ok(())
+        };
         if let Err(Some(failure)) = tokio::try_join!(filming, feeding, listening) {
             return Err(failure);
         }
