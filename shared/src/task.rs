@@ -13,8 +13,12 @@ use crate::request::{CheckedRequest, Endpoint, Method, Policies, RawRequest};
 use crate::target::ParseUrl;
 
 /// The routes that a task may call, by the vendor's names for them.
-pub const APIS: &[(&str, Endpoint)] =
-    &[("screenshot", Endpoint::Screenshot), ("pdf", Endpoint::Pdf), ("scrape", Endpoint::Scrape)];
+pub const APIS: &[(&str, Endpoint)] = &[
+    ("screenshot", Endpoint::Screenshot),
+    ("screencast", Endpoint::Screencast),
+    ("pdf", Endpoint::Pdf),
+    ("scrape", Endpoint::Scrape),
+];
 
 const API_NAMES: [&str; APIS.len()] = api_names();
 

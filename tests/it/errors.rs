@@ -485,7 +485,7 @@ fn routes_and_methods_that_do_not_exist_say_so() {
         let stack = Stack::shared();
         for client in both(&stack) {
             assert_eq!(client.get("/").await.json()["code"], "not_found");
-            for path in ["/v1/screencast", "/animate", "/internal/v1/nothing", "/v1/requests/x/y"] {
+            for path in ["/v1/nothing", "/animated", "/internal/v1/nothing", "/v1/requests/x/y"] {
                 assert_eq!(client.get_with_key(path).await.status, 404, "{path}");
             }
             let answer = client.send(Method::DELETE, "/take", &[], None).await;
