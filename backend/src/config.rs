@@ -61,6 +61,9 @@ pub struct RenderConfig {
     pub waiting_max: usize,
     pub allow_no_sandbox: bool,
     pub blocklists_dir: String,
+    pub page_bytes_max: u64,
+    pub page_requests_max: u64,
+    pub page_connections_max: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -147,6 +150,11 @@ impl Config {
         must(self.queue.lease_seconds >= 5, "[queue] lease_seconds must be at least 5");
         // An idempotency key must be remembered for a day.
         must(self.queue.request_lifetime_seconds >= 86_400, "[queue] request_lifetime_seconds must be at least 86400");
+        let page = &self.render;
+        must(
+            page.page_bytes_max > 0 && page.page_requests_max > 0 && page.page_connections_max > 0,
+            "[render] page_bytes_max, page_requests_max and page_connections_max must be at least 1",
+        );
         must(!self.webhook.schedule_seconds.is_empty(), "[webhook] schedule_seconds must have an entry");
         must(self.webhook.timeout_seconds > 0, "[webhook] timeout_seconds must be at least 1");
         must(self.webhook.concurrency > 0, "[webhook] concurrency must be at least 1");

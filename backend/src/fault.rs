@@ -2,6 +2,9 @@
 //!
 //! `SNAPHOOK_FAULT=after-store-put:3` kills the process the third time that it comes by that place.
 
+//!
+//! And safeguards that a test may take away, to see that it is noticed: `SNAPHOOK_WITHOUT=--disable-quic`.
+
 /// Every place, in the order in which a request passes them.
 pub const POINTS: [&str; 7] = [
     "before-commit",
@@ -36,3 +39,15 @@ pub(crate) fn point(name: &str) {
 /// Marks a place; here, in a release build, nothing is there.
 #[cfg(not(debug_assertions))]
 pub(crate) fn point(_name: &str) {}
+
+/// Whether a test has taken this safeguard away.
+#[cfg(debug_assertions)]
+pub(crate) fn is_removed(safeguard: &str) -> bool {
+    std::env::var("SNAPHOOK_WITHOUT").is_ok_and(|removed| removed.split(' ').any(|name| name == safeguard))
+}
+
+/// In a release build nothing can be taken away.
+#[cfg(not(debug_assertions))]
+pub(crate) fn is_removed(_safeguard: &str) -> bool {
+    false
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use snaphook_shared::request::Policies;
+use snaphook_shared::target::{PortPolicy, TargetPolicy};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +23,9 @@ use crate::http::{Api, Flights, Limits, Readiness, Server, operations_routes, ro
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
-use crate::render::{Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, find_chromium, find_ffmpeg};
+use crate::render::{
+    Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, PageTraffic, find_chromium, find_ffmpeg,
+};
 use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};
 use crate::sweep::Sweeper;
@@ -72,8 +75,6 @@ pub struct Running {
     stop: CancellationToken,
     tasks: TaskTracker,
     renderer: Arc<ChromiumRenderer>,
-    /// The browser's way out; it ends after the browser.
-    proxy: EgressProxy,
     _lock: File,
 }
 
@@ -106,8 +107,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let policy = config.target_policy().map_err(StartError::Policy)?;
     let egress = Egress::new(policy.clone(), Arc::new(SystemResolver::default()));
     egress.deny_endpoint(operations_address);
-    let proxy = EgressProxy::start(egress.clone(), ProxyLimits::default()).await.map_err(StartError::Proxy)?;
-    let renderer = Arc::new(start_renderer(&config, egress.clone(), &proxy).await?);
+    // For a browser by itself, without a render: nothing.
+    let nothing = TargetPolicy { allowed_ports: PortPolicy::Only(Vec::new()), ..TargetPolicy::default() };
+    let nowhere = Egress::new(nothing, Arc::new(SystemResolver::default()));
+    let proxy = Arc::new(EgressProxy::start(nowhere, ProxyLimits::default()).await.map_err(StartError::Proxy)?);
+    egress.deny_endpoint(proxy.address);
+    let renderer = Arc::new(start_renderer(&config, egress.clone(), proxy).await?);
     // The operator's own store may be anywhere; only what callers name is judged.
     let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
     let store = Arc::new(Store::open(&config, store_client)?);
@@ -195,7 +200,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(server.run(routes(api), stop.clone()));
     let readiness = Arc::new(Ready { renderer: renderer.clone(), queue, sandbox: !config.render.allow_no_sandbox });
     tasks.spawn(operations.run(operations_routes(readiness), stop.clone()));
-    Ok(Running { address, operations_address, stop, tasks, renderer, proxy, _lock: lock })
+    Ok(Running { address, operations_address, stop, tasks, renderer, _lock: lock })
 }
 
 impl Running {
@@ -208,7 +213,6 @@ impl Running {
             tracing::warn!("some work did not end in time; it will be taken up at the next start");
         }
         self.renderer.stop().await;
-        drop(self.proxy);
     }
 }
 
@@ -224,7 +228,11 @@ fn lock(data_dir: &Path) -> Result<File, StartError> {
     }
 }
 
-async fn start_renderer(config: &Config, egress: Egress, proxy: &EgressProxy) -> Result<ChromiumRenderer, StartError> {
+async fn start_renderer(
+    config: &Config,
+    egress: Egress,
+    proxy: Arc<EgressProxy>,
+) -> Result<ChromiumRenderer, StartError> {
     let sandbox = !config.render.allow_no_sandbox;
     if sandbox && rustix::process::geteuid().is_root() {
         return Err(StartError::SandboxAsRoot);
@@ -244,14 +252,20 @@ async fn start_renderer(config: &Config, egress: Egress, proxy: &EgressProxy) ->
     let settings = BrowserSettings {
         executable: find_chromium(&config.render.chromium).ok_or(StartError::NoChromium)?,
         scratch_parent,
-        proxy: proxy.address.to_string(),
+        proxy,
         sandbox,
     };
     let ffmpeg = find_ffmpeg(&config.render.ffmpeg);
     if ffmpeg.is_none() {
         tracing::warn!("{NO_FFMPEG}: /animate and /v1/screencast will be refused");
     }
-    let renderer = ChromiumRenderer::start(settings, egress, Arc::new(blocklists), config.render_concurrency()).await?;
+    let traffic = PageTraffic {
+        bytes_max: config.render.page_bytes_max,
+        requests_max: config.render.page_requests_max,
+        connections_max: config.render.page_connections_max,
+    };
+    let (blocklists, concurrency) = (Arc::new(blocklists), config.render_concurrency());
+    let renderer = ChromiumRenderer::start(settings, egress, traffic, blocklists, concurrency).await?;
     Ok(renderer.with_ffmpeg(ffmpeg))
 }
 

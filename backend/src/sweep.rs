@@ -152,7 +152,12 @@ mod tests {
         };
         sweeper
             .queue
-            .record(request, now_ms, Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 1 }, None)
+            .record(
+                request,
+                now_ms,
+                Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 1, refused: Vec::new() },
+                None,
+            )
             .await
             .unwrap();
         id

@@ -11,7 +11,8 @@ use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
 use crate::options::model::{Animation, Format, Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, animate, screencast, screenshotmax, screenshotone};
-use crate::target::{ParseUrl, TargetPolicy, check_target};
+use crate::signing::SecretKey;
+use crate::target::{ParseUrl, TargetPolicy, TargetRefusal, check_proxy_target, check_target};
 
 /// A route that renders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,9 +289,14 @@ impl ReadRequest {
     /// # Errors
     /// `request_not_valid` with all that is wrong, or `target_not_allowed` when only an address is.
     pub fn check(self, urls: &dyn ParseUrl, policies: &Policies) -> Result<CheckedRequest, Problem> {
-        let (options, mut details) = options::read(self.raw.endpoint, &self.fields, urls);
+        let (mut options, mut details) = options::read(self.raw.endpoint, &self.fields, urls);
+        let proxy = check_proxy(&mut options, urls, &policies.pages).err();
+        let (refused, malformed) = proxy.into_iter().partition(|(code, _)| *code == Code::TargetNotAllowed);
+        let detail = |found: Vec<(Code, Detail)>| found.into_iter().map(|(_, detail)| detail);
+        details.extend(detail(malformed));
         let code = if details.is_empty() { Code::TargetNotAllowed } else { Code::RequestNotValid };
         let next_page = options.animation.as_ref().and_then(|animation| animation.scroll.navigate_to_url.clone());
+        details.extend(detail(refused));
         let targets = [
             ("url", &options.source.url, &policies.pages),
             ("scroll_navigate_to_url", &next_page, &policies.pages),
@@ -314,6 +320,25 @@ impl ReadRequest {
             key => key.clone(),
         };
         Ok(CheckedRequest { endpoint: self.raw.endpoint, access_key: self.access_key, options, idempotency_key })
+    }
+}
+
+/// The caller's own proxy: a URL with credentials, where other parameters may have none. Kept as it is understood.
+fn check_proxy(options: &mut Options, urls: &dyn ParseUrl, policy: &TargetPolicy) -> Result<(), (Code, Detail)> {
+    let Some(proxy) = &options.network.proxy else { return Ok(()) };
+    let text = proxy.expose();
+    let wrong = |code, message: String| Err((code, Detail { parameter: "proxy".to_owned(), message }));
+    if !text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+        let message = "\"proxy\" must be a valid uri with a scheme matching the http pattern";
+        return wrong(Code::RequestNotValid, message.to_owned());
+    }
+    match check_proxy_target(text, urls, policy) {
+        Ok(serialized) => {
+            options.network.proxy = Some(SecretKey::new(serialized));
+            Ok(())
+        }
+        Err(TargetRefusal::Invalid) => wrong(Code::RequestNotValid, "\"proxy\" must be a valid uri".to_owned()),
+        Err(refusal) => wrong(Code::TargetNotAllowed, format!("\"proxy\": {refusal}")),
     }
 }
 

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::Format;
 
+use super::refused::Refused;
+
 /// A size in device pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -38,12 +40,15 @@ pub struct Artifact {
     pub metadata: Metadata,
     /// The page's content, if that was asked for: it becomes a file of its own.
     pub content: Option<String>,
+    /// Connections that the page did not get.
+    pub refused: Vec<Refused>,
 }
 
 impl Artifact {
     /// One file and nothing beside it.
     pub fn new(bytes: Bytes, format: Format, size: Option<Size>) -> Artifact {
-        Artifact { bytes, format, size, slices: Vec::new(), metadata: Metadata::default(), content: None }
+        let (slices, metadata, content, refused) = Default::default();
+        Artifact { bytes, format, size, slices, metadata, content, refused }
     }
 }
 

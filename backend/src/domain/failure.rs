@@ -2,6 +2,8 @@
 
 use snaphook_shared::code::{Code, Detail, Problem};
 
+use super::refused::Refused;
+
 /// A render that came to nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: {cause}", problem.code.entry().name)]
@@ -13,12 +15,14 @@ pub struct Failure {
     /// Whether the same request may succeed at another time, through no change of its own. Decided where the failure is
     /// made, and nowhere else.
     pub retryable: bool,
+    /// Connections that the page did not get.
+    pub refused: Vec<Refused>,
 }
 
 impl Failure {
     /// A failure that another try would only repeat.
     pub fn new(code: Code, cause: impl Into<String>) -> Failure {
-        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false }
+        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false, refused: Vec::new() }
     }
 
     /// A failure of ours, or of the moment.
@@ -40,6 +44,7 @@ impl Failure {
             },
             cause: message.to_owned(),
             retryable: false,
+            refused: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 
 use super::artifact::Size;
+use super::refused::Refused;
 
 /// Where a request is. `queued → rendering → done | failed | cancelled`, and back to `queued` when a lease runs out or a
 /// failure may be retried.
@@ -126,11 +127,13 @@ pub enum Outcome {
         file: Option<StoredFile>,
         parts: Vec<StoredFile>,
         render_ms: u64,
+        refused: Vec<Refused>,
     },
     Failed {
         code: String,
         message: String,
         cause: String,
+        refused: Vec<Refused>,
     },
 }
 
@@ -153,6 +156,7 @@ pub struct RequestView {
     pub webhook: Option<WebhookView>,
     /// The task that made it.
     pub task_id: Option<u64>,
+    pub refused: Vec<Refused>,
 }
 
 /// What became of a request's webhook.

@@ -8,6 +8,7 @@ pub mod limits;
 pub mod notice;
 pub mod pipeline;
 pub mod ports;
+pub mod refused;
 pub mod retry;
 pub mod task;
 pub mod upload;

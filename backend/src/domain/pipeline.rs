@@ -43,7 +43,7 @@ pub struct Rendered {
 impl Rendered {
     fn outcome(&self, render_ms: u64) -> Outcome {
         let parts = self.slices.iter().flat_map(StoredSlices::files).chain(&self.content).cloned().collect();
-        Outcome::Done { file: self.file.clone(), parts, render_ms }
+        Outcome::Done { file: self.file.clone(), parts, render_ms, refused: self.artifact.refused.clone() }
     }
 
     fn notice(&self, request: &NewRequest, render_ms: u64, links: &Links) -> Option<NewDelivery> {
@@ -138,7 +138,8 @@ impl Pipeline {
     fn failed(&self, request: &NewRequest, failure: &Failure) -> (Outcome, Option<NewDelivery>) {
         let entry = failure.problem.code.entry();
         let message = failure.problem.message();
-        let outcome = Outcome::Failed { code: entry.name.to_owned(), message, cause: failure.cause.clone() };
+        let (cause, refused) = (failure.cause.clone(), failure.refused.clone());
+        let outcome = Outcome::Failed { code: entry.name.to_owned(), message, cause, refused };
         (outcome, notice::of_failure(request, &failure.problem, &self.links))
     }
 

@@ -156,9 +156,34 @@ impl Egress {
 
     /// May this be dialled, and at which addresses? One look-up at most.
     pub async fn decide(&self, host: &Host, port: u16) -> Result<Decision, Refusal> {
-        if !self.inner.policy.allowed_ports.allows(port) {
-            return Err(Refusal::refused(format_args!("port {port} of {host} is not allowed")));
+        Egress::check_port(host, port, self.inner.policy.allowed_ports.allows(port))?;
+        self.resolve(host, port).await
+    }
+
+    /// As [`Egress::decide`], for a proxy of a caller's: those have ports of their own.
+    pub async fn decide_proxy(&self, host: &Host, port: u16) -> Result<Decision, Refusal> {
+        Egress::check_port(host, port, self.inner.policy.allowed_ports.allows_proxy(port))?;
+        self.resolve(host, port).await
+    }
+
+    /// All that can be said of a target that somebody else will resolve.
+    pub fn decide_unresolved(&self, host: &Host, port: u16) -> Result<(), Refusal> {
+        Egress::check_port(host, port, self.inner.policy.allowed_ports.allows(port))?;
+        match host.address() {
+            Some(address) => self.judge(address, Some(port)).map(|_| ()),
+            None => check_name(&host.to_string(), &self.inner.policy)
+                .map_err(|refusal| Refusal::refused(format_args!("{host}: {refusal}"))),
         }
+    }
+
+    fn check_port(host: &Host, port: u16, is_allowed: bool) -> Result<(), Refusal> {
+        match is_allowed {
+            true => Ok(()),
+            false => Err(Refusal::refused(format_args!("port {port} of {host} is not allowed"))),
+        }
+    }
+
+    async fn resolve(&self, host: &Host, port: u16) -> Result<Decision, Refusal> {
         let addresses = match host.address() {
             Some(address) => vec![self.judge(address, Some(port))?],
             None => self.addresses_of(&host.to_string(), Some(port)).await?,

@@ -11,7 +11,7 @@ mod decide;
 mod proxy;
 
 pub use decide::{Decision, Egress, EgressResolver, Refusal, ResolveName, SystemResolver};
-pub use proxy::{EgressProxy, FailedExchange, Failure, MARKER, ProxyLimits};
+pub use proxy::{EgressProxy, FailedExchange, Failure, MARKER, ProxyLimits, Upstream};
 
 #[cfg(test)]
 pub(crate) mod testing {

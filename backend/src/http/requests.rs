@@ -125,6 +125,7 @@ fn to_json(view: &RequestView, links: &Links, now_ms: u64) -> Json {
         "file": file,
         "webhook": webhook,
         "task_id": view.task_id,
+        "refused": view.refused,
         "status_url": links.request(&view.id),
     })
 }

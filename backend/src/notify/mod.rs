@@ -242,7 +242,8 @@ mod tests {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: DeliveryBody::Inline(b"{\"n\":1}".to_vec()),
         };
-        let outcome = Outcome::Failed { code: String::new(), message: String::new(), cause: String::new() };
+        let (code, message, cause, refused) = Default::default();
+        let outcome = Outcome::Failed { code, message, cause, refused };
         queue.record(request, clock.now_ms(), outcome, Some(delivery)).await.unwrap();
         let egress = Egress::new(TargetPolicy::development(), Arc::new(SystemResolver::default()));
         let sender = Arc::new(Sender {

@@ -63,7 +63,7 @@ fn done(name: &str, expires_ms: u64) -> Outcome {
         expires_ms,
         attachment: None,
     };
-    Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 7 }
+    Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 7, refused: Vec::new() }
 }
 
 fn attempt(status: u16) -> DeliveryAttempt {
@@ -192,7 +192,12 @@ async fn a_webhook_is_sent_again_until_it_ends() {
             .record(
                 request,
                 NOW,
-                Outcome::Failed { code: "timeout_error".into(), message: String::new(), cause: String::new() },
+                Outcome::Failed {
+                    code: "timeout_error".into(),
+                    message: String::new(),
+                    cause: String::new(),
+                    refused: Vec::new(),
+                },
                 webhook,
             )
             .await
@@ -249,7 +254,12 @@ async fn files_expire_once() {
 #[tokio::test]
 async fn a_receiver_that_fails_holds_up_nobody_else() {
     let Sqlite { queue, .. } = &sqlite().await;
-    let failed = || Outcome::Failed { code: "timeout_error".into(), message: String::new(), cause: String::new() };
+    let failed = || Outcome::Failed {
+        code: "timeout_error".into(),
+        message: String::new(),
+        cause: String::new(),
+        refused: Vec::new(),
+    };
     for number in 0..20 {
         let request = request(number, "alice");
         let url = if number < 19 { "https://dead.example.com/hook" } else { "https://alive.example.com/hook" };

@@ -14,7 +14,7 @@ use chromiumoxide::cdp::browser_protocol::browser::{
     SetPermissionParams,
 };
 use chromiumoxide::cdp::browser_protocol::target::{
-    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams,
+    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, TargetId,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
@@ -22,7 +22,10 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use super::canary::{self, CanaryError};
 use super::cdp::{Cdp, CdpError, Event, Session};
+use crate::egress::EgressProxy;
+use crate::fault;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -33,8 +36,8 @@ pub struct BrowserSettings {
     pub executable: PathBuf,
     /// Where scratch directories are made.
     pub scratch_parent: PathBuf,
-    /// `host:port` of the egress proxy, the browser's only way out.
-    pub proxy: String,
+    /// The way out of whatever belongs to no render: nothing does, and it lets nothing through. Each render has its own.
+    pub proxy: Arc<EgressProxy>,
     /// Off only by an explicit setting of the operator.
     pub sandbox: bool,
 }
@@ -46,6 +49,8 @@ pub enum LaunchError {
     Spawn { executable: String, source: std::io::Error },
     #[error("Chromium ended or fell silent before it was ready; it said: {said}")]
     NotReady { said: String },
+    #[error("the browser's self-test failed: {0}")]
+    Canary(#[from] CanaryError),
 }
 
 /// The name all scratch directories begin with, so that those of a killed service can be found and removed.
@@ -60,13 +65,15 @@ pub(super) struct Browser {
     scratch: Option<TempDir>,
     /// As `/json/version` would say it.
     pub(super) product: String,
+    /// See [`BrowserSettings::proxy`].
+    proxy: Arc<EgressProxy>,
     started: Instant,
     contexts_made: AtomicU32,
 }
 
 impl Browser {
-    /// Starts Chromium and waits until it answers.
-    pub(super) async fn launch(settings: &BrowserSettings) -> Result<Browser, LaunchError> {
+    /// Starts Chromium, waits until it answers, and sees that it stays inside.
+    pub(super) async fn launch(settings: &BrowserSettings) -> Result<Arc<Browser>, LaunchError> {
         let failed = |source: std::io::Error| LaunchError::Spawn {
             executable: settings.executable.display().to_string(),
             source,
@@ -82,16 +89,17 @@ impl Browser {
             _reaper: tokio::spawn(reap(child)),
             scratch: Some(scratch),
             product: String::new(),
+            proxy: settings.proxy.clone(),
             started: Instant::now(),
             contexts_made: AtomicU32::new(0),
         };
         match browser.cdp.browser(GetVersionParams::default(), START_LIMIT).await {
-            Ok(version) => {
-                browser.product = version.product;
-                Ok(browser)
-            }
-            Err(_) => Err(LaunchError::NotReady { said: last_words(&log) }),
+            Ok(version) => browser.product = version.product,
+            Err(_) => return Err(LaunchError::NotReady { said: last_words(&log) }),
         }
+        let browser = Arc::new(browser);
+        canary::check(&browser, &settings.proxy).await?;
+        Ok(browser)
     }
 
     /// Whether the process still listens to us.
@@ -104,13 +112,23 @@ impl Browser {
         (self.contexts_made.load(Ordering::Relaxed), self.started.elapsed())
     }
 
-    /// A fresh, empty browser context with one blank page in it.
-    pub(super) async fn open_tab(self: &Arc<Self>) -> Result<Tab, CdpError> {
+    pub(super) async fn call<C: chromiumoxide::Command>(&self, command: C) -> Result<C::Response, CdpError> {
+        self.cdp.browser(command, COMMAND_LIMIT).await
+    }
+
+    /// A fresh, empty browser context with one blank page in it, and with a way out of its own. It goes by the browser's
+    /// if there is none.
+    pub(super) async fn open_tab(self: &Arc<Self>, way_out: Option<EgressProxy>) -> Result<Tab, CdpError> {
         self.contexts_made.fetch_add(1, Ordering::Relaxed);
-        let context = CreateBrowserContextParams::builder().dispose_on_detach(true).build();
+        let proxy = way_out.as_ref().unwrap_or(&self.proxy).address;
+        let mut context =
+            CreateBrowserContextParams::builder().dispose_on_detach(true).proxy_server(proxy.to_string()).build();
+        if !fault::is_removed("proxyBypassList") {
+            context.proxy_bypass_list = Some("<-loopback>".to_owned());
+        }
         let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
         // Whatever fails from here on, the context is disposed of.
-        let owner = ContextGuard { browser: self.clone(), context: Some(context.clone()) };
+        let owner = ContextGuard { browser: self.clone(), context: Some(context.clone()), way_out };
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         deny.browser_context_id = Some(context.clone());
         let mut target = CreateTargetParams::new("about:blank");
@@ -119,9 +137,20 @@ impl Browser {
         (target.left, target.top) = (Some(100), Some(100));
         let (_, target) =
             futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT),)?;
+        self.attach(target.target_id, owner).await
+    }
+
+    /// A page in the browser's own context, where no render ever is.
+    pub(super) async fn open_bare_tab(self: &Arc<Self>) -> Result<Tab, CdpError> {
+        let target = self.call(CreateTargetParams::new("about:blank")).await?;
+        let owner = ContextGuard { browser: self.clone(), context: None, way_out: None };
+        self.attach(target.target_id, owner).await
+    }
+
+    async fn attach(&self, target: TargetId, owner: ContextGuard) -> Result<Tab, CdpError> {
         // A page's main frame has the id of its target, for as long as it lives.
-        let main_frame = target.target_id.inner().clone();
-        let mut attach = AttachToTargetParams::new(target.target_id);
+        let main_frame = target.inner().clone();
+        let mut attach = AttachToTargetParams::new(target);
         attach.flatten = Some(true);
         let attached = self.cdp.browser(attach, COMMAND_LIMIT).await?;
         let (session, events) = self.cdp.session(String::from(attached.session_id));
@@ -164,6 +193,11 @@ impl Tab {
         self.events.take()
     }
 
+    /// The way out that this tab was opened with.
+    pub(super) fn way_out(&self) -> &EgressProxy {
+        self.owner.way_out.as_ref().unwrap_or(&self.owner.browser.proxy)
+    }
+
     /// Lets the pages of this context know where they are.
     pub(super) async fn grant_geolocation(&self) -> Result<(), CdpError> {
         let mut grant = SetPermissionParams::new(PermissionDescriptor::new("geolocation"), PermissionSetting::Granted);
@@ -185,6 +219,8 @@ impl Tab {
 struct ContextGuard {
     browser: Arc<Browser>,
     context: Option<chromiumoxide::cdp::browser_protocol::browser::BrowserContextId>,
+    /// Goes with the context.
+    way_out: Option<EgressProxy>,
 }
 
 impl Drop for ContextGuard {
@@ -261,7 +297,8 @@ fn arguments(settings: &BrowserSettings) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    arguments.push(format!("--proxy-server={}", settings.proxy));
+    arguments.push(format!("--proxy-server={}", settings.proxy.address));
+    arguments.retain(|argument| !fault::is_removed(argument.split('=').next().unwrap_or(argument)));
     if !settings.sandbox {
         arguments.push("--no-sandbox".to_owned());
     }

@@ -4,6 +4,7 @@
 
 mod blocking;
 mod browser;
+mod canary;
 mod capture;
 mod cdp;
 mod content;
@@ -15,6 +16,7 @@ mod page;
 mod patterns;
 mod pdf;
 mod video;
+mod way_out;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,13 +30,14 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
 use crate::domain::ports::Renderer;
-use crate::egress::{Egress, Refusal};
+use crate::egress::Egress;
 use crate::fault;
 pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
 use video::Studio;
 pub use video::find_ffmpeg;
+pub use way_out::PageTraffic;
 
 /// A browser is replaced after so many contexts (each leaks a little) or so long.
 const CONTEXTS_MAX: u32 = 1_000;
@@ -44,6 +47,7 @@ const AGE_MAX: Duration = Duration::from_secs(6 * 3600);
 pub struct ChromiumRenderer {
     settings: BrowserSettings,
     egress: Egress,
+    traffic: PageTraffic,
     blocklists: Arc<Blocklists>,
     studio: Studio,
     current: Mutex<Option<Arc<Browser>>>,
@@ -56,6 +60,7 @@ impl ChromiumRenderer {
     pub async fn start(
         settings: BrowserSettings,
         egress: Egress,
+        traffic: PageTraffic,
         blocklists: Arc<Blocklists>,
         concurrency: usize,
     ) -> Result<ChromiumRenderer, LaunchError> {
@@ -66,8 +71,9 @@ impl ChromiumRenderer {
             studio: Studio { ffmpeg: None, scratch: settings.scratch_parent.clone() },
             settings,
             egress,
+            traffic,
             blocklists,
-            current: Mutex::new(Some(Arc::new(first))),
+            current: Mutex::new(Some(first)),
             slots: Semaphore::new(concurrency),
         })
     }
@@ -117,23 +123,9 @@ impl ChromiumRenderer {
             tracing::info!(alive = browser.is_alive(), contexts, "replacing the browser");
         }
         let launched = Browser::launch(&self.settings).await;
-        let browser = Arc::new(launched.map_err(|error| Failure::internal(error.to_string()))?);
+        let browser = launched.map_err(|error| Failure::internal(error.to_string()))?;
         *current = Some(browser.clone());
         Ok(browser)
-    }
-
-    /// The page's own address is judged before the browser hears of it, for an error that says what is wrong.
-    async fn check_target(&self, options: &Options) -> Result<(), Failure> {
-        let Some(url) = &options.source.url else { return Ok(()) };
-        let parts =
-            self.egress.check_url(url).map_err(|error| Failure::new(Code::TargetNotAllowed, error.to_string()))?;
-        match self.egress.decide(&parts.host, parts.port).await {
-            Ok(_) => Ok(()),
-            Err(refusal @ Refusal::NameNotResolved { .. }) => {
-                Err(Failure::new(Code::NameNotResolved, refusal.to_string()))
-            }
-            Err(refusal) => Err(Failure::new(Code::TargetNotAllowed, refusal.to_string())),
-        }
     }
 }
 
@@ -143,14 +135,20 @@ impl Renderer for ChromiumRenderer {
         let late = |_| Failure::new(Code::TimeoutError, "no browser was free within the deadline");
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.acquire()).await.map_err(late)?;
         let _slot = slot.map_err(|_| Failure::internal("the renderer is stopped"))?;
-        self.check_target(options).await?;
+        way_out::check_target(&self.egress, options).await?;
+        let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
         let opening = async {
             let browser = self.browser().await?;
-            browser.open_tab().await.map_err(|error| Failure::internal(error.to_string()))
+            browser.open_tab(Some(way_out)).await.map_err(|error| Failure::internal(error.to_string()))
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
         fault::point("during-render");
         let result = page::render(&mut tab, options, &self.blocklists, &self.studio, deadline).await;
+        let refused = way_out::refused(tab.way_out());
+        let result = result
+            .map(|artifact| Artifact { refused: refused.clone(), ..artifact })
+            .map_err(|failure| way_out::explain(failure, options, tab.way_out(), began))
+            .map_err(|failure| Failure { refused, ..failure });
         tab.close().await;
         result
     }

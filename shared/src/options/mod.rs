@@ -96,7 +96,6 @@ pub struct Parameter {
     pub about: &'static str,
 }
 
-const LATER: &str = "this version does not offer it yet";
 const PAID: &str = "it needs an outside service that a self-hosted installation does not have";
 
 impl Parameter {

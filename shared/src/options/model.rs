@@ -265,6 +265,10 @@ pub struct Network {
     /// `name=value; Domain=…; Secure; HttpOnly` each.
     pub cookies: Vec<String>,
     pub bypass_csp: bool,
+    /// The caller's own proxy, a URL with its credentials.
+    pub proxy: Option<SecretKey>,
+    /// Names, or patterns with `*`, that are reached without it.
+    pub proxy_bypass_hosts: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -453,6 +457,7 @@ pub struct Secrets {
     authorization: Option<SecretKey>,
     headers: Vec<SecretKey>,
     cookies: Vec<SecretKey>,
+    proxy: Option<SecretKey>,
 }
 
 impl Options {
@@ -464,6 +469,7 @@ impl Options {
             authorization: self.network.authorization.take().map(SecretKey::new),
             headers: all(&mut self.network.headers),
             cookies: all(&mut self.network.cookies),
+            proxy: self.network.proxy.take(),
         }
     }
 
@@ -474,6 +480,7 @@ impl Options {
         self.network.authorization = secrets.authorization.map(|secret| secret.expose().to_owned());
         self.network.headers = all(secrets.headers);
         self.network.cookies = all(secrets.cookies);
+        self.network.proxy = secrets.proxy;
     }
 }
 
@@ -488,6 +495,7 @@ mod tests {
         options.network.authorization = Some("door-2".to_owned());
         options.network.headers = vec!["X-Key: door-3".to_owned()];
         options.network.cookies = vec!["a=door-4".to_owned()];
+        options.network.proxy = Some(SecretKey::new("http://a:door-5@proxy.example/"));
         let before = options.clone();
         let secrets = options.take_secrets();
         assert!(!serde_json::to_string(&options).unwrap().contains("door"));

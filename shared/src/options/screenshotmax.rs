@@ -4,7 +4,8 @@ use super::devices;
 use super::model::{Blocking, Format, Options, WaitUntil};
 use super::pdf::PAPERS_AND_LEDGER;
 use super::screenshotone::{MEDIA_TYPES, RESOURCES, device, side};
-use super::{Kind, LATER, PAID, Parameter, Support, join};
+use super::{Kind, PAID, Parameter, Support, join};
+use crate::signing::SecretKey;
 
 const PIXELS: Kind = Kind::Int { min: 0, max: 1_000_000 };
 const SIDE: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
@@ -39,7 +40,7 @@ pub(super) const COMMON: &[Parameter] = &[
     Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.list(), "Name:Value each."),
     Parameter::effect("bypass_csp", Kind::Bool, |o, v| o.network.bypass_csp = v.bool(), "Ignore the page's Content-Security-Policy."),
     Parameter::refused("ip_location", Kind::Text, PAID),
-    Parameter::refused("proxy", Kind::Text, LATER),
+    Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(SecretKey::new(v.text())), "Your own proxy for the page, http://user:password@host:port."),
     Parameter::effect("delay", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.delay_s = v.int() as u32, "Seconds to wait before the picture."),
     Parameter::effect("timeout", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.timeout_s = Some(v.int() as u32), "Seconds for the whole render."),
     Parameter::effect("wait_until", Kind::EnumList { of: WaitUntil::NAMES }, |o, v| o.wait.until = WaitUntil::from_names(v.list()), "Events that must all have happened."),

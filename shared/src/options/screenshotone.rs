@@ -3,7 +3,7 @@
 use super::devices;
 use super::model::{ContentFormat, Format, Options, ResponseType, WaitUntil};
 use super::pdf::PAPERS;
-use super::{Kind, LATER, PAID, Parameter, Support};
+use super::{Kind, PAID, Parameter, Support};
 use crate::signing::SecretKey;
 
 const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
@@ -131,8 +131,8 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.text()), "Authorization header."),
     Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.list(), "Name:Value each."),
     Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.list(), "name=value; Domain=…; Secure; HttpOnly each."),
-    Parameter::refused("proxy", Kind::Text, LATER),
-    Parameter::refused("proxy_bypass_hosts", Kind::List, LATER),
+    Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(SecretKey::new(v.text())), "Your own proxy for the page, http://user:password@host:port."),
+    Parameter::effect("proxy_bypass_hosts", Kind::List, |o, v| o.network.proxy_bypass_hosts = v.list(), "Hosts that are reached without it; * stands for anything."),
     Parameter::refused("ip_country_code", Kind::Text, PAID),
     Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
     Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),

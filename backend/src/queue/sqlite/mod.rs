@@ -397,11 +397,16 @@ mod tests {
     }
 
     fn done() -> Outcome {
-        Outcome::Done { file: None, parts: Vec::new(), render_ms: 1 }
+        Outcome::Done { file: None, parts: Vec::new(), render_ms: 1, refused: Vec::new() }
     }
 
     fn failed() -> Outcome {
-        Outcome::Failed { code: "timeout_error".to_owned(), message: String::new(), cause: String::new() }
+        Outcome::Failed {
+            code: "timeout_error".to_owned(),
+            message: String::new(),
+            cause: String::new(),
+            refused: Vec::new(),
+        }
     }
 
     async fn accepted(queue: &SqliteQueue, number: u32) -> Acceptance {

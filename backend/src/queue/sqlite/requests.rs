@@ -173,9 +173,15 @@ pub(super) fn finish(
     now_ms: u64,
     outcome: &Outcome,
 ) -> rusqlite::Result<bool> {
+    let refused = match outcome {
+        Outcome::Done { refused, .. } | Outcome::Failed { refused, .. } if refused.is_empty() => None,
+        Outcome::Done { refused, .. } | Outcome::Failed { refused, .. } => {
+            Some(serde_json::to_string(refused).map_err(not_json)?)
+        }
+    };
     let (state, render_ms, code, message, cause) = match outcome {
         Outcome::Done { render_ms, .. } => (RequestState::Done, Some(*render_ms), None, None, None),
-        Outcome::Failed { code, message, cause } => {
+        Outcome::Failed { code, message, cause, .. } => {
             (RequestState::Failed, None, Some(code), Some(message), Some(cause))
         }
     };
@@ -183,12 +189,12 @@ pub(super) fn finish(
         .prepare_cached(
             "UPDATE requests
              SET state = :state, finished_ms = :now, render_ms = :render_ms, error_code = :code, error_message = :message,
-                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL
+                 error_cause = :cause, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL, refused = :refused
              WHERE id = :id AND state = 'rendering' AND lease_owner IS :owner",
         )?
         .execute(named_params! {
             ":state": state.name(), ":now": now_ms, ":render_ms": render_ms, ":code": code, ":message": message,
-            ":cause": cause, ":id": id, ":owner": owner,
+            ":cause": cause, ":id": id, ":owner": owner, ":refused": refused,
         })?;
     if let Outcome::Done { file, parts, .. } = outcome
         && ended == 1
@@ -277,7 +283,8 @@ const VIEW: &str = "
     SELECT r.id, r.access_key, r.endpoint, r.asynchronous, r.state, r.target, r.attempts, r.created_ms, r.started_ms,
            r.finished_ms, r.error_code, r.error_message,
            f.name, f.content_type, f.bytes, f.width, f.height, f.attachment, f.expires_ms,
-           d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error, r.task_id
+           d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error, r.task_id,
+           r.refused
     FROM requests r
     LEFT JOIN files f ON f.request_id = r.id AND f.part = 0
     LEFT JOIN deliveries d ON d.request_id = r.id
@@ -309,6 +316,10 @@ fn view(row: &Row<'_>) -> rusqlite::Result<RequestView> {
             None => None,
         },
         task_id: row.get(26)?,
+        refused: match row.get::<_, Option<String>>(27)? {
+            Some(text) => serde_json::from_str(&text).map_err(not_json)?,
+            None => Vec::new(),
+        },
     })
 }
 
