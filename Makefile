@@ -8,12 +8,14 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 	@echo 'make build         the backend, optimised: target/release/snaphook'
 	@echo 'make lint          formatting, clippy, dependency arrows of the Worker'
+	@echo 'make test-attack   the attack page in both builds of Chromium'
+	@echo 'make deny          licences, sources and advisories of the dependencies'
 	@echo 'make soak          the crash campaign, for hours'
 	@echo 'make edge          the Worker, optimised: edge/build'
 
@@ -64,6 +66,16 @@ test-it: edge-dev verify-package
 soak: edge-dev verify-package
 	cargo build --quiet -p snaphook
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
+
+# Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.
+deny:
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked --root "$(TOOLS)" cargo-deny
+	cargo deny check
+
+# The attack page in both builds of Chromium, which must both be there.
+test-attack: edge-dev
+	cargo build --quiet -p snaphook
+	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" cargo test -p snaphook-tests --test it -- attack
 
 clean:
 	cargo clean

@@ -64,6 +64,8 @@ pub struct RenderConfig {
     pub page_bytes_max: u64,
     pub page_requests_max: u64,
     pub page_connections_max: usize,
+    pub page_memory_max_mb: u64,
+    pub browser_memory_max_mb: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -18,13 +18,14 @@ use crate::config::Config;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{JobQueue, QueueError};
-use crate::egress::{Egress, EgressProxy, ProxyLimits, SystemResolver};
+use crate::egress::{Egress, EgressProxy, ProxyLimits, resolver};
 use crate::http::{Api, Flights, Limits, Readiness, Server, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::{
     Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, PageTraffic, find_chromium, find_ffmpeg,
+    Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, MemoryLimits, PageTraffic, find_chromium,
 };
 use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};
@@ -105,11 +106,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let operations_address = bound(&operations, config.http.operations_listen)?;
 
     let policy = config.target_policy().map_err(StartError::Policy)?;
-    let egress = Egress::new(policy.clone(), Arc::new(SystemResolver::default()));
+    let egress = Egress::new(policy.clone(), resolver());
     egress.deny_endpoint(operations_address);
     // For a browser by itself, without a render: nothing.
     let nothing = TargetPolicy { allowed_ports: PortPolicy::Only(Vec::new()), ..TargetPolicy::default() };
-    let nowhere = Egress::new(nothing, Arc::new(SystemResolver::default()));
+    let nowhere = Egress::new(nothing, resolver());
     let proxy = Arc::new(EgressProxy::start(nowhere, ProxyLimits::default()).await.map_err(StartError::Proxy)?);
     egress.deny_endpoint(proxy.address);
     let renderer = Arc::new(start_renderer(&config, egress.clone(), proxy).await?);
@@ -254,6 +255,10 @@ async fn start_renderer(
         scratch_parent,
         proxy,
         sandbox,
+        memory: MemoryLimits {
+            page_mb: config.render.page_memory_max_mb,
+            browser_mb: config.render.browser_memory_max_mb,
+        },
     };
     let ffmpeg = find_ffmpeg(&config.render.ffmpeg);
     if ffmpeg.is_none() {

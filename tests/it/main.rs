@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod api;
+mod attack;
 mod behaviour;
 mod campaign;
 mod crash;
@@ -10,9 +11,11 @@ mod demo;
 mod effects;
 mod errors;
 mod files;
+mod isolation;
 mod keys;
 mod outputs;
 mod programs;
+mod proxy;
 mod render;
 mod requests;
 mod sdk;

@@ -25,6 +25,7 @@ struct Memory {
 ///
 /// Besides the files: `/never` does not answer, `/status/404` has that status, `/slow?1500` answers after so many
 /// milliseconds with a green page, `/redirect?http://…` leads there, `/events` is an event stream without end, `/socket` a WebSocket.
+/// `/endless` never stops sending, `/loop` leads to itself, `/attachment` is to be downloaded, `/cached` may be kept.
 pub struct Site {
     server: Server,
     memory: Arc<Mutex<Memory>>,
@@ -71,6 +72,26 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         let response = Response::builder().header("content-type", "text/event-stream").body(streamed(pieces));
         return response.expect("a valid response");
     }
+    if path == "/endless" {
+        let block = Bytes::from(vec![b' '; 64 * 1024]);
+        let start = futures::stream::iter([Bytes::from("<!doctype html><p>and so on")]);
+        return response(
+            200,
+            &[("content-type", "text/html")],
+            streamed(start.chain(futures::stream::repeat(block)).boxed()),
+        );
+    }
+    if path == "/loop" {
+        return response(302, &[("location", "/loop")], full(""));
+    }
+    if path == "/attachment" {
+        let headers = [("content-type", "application/zip"), ("content-disposition", "attachment; filename=a.zip")];
+        return response(200, &headers, full("PK"));
+    }
+    if path == "/cached" {
+        let headers = [("content-type", "text/javascript"), ("cache-control", "public, max-age=3600")];
+        return response(200, &headers, full("window.cached = true"));
+    }
     if path == "/socket" {
         return open_socket(&mut request);
     }
@@ -91,6 +112,12 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         Ok(bytes) if is_plain => respond(200, content_type(&path), bytes),
         _ => html(404, "<!doctype html><p>no such page"),
     }
+}
+
+fn response(status: u16, headers: &[(&str, &str)], body: Body) -> Response<Body> {
+    let response = Response::builder().status(status);
+    let response = headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
+    response.body(body).expect("a valid response")
 }
 
 fn respond(status: u16, content_type: &str, bytes: impl Into<Bytes>) -> Response<Body> {

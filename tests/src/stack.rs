@@ -45,6 +45,7 @@ pub struct Builder {
     edge_port: Option<u16>,
     environment: Vec<(String, String)>,
     key: Option<KeyPair>,
+    user: Option<u32>,
 }
 
 /// A running snaphook.
@@ -71,6 +72,7 @@ impl Stack {
             edge_port: None,
             environment: Vec::new(),
             key: None,
+            user: None,
         }
     }
 
@@ -170,7 +172,7 @@ impl Stack {
         // Between the two starts another process may have been given the port for a moment.
         let deadline = Instant::now() + START_LIMIT;
         let (backend, _) = loop {
-            match start_backend(&environment, &data_dir) {
+            match start_backend(&environment, &data_dir, None) {
                 Ok(started) => break started,
                 Err(error) if error.contains("cannot listen") && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
@@ -283,6 +285,12 @@ impl Builder {
         self
     }
 
+    /// Runs the backend as this user, which takes root, and with Chromium's sandbox on.
+    pub fn sandboxed_as(mut self, user: u32) -> Builder {
+        self.user = Some(user);
+        self.set("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX", false)
+    }
+
     /// Starts everything.
     ///
     /// # Panics
@@ -321,7 +329,10 @@ impl Builder {
 
         let key = self.key.unwrap_or_else(KeyPair::random);
         import_key(&key, &environment, &directory)?;
-        let (backend, addresses) = start_backend(&environment, &directory)?;
+        if let Some(user) = self.user {
+            give_to(&directory, user).map_err(|error| error.to_string())?;
+        }
+        let (backend, addresses) = start_backend(&environment, &directory, self.user)?;
         let (api, operations) = (text(&addresses, "api"), text(&addresses, "operations"));
         // For a restart.
         for (name, url) in [("SNAPHOOK_HTTP_LISTEN", &api), ("SNAPHOOK_HTTP_OPERATIONS_LISTEN", &operations)] {
@@ -370,8 +381,30 @@ fn import_key(key: &KeyPair, environment: &[(String, String)], directory: &Path)
     }
 }
 
-fn start_backend(environment: &[(String, String)], directory: &Path) -> Result<(Part, Json), String> {
+/// Hands a directory and what is in it over to a user.
+fn give_to(directory: &Path, user: u32) -> std::io::Result<()> {
+    std::os::unix::fs::chown(directory, Some(user), Some(user))?;
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => give_to(&path, user)?,
+            false => std::os::unix::fs::chown(path, Some(user), Some(user))?,
+        }
+    }
+    Ok(())
+}
+
+fn start_backend(
+    environment: &[(String, String)],
+    directory: &Path,
+    user: Option<u32>,
+) -> Result<(Part, Json), String> {
+    use std::os::unix::process::CommandExt;
+
     let mut command = command(&snaphook_binary()?, environment, directory);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
     let mut backend = Part::start("backend", command.arg("serve"))?;
     let addresses = backend.json_line(START_LIMIT)?;
     Ok((backend, addresses))

@@ -24,6 +24,18 @@ pub async fn for_it<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Opt
     until(what, limit, async || ask()).await
 }
 
+/// Whether it holds in time.
+pub async fn within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    true
+}
+
 /// As [`for_it`] on a thread that is no runtime's, and without a panic: for destructors. False when the limit has passed.
 pub fn blocking(limit: Duration, mut ask: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;

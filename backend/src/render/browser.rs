@@ -6,12 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::browser::{
-    GetVersionParams, PermissionDescriptor, PermissionSetting, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
-    SetPermissionParams,
+    BrowserContextId, GetVersionParams, PermissionDescriptor, PermissionSetting, SetDownloadBehaviorBehavior,
+    SetDownloadBehaviorParams, SetPermissionParams,
 };
 use chromiumoxide::cdp::browser_protocol::target::{
     AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, TargetId,
@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::canary::{self, CanaryError};
 use super::cdp::{Cdp, CdpError, Event, Session};
+use super::memory::{self, MemoryLimits};
 use crate::egress::EgressProxy;
 use crate::fault;
 
@@ -40,6 +41,7 @@ pub struct BrowserSettings {
     pub proxy: Arc<EgressProxy>,
     /// Off only by an explicit setting of the operator.
     pub sandbox: bool,
+    pub memory: MemoryLimits,
 }
 
 /// Why there is no browser.
@@ -69,6 +71,10 @@ pub(super) struct Browser {
     proxy: Arc<EgressProxy>,
     started: Instant,
     contexts_made: AtomicU32,
+    /// As of the last look.
+    memory_mb: Arc<AtomicU64>,
+    /// Each open page holds one.
+    open: Arc<()>,
 }
 
 impl Browser {
@@ -92,13 +98,20 @@ impl Browser {
             proxy: settings.proxy.clone(),
             started: Instant::now(),
             contexts_made: AtomicU32::new(0),
+            memory_mb: Arc::default(),
+            open: Arc::default(),
         };
         match browser.cdp.browser(GetVersionParams::default(), START_LIMIT).await {
             Ok(version) => browser.product = version.product,
             Err(_) => return Err(LaunchError::NotReady { said: last_words(&log) }),
         }
-        let browser = Arc::new(browser);
+        let (browser, began) = (Arc::new(browser), Instant::now());
         canary::check(&browser, &settings.proxy).await?;
+        tracing::debug!(took_ms = began.elapsed().as_millis(), "the browser stays inside");
+        if let Some(group) = browser.group {
+            let (memory_mb, open) = (browser.memory_mb.clone(), browser.open.clone());
+            tokio::spawn(watch_memory(group, settings.memory, memory_mb, open, browser.cdp.clone()));
+        }
         Ok(browser)
     }
 
@@ -110,6 +123,11 @@ impl Browser {
     /// How many contexts it has had, and for how long it has run.
     pub(super) fn wear(&self) -> (u32, Duration) {
         (self.contexts_made.load(Ordering::Relaxed), self.started.elapsed())
+    }
+
+    /// What all its processes hold.
+    pub(super) fn memory_mb(&self) -> u64 {
+        self.memory_mb.load(Ordering::Relaxed)
     }
 
     pub(super) async fn call<C: chromiumoxide::Command>(&self, command: C) -> Result<C::Response, CdpError> {
@@ -128,7 +146,7 @@ impl Browser {
         }
         let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
         // Whatever fails from here on, the context is disposed of.
-        let owner = ContextGuard { browser: self.clone(), context: Some(context.clone()), way_out };
+        let owner = ContextGuard::new(self, Some(context.clone()), way_out);
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         deny.browser_context_id = Some(context.clone());
         let mut target = CreateTargetParams::new("about:blank");
@@ -143,7 +161,7 @@ impl Browser {
     /// A page in the browser's own context, where no render ever is.
     pub(super) async fn open_bare_tab(self: &Arc<Self>) -> Result<Tab, CdpError> {
         let target = self.call(CreateTargetParams::new("about:blank")).await?;
-        let owner = ContextGuard { browser: self.clone(), context: None, way_out: None };
+        let owner = ContextGuard::new(self, None, None);
         self.attach(target.target_id, owner).await
     }
 
@@ -218,9 +236,16 @@ impl Tab {
 
 struct ContextGuard {
     browser: Arc<Browser>,
-    context: Option<chromiumoxide::cdp::browser_protocol::browser::BrowserContextId>,
+    context: Option<BrowserContextId>,
     /// Goes with the context.
     way_out: Option<EgressProxy>,
+    _open: Arc<()>,
+}
+
+impl ContextGuard {
+    fn new(browser: &Arc<Browser>, context: Option<BrowserContextId>, way_out: Option<EgressProxy>) -> ContextGuard {
+        ContextGuard { browser: browser.clone(), context, way_out, _open: browser.open.clone() }
+    }
 }
 
 impl Drop for ContextGuard {
@@ -303,6 +328,30 @@ fn arguments(settings: &BrowserSettings) -> Vec<String> {
         arguments.push("--no-sandbox".to_owned());
     }
     arguments
+}
+
+/// Looks at the browser's memory for as long as it lives and there are pages in it, and once more after the last.
+async fn watch_memory(
+    group: rustix::process::Pid,
+    limits: MemoryLimits,
+    memory_mb: Arc<AtomicU64>,
+    open: Arc<()>,
+    cdp: Cdp,
+) {
+    let mut was_busy = true;
+    while !cdp.is_closed() {
+        tokio::time::sleep(memory::INTERVAL).await;
+        // The browser holds one, and this task.
+        let is_busy = Arc::strong_count(&open) > 2;
+        if is_busy || was_busy {
+            let measured = tokio::task::spawn_blocking(move || {
+                memory::end_overgrown(group, limits);
+                memory::group_mb(group)
+            });
+            memory_mb.store(measured.await.unwrap_or(0), Ordering::Relaxed);
+        }
+        was_busy = is_busy;
+    }
 }
 
 /// Waits for the process, so that it does not stay as a zombie.

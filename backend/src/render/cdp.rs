@@ -276,3 +276,71 @@ async fn write(mut pipe: pipe::Sender, mut messages: mpsc::UnboundedReceiver<Vec
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use chromiumoxide::cdp::browser_protocol::browser::GetVersionParams;
+    use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotParams, NavigateParams};
+    use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    /// A client, and the two ends that a browser would have.
+    fn client() -> (Cdp, std::io::PipeReader, std::io::PipeWriter) {
+        let (theirs_in, ours_out) = std::io::pipe().unwrap();
+        let (ours_in, theirs_out) = std::io::pipe().unwrap();
+        let sender = pipe::Sender::from_owned_fd(ours_out.into()).unwrap();
+        let receiver = pipe::Receiver::from_owned_fd(ours_in.into()).unwrap();
+        (Cdp::start(sender, receiver), theirs_in, theirs_out)
+    }
+
+    #[tokio::test]
+    async fn no_command_waits_longer_than_its_time() {
+        let (cdp, _in, _out) = client();
+        let (session, _events) = cdp.session("a");
+        let timed_out = |error: CdpError| matches!(error, CdpError::TimedOut { .. });
+        assert!(timed_out(cdp.browser(GetVersionParams::default(), SOON).await.unwrap_err()));
+        assert!(timed_out(session.call(NavigateParams::new("https://example.com/"), SOON).await.unwrap_err()));
+        assert!(timed_out(session.call(EvaluateParams::new("1"), SOON).await.unwrap_err()));
+        assert!(timed_out(session.call(CaptureScreenshotParams::default(), SOON).await.unwrap_err()));
+        assert!(cdp.lock().pending.is_empty(), "nothing is remembered of them");
+    }
+
+    #[tokio::test]
+    async fn a_crashed_page_answers_at_once_and_the_others_are_not_disturbed() {
+        let (cdp, mut commands, mut out) = client();
+        let ((one, _), (other, _)) = (cdp.session("one"), cdp.session("other"));
+        let crash = async {
+            // Both commands are on their way before the page crashes.
+            let read = tokio::task::spawn_blocking(move || {
+                let mut text = Vec::new();
+                let mut byte = [0];
+                while text.iter().filter(|byte| **byte == 0).count() < 2 {
+                    commands.read_exact(&mut byte).unwrap();
+                    text.push(byte[0]);
+                }
+            });
+            read.await.unwrap();
+            out.write_all(b"{\"method\":\"Inspector.targetCrashed\",\"params\":{},\"sessionId\":\"one\"}\0").unwrap();
+            out
+        };
+        let long = Duration::from_secs(1);
+        let (crashed, waiting, _out) =
+            tokio::join!(one.call(EvaluateParams::new("1"), long), other.call(EvaluateParams::new("1"), long), crash);
+        assert!(matches!(crashed, Err(CdpError::Crashed)), "{crashed:?}");
+        assert!(matches!(waiting, Err(CdpError::TimedOut { .. })), "{waiting:?}");
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_goes_takes_every_wait_with_it() {
+        let (cdp, _in, out) = client();
+        let gone = async { drop(out) };
+        let (answer, ()) = tokio::join!(cdp.browser(GetVersionParams::default(), Duration::from_secs(5)), gone);
+        assert!(matches!(answer, Err(CdpError::Disconnected)), "{answer:?}");
+        assert!(cdp.is_closed());
+    }
+}

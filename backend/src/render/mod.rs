@@ -11,6 +11,7 @@ mod content;
 mod encode;
 mod events;
 mod markdown;
+mod memory;
 mod metadata;
 mod page;
 mod patterns;
@@ -37,6 +38,7 @@ use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
 use video::Studio;
 pub use video::find_ffmpeg;
+pub use memory::MemoryLimits;
 pub use way_out::PageTraffic;
 
 /// A browser is replaced after so many contexts (each leaks a little) or so long.
@@ -117,10 +119,12 @@ impl ChromiumRenderer {
         let mut current = self.current.lock().await;
         if let Some(browser) = current.as_ref() {
             let (contexts, age) = browser.wear();
-            if browser.is_alive() && contexts < CONTEXTS_MAX && age < AGE_MAX {
+            let memory_mb = browser.memory_mb();
+            let is_worn = contexts >= CONTEXTS_MAX || age >= AGE_MAX || memory_mb > self.settings.memory.browser_mb;
+            if browser.is_alive() && !is_worn {
                 return Ok(browser.clone());
             }
-            tracing::info!(alive = browser.is_alive(), contexts, "replacing the browser");
+            tracing::info!(alive = browser.is_alive(), contexts, memory_mb, "replacing the browser");
         }
         let launched = Browser::launch(&self.settings).await;
         let browser = launched.map_err(|error| Failure::internal(error.to_string()))?;

@@ -1,0 +1,87 @@
+//! How much memory a browser takes, and what happens to a page that takes too much.
+//!
+//! A renderer that grows beyond a page's share is killed: its page has crashed, as far as anybody can tell, and the others
+//! go on. A browser that has grown beyond its own share is replaced as one that is worn out is (see the module above).
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Memory can grow by some hundred megabytes in this time, and reading the numbers takes about a millisecond.
+pub(super) const INTERVAL: Duration = Duration::from_millis(250);
+
+const MEGABYTE_KB: u64 = 1024;
+
+/// Ceilings in megabytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimits {
+    /// Of one renderer process, which is a page or a frame of it from another site.
+    pub page_mb: u64,
+    /// Of a browser with all its processes; above it, no new page is opened in it.
+    pub browser_mb: u64,
+}
+
+/// One process of a browser.
+struct Process {
+    pid: Pid,
+    is_renderer: bool,
+    kb: u64,
+}
+
+/// What all processes of a group hold for themselves, in megabytes.
+pub(super) fn group_mb(group: Pid) -> u64 {
+    members(group).iter().map(|process| process.kb).sum::<u64>() / MEGABYTE_KB
+}
+
+/// Ends the renderers that hold more than they may, and says how many those were.
+pub(super) fn end_overgrown(group: Pid, limits: MemoryLimits) -> usize {
+    let overgrown = |process: &&Process| process.is_renderer && process.kb > limits.page_mb * MEGABYTE_KB;
+    let ended = |process: &Process| {
+        tracing::warn!(pid = process.pid.as_raw_nonzero(), kb = process.kb, "a page took too much memory and is ended");
+        kill_process(process.pid, Signal::KILL).is_ok()
+    };
+    members(group).iter().filter(overgrown).filter(|process| ended(process)).count()
+}
+
+/// The browser's processes: they all stay in the group that the first one leads.
+fn members(group: Pid) -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| member(&entry.path(), group)).collect()
+}
+
+fn member(folder: &Path, group: Pid) -> Option<Process> {
+    let pid = Pid::from_raw(folder.file_name()?.to_str()?.parse().ok()?)?;
+    let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
+    // The name is in parentheses and may hold anything; state, parent and group come after it.
+    let its_group: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
+    if its_group != group.as_raw_nonzero().get() {
+        return None;
+    }
+    let status = std::fs::read_to_string(folder.join("status")).ok()?;
+    let command = std::fs::read(folder.join("cmdline")).ok()?;
+    let is_renderer = command.windows(15).any(|text| text == b"--type=renderer");
+    // What is mapped from files is shared by all of them, and costs nothing more.
+    let kb = ["RssAnon:", "RssShmem:"].iter().filter_map(|name| kilobytes(&status, name)).sum();
+    Some(Process { pid, is_renderer, kb })
+}
+
+fn kilobytes(status: &str, name: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_measured_by_what_its_processes_hold() {
+        let held = vec![1_u8; 64 * 1024 * 1024];
+        let group = rustix::process::getpgrp();
+        let (mb, processes) = (group_mb(group), members(group));
+        assert!(mb >= 64, "{mb} MB, of {} processes", processes.len());
+        assert!(processes.iter().any(|process| process.pid == rustix::process::getpid() && !process.is_renderer));
+        drop(held);
+        assert_eq!(kilobytes("VmRSS:\t 9 kB\nRssAnon:\t     712 kB\n", "RssAnon:"), Some(712));
+    }
+}

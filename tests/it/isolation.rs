@@ -1,0 +1,304 @@
+//! Nothing passes from one render to the next, and no page takes more than its share or stays.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use snaphook_tests::client::Client;
+use snaphook_tests::site::Site;
+use snaphook_tests::stack::Stack;
+use snaphook_tests::wait::{self, s};
+use snaphook_tests::{descendants, run};
+
+/// What `tests/pages/state.html` leaves, in its order.
+const PROBES: &str = "cookie,localStorage,indexedDB,caches,serviceWorker,fileSystem,sharedWorker,broadcast";
+
+#[test]
+fn no_state_passes_from_one_render_to_another() {
+    let site = Site::start();
+    run(async {
+        let stack = Stack::shared();
+        let client = stack.client();
+        let visit = async |granted: bool| {
+            // The one with a permission says so behind the hash, where it is no surprise.
+            let mut options = json!({
+                "url": site.url(if granted { "/state.html#granted" } else { "/state.html" }),
+                "format": "html", "delay": 2, "fail_if_content_missing": ["FOUND["], "timeout": 60,
+            });
+            if granted {
+                options["geolocation_latitude"] = json!(1);
+                options["geolocation_longitude"] = json!(1);
+            }
+            let html = client.take(&options).await.expect(200).text();
+            let text = html.split("<p id=\"found\">").nth(1).and_then(|rest| rest.split('<').next());
+            text.unwrap_or_default().to_owned()
+        };
+        // Side by side and one after the other.
+        for _ in 0..2 {
+            let (one, other) = futures::join!(visit(true), visit(false));
+            assert_eq!((one.as_str(), other.as_str()), ("FOUND[]", "FOUND[]"));
+        }
+        assert_eq!(site.count("/cached"), 4, "each render has asked for it, and none has found it");
+        // In one render all of it is found, so the probes can see.
+        let body = json!({
+            "url": site.url("/state.html"), "format": "html", "delay": 3, "selector": "iframe",
+            "scripts": "const f = document.querySelector('iframe'); f.title = f.contentDocument.getElementById('found').textContent;",
+        });
+        let html = client.take(&body).await.expect(200).text();
+        assert!(html.contains(&format!("AGAIN[{PROBES}]")), "{html}");
+    });
+}
+
+/// Processes below the backend, once they stay as they are.
+async fn settled(stack: &Stack) -> usize {
+    let mut last = (0, Instant::now());
+    wait::for_it("the processes to settle", s(20), || {
+        let now = descendants::of(stack.backend_pid()).len();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_millis(1500)).then_some(now)
+    })
+    .await
+}
+
+async fn shot(client: &Client) {
+    client.take(&json!({ "html": "<p>well" })).await.expect(200);
+}
+
+#[test]
+fn bad_pages_end_in_time_and_leave_nothing() {
+    let site = Site::start();
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_RENDER_PAGE_MEMORY_MAX_MB", 300).start();
+        let client = stack.client();
+        shot(&client).await;
+        let idle = settled(&stack).await;
+        let hog = "<script>const held = []; for (;;) held.push(new Uint8Array(1e7).fill(held.length))</script>";
+        let heap = "<script>const held = []; for (;;) held.push({ a: Array(1000).fill(held.length) })</script>";
+        for (what, options) in [
+            ("busy", json!({ "html": "<p>a<script>for (;;);</script>" })),
+            ("busy later", json!({ "html": "<p>a<script>setTimeout(() => { for (;;); }, 100)</script>", "delay": 1 })),
+            ("endless body", json!({ "url": site.url("/endless") })),
+            ("never answers", json!({ "url": site.url("/never") })),
+            ("leads to itself", json!({ "url": site.url("/loop") })),
+            ("takes memory", json!({ "html": hog })),
+            ("takes heap", json!({ "html": heap })),
+            ("reloads itself", json!({ "html": "<script>location.reload()</script>", "wait_until": ["networkidle0"] })),
+            ("opens windows", json!({ "html": "<script>for (let i = 0; i < 30; i++) open('about:blank')</script>" })),
+            ("asks", json!({ "html": "<script>for (;;) if (confirm('again?')) break;</script>" })),
+            ("downloads", json!({ "url": site.url("/attachment") })),
+        ] {
+            let mut options = options;
+            options["timeout"] = json!(3);
+            let began = Instant::now();
+            let answer = client.take(&options).await;
+            assert!(began.elapsed() < s(5), "{what}: {:?}", began.elapsed());
+            let status = answer.status.as_u16();
+            assert!(matches!(status, 200 | 400..=599), "{what}: {status}");
+            if matches!(what, "takes memory" | "takes heap") {
+                assert!(status >= 400, "{what}: {status}");
+            }
+            shot(&client).await;
+        }
+        let left = wait::within(s(20), || descendants::of(stack.backend_pid()).len() <= idle).await;
+        assert!(left, "{idle} processes were there, and now: {:?}", descendants::of(stack.backend_pid()));
+        let scratch = std::fs::read_dir(stack.data_dir().join("scratch")).unwrap().flatten().count();
+        assert_eq!(scratch, 1, "one browser's");
+        assert!(files_named(&stack, "a.zip").is_empty(), "downloaded");
+    });
+}
+
+fn files_named(stack: &Stack, name: &str) -> Vec<std::path::PathBuf> {
+    let mut folders = vec![stack.data_dir().to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|file| file == name) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_page_that_takes_too_much_memory_takes_no_other_along() {
+    let site = Site::start();
+    run(async {
+        let stack = Stack::builder()
+            .set("SNAPHOOK_RENDER_PAGE_MEMORY_MAX_MB", 300)
+            .set("SNAPHOOK_RENDER_CONCURRENCY", 2)
+            .start();
+        let client = stack.client();
+        let hog = json!({ "html": "<script>const held = []; for (;;) held.push(new Uint8Array(1e7).fill(1))</script>", "timeout": 20 });
+        let slow = json!({ "url": site.url("/slow?2500"), "timeout": 30 });
+        let (hog, other) = futures::join!(client.take(&hog), client.take(&slow));
+        other.expect(200);
+        assert_eq!(hog.json()["error_code"], "page_crashed", "{}", hog.text());
+        let log = stack.backend_log();
+        assert!(log.contains("a page took too much memory and is ended"), "{log}");
+        assert!(!log.contains("replacing the browser"), "{log}");
+    });
+}
+
+#[test]
+fn a_browser_that_takes_too_much_memory_is_replaced_and_no_render_is_lost() {
+    let site = Site::start();
+    run(async {
+        let stack = Stack::builder()
+            .set("SNAPHOOK_RENDER_BROWSER_MEMORY_MAX_MB", 1)
+            .set("SNAPHOOK_RENDER_CONCURRENCY", 3)
+            .start();
+        let client = stack.client();
+        let slow = json!({ "url": site.url("/slow?3000"), "timeout": 60 });
+        let quick = async {
+            for _ in 0..3 {
+                client.take(&json!({ "html": "<p>quick", "timeout": 60 })).await.expect(200);
+                tokio::time::sleep(Duration::from_millis(600)).await;
+            }
+        };
+        let (slow, ()) = futures::join!(client.take(&slow), quick);
+        slow.expect(200);
+        assert!(stack.backend_log().contains("replacing the browser"));
+        let scratch = stack.data_dir().join("scratch");
+        let one = wait::within(s(20), || std::fs::read_dir(&scratch).unwrap().flatten().count() == 1).await;
+        assert!(one, "old browsers are gone");
+    });
+}
+
+#[test]
+fn permissions_are_not_to_be_had() {
+    run(async {
+        let names =
+            ["notifications", "camera", "microphone", "midi", "clipboard-read", "persistent-storage", "geolocation"];
+        let page = format!(
+            "<p id=said></p><script>(async () => {{
+               const said = [];
+               for (const name of {names:?}) {{
+                 const status = await navigator.permissions.query({{ name }}).catch(() => null);
+                 if (status && status.state === 'granted') said.push(name);
+               }}
+               const asked = await Promise.race([
+                 new Promise((done) => navigator.geolocation.getCurrentPosition(() => done('place'), () => done(''))),
+                 new Promise((done) => setTimeout(() => done(''), 500))]);
+               document.getElementById('said').textContent = 'SAID[' + said + asked + ']';
+             }})()</script>"
+        );
+        let body = json!({ "html": page, "delay": 2, "fail_if_content_missing": ["SAID[]"] });
+        let stack = Stack::shared();
+        stack.client().take(&body).await.expect(200);
+    });
+}
+
+#[test]
+fn stored_html_runs_nothing_where_it_is_served() {
+    let site = Site::start();
+    run(async {
+        let stack = Stack::shared();
+        let client = stack.client();
+        // The script is in the file as it is, since it never ran when the page was taken.
+        let id = client.enqueue("/v1/scrape", &json!({ "url": site.url("/evil.html"), "js_enabled": false })).await;
+        let link = client.done(&id, s(30)).await["file"]["url"].as_str().unwrap().to_owned();
+        let stored = client.get(&link).await.expect(200);
+        assert!(stored.text().contains("<script>"), "{}", stored.text());
+        assert_eq!(stored.header("content-security-policy"), "default-src 'none'; sandbox");
+        assert_eq!(stored.header("x-content-type-options"), "nosniff");
+        let look = json!({ "url": link, "delay": 1, "fail_if_content_contains": ["RUNS"], "fail_if_content_missing": ["QUIET"] });
+        client.take(&look).await.expect(200);
+        // The same page from anywhere else does run.
+        let control = json!({ "url": site.url("/evil.html"), "delay": 1, "fail_if_content_missing": ["RUNS"] });
+        client.take(&control).await.expect(200);
+    });
+}
+
+/// A user who is nobody else's.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn the_sandbox_engages_or_the_start_is_refused() {
+    run(async {
+        let builder = Stack::builder();
+        let started = match rustix::process::geteuid().is_root() {
+            true => builder.sandboxed_as(NOBODY).try_start(),
+            false => builder.set("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX", false).try_start(),
+        };
+        let stack = match started {
+            Ok(stack) => stack,
+            // Where user namespaces are forbidden there is no sandbox, and then no service either.
+            Err(said) => {
+                assert!(said.contains("Chromium ended or fell silent before it was ready"), "{said}");
+                return;
+            }
+        };
+        let client = stack.client();
+        let page = json!({ "html": "<p>in the sandbox", "delay": 3 });
+        let look = async {
+            let found = wait::for_it("a renderer", s(20), || {
+                let mut all = descendants::of(stack.backend_pid());
+                all.retain(|process| read(process.pid, "cmdline").contains("--type=renderer"));
+                (!all.is_empty()).then_some(all)
+            });
+            for process in found.await {
+                let status = read(process.pid, "status");
+                assert!(status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"), "{status}");
+                assert!(status.contains("CapEff:\t0000000000000000") && !status.contains("Uid:\t0"), "{status}");
+                for namespace in ["user", "net", "pid"] {
+                    let of = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/{namespace}")).ok();
+                    assert_ne!(of(process.pid), of(std::process::id()), "{namespace}");
+                }
+            }
+        };
+        let (shot, ()) = futures::join!(client.take(&page), look);
+        shot.expect(200);
+        let ready = client.get(&format!("{}/readyz", stack.operations)).await.expect(200).text();
+        assert!(!ready.contains("sandbox"), "{ready}");
+    });
+}
+
+fn read(pid: u32, name: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default()).into_owned()
+}
+
+fn resident_mb(pid: u32) -> u64 {
+    let status = read(pid, "status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// `SNAPHOOK_SOAK_SECONDS=86400` makes a day of it.
+#[test]
+fn renders_leave_no_memory_and_no_zombies_behind() {
+    let seconds = std::env::var("SNAPHOOK_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
+    let site = Site::start();
+    run(async {
+        let stack = Stack::builder().start();
+        let client = stack.client();
+        let round = async || {
+            client.take(&json!({ "url": site.url("/element.html") })).await.expect(200);
+            client.take(&json!({ "html": "<script>for (;;);</script>", "timeout": 1 })).await;
+            client.take(&json!({ "url": site.url("/tall.html"), "full_page": true })).await.expect(200);
+        };
+        for _ in 0..3 {
+            round().await;
+        }
+        let (began, before) = (Instant::now(), resident_mb(stack.backend_pid()));
+        let mut rounds = 0;
+        while began.elapsed() < s(seconds) {
+            round().await;
+            rounds += 1;
+        }
+        let after = resident_mb(stack.backend_pid());
+        let hours = began.elapsed().as_secs_f64() / 3600.0;
+        // What allocators keep for themselves, and a megabyte for each hour.
+        assert!(after as f64 <= before as f64 + 48.0 + hours, "{before} MB, then {after} MB after {rounds} rounds");
+        let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let rest = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            (rest[0] == "Z" && rest[1] == stack.backend_pid().to_string()).then_some(stat)
+        });
+        assert_eq!(stats.collect::<Vec<_>>(), Vec::<String>::new(), "zombies");
+    });
+}
