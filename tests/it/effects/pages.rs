@@ -1,5 +1,8 @@
 //! Pages that show what was done to them: by their colours, or by what they ask their server for.
 
+/// A proxy on a port where nothing listens.
+pub(super) const NO_PROXY: &str = "http://127.0.0.1:65534";
+
 /// Tells its server what it finds: the screen, the media, the clock, and that it was clicked.
 pub(super) const PROBE: &str = "<!doctype html><html><head><title>Probe</title><meta name=viewport content='width=device-width'>
 <link rel=icon href='{base}/icon.png'><meta property=og:title content=Graph>

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use snaphook_shared::request::Endpoint;
 
 use super::lab::Taken;
-use super::pages::{BACKGROUND, BANDS, BLOCKS, COVERED, LATE, NOISE, PLACE, SHADOW, TALL};
+use super::pages::{BACKGROUND, BANDS, BLOCKS, COVERED, LATE, NOISE, NO_PROXY, PLACE, SHADOW, TALL};
 use super::{Row, row};
 
 const TAKE: &[Endpoint] = &[Endpoint::Take];
@@ -137,6 +137,8 @@ pub(super) fn rows() -> Vec<Row> {
         one("authorization", "Bearer x").sent("authorization", "", "Bearer x"),
         one("headers", json!(["X-Mine: yes"])).sent("x-mine", "", "yes"),
         one("cookies", json!(["c=1"])).sent("cookie", "", "c=1"),
+        one("proxy", NO_PROXY).code("ok", "request_not_valid"),
+        one("proxy_bypass_hosts", json!(["127.*"])).beside(json!({ "proxy": NO_PROXY })).code("request_not_valid", "ok"),
         one("geolocation_latitude", 48.5).beside(json!({ "geolocation_latitude": 1, "geolocation_longitude": 2, "delay": 1 })).page(PLACE).told("latitude", "1", "48.5"),
         one("geolocation_longitude", 9.25).beside(json!({ "geolocation_latitude": 1, "geolocation_longitude": 2, "delay": 1 })).page(PLACE).told("longitude", "2", "9.25"),
         one("geolocation_accuracy", 7).beside(json!({ "geolocation_latitude": 1, "geolocation_longitude": 2, "delay": 1 })).page(PLACE).told("accuracy", "50", "7"),
