@@ -41,6 +41,8 @@ impl Part {
     pub fn json_line(&mut self, limit: Duration) -> Result<Json, String> {
         let line = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(limit);
         let line = line.map_err(|_| {
+            // Its last words may still be on their way here.
+            std::thread::sleep(Duration::from_millis(300));
             let ended = self.status().map_or_else(|| "said nothing".to_owned(), |status| format!("ended ({status})"));
             format!("{} {ended} within {limit:?}; its log:\n{}", self.name, self.log())
         })?;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -53,11 +53,16 @@ pub struct Port {
 }
 
 impl Port {
-    /// Binds any free port of this machine. A socket that is bound and does not listen refuses, and nobody else can get it.
+    /// Binds any free port of 127.0.0.1.
     pub fn reserve() -> Port {
+        Port::reserve_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Binds any free port of an address of this machine. A socket that is bound and does not listen refuses, and nobody else can get it.
+    pub fn reserve_at(ip: IpAddr) -> Port {
         let _inside = runtime().enter();
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        socket.bind(SocketAddr::new(ip, 0)).expect("a free port");
         let address = socket.local_addr().expect("a bound socket has an address");
         Port { socket, address }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,9 +34,14 @@ pub struct Site {
 
 impl Site {
     pub fn start() -> Site {
+        Site::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// At another address of this machine.
+    pub fn start_at(ip: IpAddr) -> Site {
         let memory = Arc::new(Mutex::new(Memory::default()));
         let noted = memory.clone();
-        let server = Server::start(Port::reserve(), move |request: Request<Incoming>| {
+        let server = Server::start(Port::reserve_at(ip), move |request: Request<Incoming>| {
             let path = request.uri().path().to_owned();
             let mut memory = noted.lock().unwrap_or_else(PoisonError::into_inner);
             memory.by_path.entry(path).or_default().push(request.headers().clone());

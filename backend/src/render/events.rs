@@ -45,8 +45,6 @@ pub(super) struct PageState {
     pub(super) crashed: bool,
     /// How often the page has asked to be led elsewhere.
     pub(super) departures: u32,
-    /// Documents that broke off before their end, by their loaders: they load for ever.
-    broken: HashSet<String>,
     /// The first failed request that must not fail.
     pub(super) failed_request: Option<String>,
     /// Requests on their way that count for network idleness.
@@ -171,7 +169,6 @@ impl PageState {
             main: None,
             crashed: false,
             departures: 0,
-            broken: HashSet::new(),
             failed_request: None,
             in_flight: HashMap::new(),
             quiet_since: [now, now],
@@ -184,11 +181,6 @@ impl PageState {
     pub(super) fn reached(&self, opened: &Opened, event: &str) -> bool {
         let current = self.documents.get(&opened.frame);
         self.begun.contains(&opened.loader) && current.is_some_and(|document| document.events.contains(event))
-    }
-
-    /// Whether the document that a frame shows now broke off before its end.
-    pub(super) fn broke_off(&self, frame: &str) -> bool {
-        self.current(frame).is_some_and(|loader| self.broken.contains(loader))
     }
 
     /// The loader of the document that a frame shows now.
@@ -270,13 +262,6 @@ impl PageState {
             "Network.loadingFinished" | "Network.loadingFailed" => {
                 if let Some(ended) = event.read::<RequestEnded>() {
                     self.ended(&ended.request_id);
-                    // A document's request has the id of its loader.
-                    if event.method == "Network.loadingFailed"
-                        && !ended.canceled
-                        && self.begun.contains(&ended.request_id)
-                    {
-                        self.broken.insert(ended.request_id);
-                    }
                 }
             }
             "Target.detachedFromTarget" => {

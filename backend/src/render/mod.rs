@@ -149,6 +149,9 @@ impl Renderer for ChromiumRenderer {
         fault::point("during-render");
         let result = page::render(&mut tab, options, &self.blocklists, &self.studio, deadline).await;
         let refused = way_out::refused(tab.way_out());
+        if !refused.is_empty() {
+            tracing::info!(targets = refused.len(), ?refused, "the page was refused connections");
+        }
         let result = result
             .map(|artifact| Artifact { refused: refused.clone(), ..artifact })
             .map_err(|failure| way_out::explain(failure, options, tab.way_out(), began))

@@ -359,9 +359,6 @@ impl Page<'_> {
     /// Waits for every event that was asked for, the selector, and the delay.
     async fn wait(&mut self) -> Result<(), Failure> {
         self.wait_for(&self.options.wait.until.clone()).await?;
-        if self.watcher.now().broke_off(&self.opened.frame) {
-            return Err(Failure::new(Code::NetworkError, "the page broke off before its end"));
-        }
         if let Some(selector) = &self.options.wait.for_selector {
             let wanted = if self.options.wait.for_selector_by_count { parts(selector) } else { 1 };
             let script = format!("({FIND})({}).length >= {wanted}", json(selector));
@@ -473,8 +470,7 @@ impl Page<'_> {
 
     async fn wait_event(&mut self, event: &str) -> bool {
         let opened = &self.opened;
-        let ended = |state: &PageState| state.reached(opened, event) || state.broke_off(&opened.frame);
-        self.watcher.until(ended).await.crashed
+        self.watcher.until(|state: &PageState| state.reached(opened, event)).await.crashed
     }
 
     /// A page is not held up by fonts that do not come: after as long as browsers hide text for their sake, it is as good as
@@ -497,7 +493,7 @@ impl Page<'_> {
     async fn wait_idle(&self, connections: usize) -> bool {
         loop {
             let state = self.watcher.now();
-            let loaded = state.reached(&self.opened, "DOMContentLoaded") || state.broke_off(&self.opened.frame);
+            let loaded = state.reached(&self.opened, "DOMContentLoaded");
             if state.crashed || (loaded && state.quiet_for(connections).is_some_and(|quiet| quiet >= IDLE_FOR)) {
                 return state.crashed;
             }

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use snaphook_shared::request::Endpoint;
 
 use super::lab::Taken;
-use super::pages::{BACKGROUND, BANDS, BLOCKS, COVERED, LATE, NOISE, NO_PROXY, PLACE, SHADOW, TALL};
+use super::pages::{BACKGROUND, BANDS, BLOCKS, COVERED, LATE, NO_PROXY, NOISE, PLACE, SHADOW, TALL};
 use super::{Row, row};
 
 const TAKE: &[Endpoint] = &[Endpoint::Take];

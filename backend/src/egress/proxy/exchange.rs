@@ -73,7 +73,7 @@ async fn exchange(
 
 async fn dial(shared: &Shared, host: &Host, port: u16) -> Result<TcpStream, Failure> {
     let decision = shared.egress.decide(host, port).await.map_err(|refusal| {
-        tracing::info!(%host, port, %refusal, "egress proxy refuses");
+        tracing::debug!(%host, port, %refusal, "egress proxy refuses");
         match refusal {
             Refusal::Refused { .. } => Failure::Refused,
             Refusal::NameNotResolved { .. } => Failure::NameNotResolved,
@@ -89,11 +89,11 @@ async fn dial(shared: &Shared, host: &Host, port: u16) -> Result<TcpStream, Fail
 /// A connection to the caller's own proxy, if it and the target may be asked for.
 async fn dial_upstream(shared: &Shared, upstream: &Upstream, host: &Host, port: u16) -> Result<TcpStream, Failure> {
     shared.egress.decide_unresolved(host, port).map_err(|refusal| {
-        tracing::info!(%host, port, %refusal, "egress proxy refuses");
+        tracing::debug!(%host, port, %refusal, "egress proxy refuses");
         Failure::Refused
     })?;
     let decision = shared.egress.decide_proxy(upstream.host(), upstream.port()).await.map_err(|refusal| {
-        tracing::info!(proxy = %upstream.host(), %refusal, "egress proxy refuses a caller's proxy");
+        tracing::debug!(proxy = %upstream.host(), %refusal, "egress proxy refuses a caller's proxy");
         Failure::ProxyUnreachable
     })?;
     decision.dial().await.map_err(|error| {
