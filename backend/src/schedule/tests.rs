@@ -93,7 +93,7 @@ impl Bench {
 }
 
 fn done() -> Outcome {
-    Outcome::Done { file: None, parts: Vec::new(), render_ms: 1 }
+    Outcome::Done { file: None, parts: Vec::new(), render_ms: 1, refused: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +117,12 @@ async fn a_task_runs_at_its_time_in_its_zone_and_what_it_made_is_known() {
     bench.queue.finish(&claimed.request.id, "w", now_ms, done(), None).await.unwrap();
     assert_eq!(bench.task(1).await.last_run.unwrap().status, "done");
     assert_eq!(bench.fired_at("2026-11-21T08:30:00Z").await, 1);
-    let failed = Outcome::Failed { code: "timeout_error".to_owned(), message: "late".to_owned(), cause: String::new() };
+    let failed = Outcome::Failed {
+        code: "timeout_error".to_owned(),
+        message: "late".to_owned(),
+        cause: String::new(),
+        refused: Vec::new(),
+    };
     bench.end(failed).await;
     let last_run = bench.task(1).await.last_run.unwrap();
     assert_eq!((last_run.status.as_str(), last_run.error_message.as_deref()), ("failed", Some("late")));

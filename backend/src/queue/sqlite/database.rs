@@ -109,13 +109,12 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Each entry brings the schema from its index to the next.
-const MIGRATIONS: &[&str] =
-    &[
-        include_str!("schema.sql"),
-        include_str!("schema_2.sql"),
-        include_str!("schema_tasks.sql"),
-        include_str!("schema_refused.sql"),
-    ];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_tasks.sql"),
+    include_str!("schema_refused.sql"),
+];
 
 fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
