@@ -195,7 +195,7 @@ fn a_proxy_opens_no_way_inside() {
         let view = client.done(&id, s(30)).await;
         let hosts: Vec<&str> =
             view["refused"].as_array().unwrap().iter().filter_map(|entry| entry["host"].as_str()).collect();
-        assert_eq!(hosts, ["10.0.0.5", "printer"]);
+        assert!(hosts.len() == 2 && hosts.contains(&"10.0.0.5") && hosts.contains(&"printer"), "{hosts:?}");
         // Chromium asks for pictures of an https page by https.
         let seen = upstream.seen();
         assert!(!seen.is_empty() && seen.iter().all(|line| line.starts_with("CONNECT outer.example:443 ")), "{seen:?}");
