@@ -24,8 +24,7 @@ use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::{
-    Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, PageTraffic, find_chromium, find_ffmpeg,
-    Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, MemoryLimits, PageTraffic, find_chromium,
+    Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, MemoryLimits, PageTraffic, find_chromium, find_ffmpeg,
 };
 use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};

@@ -36,9 +36,9 @@ use crate::fault;
 pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
+pub use memory::MemoryLimits;
 use video::Studio;
 pub use video::find_ffmpeg;
-pub use memory::MemoryLimits;
 pub use way_out::PageTraffic;
 
 /// A browser is replaced after so many contexts (each leaks a little) or so long.
