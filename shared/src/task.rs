@@ -434,7 +434,7 @@ mod tests {
                 r#"{{"name":"{long}","api":"animate","query":"format=bmp&access_key=A","frequency":"often","crontab":"* *","timezone":"Mars","enabled":"maybe","foo":1}}"#
             )),
             [
-                "\"api\" must be one of [screenshot, pdf, scrape]",
+                "\"api\" must be one of [screenshot, screencast, pdf, scrape]",
                 "\"crontab\" must have five fields: minute, hour, day, month, weekday",
                 "\"enabled\" must be a boolean",
                 "\"foo\" is not allowed",
