@@ -63,6 +63,7 @@ test-it: edge-dev verify-package
 # The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
 soak: edge-dev verify-package
 	cargo build --quiet -p snaphook
+	SNAPHOOK_OUTAGE_REQUESTS=1000 cargo test -p snaphook-tests none_is_lost
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
 
 clean:

@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value as Json, json};
 use snaphook_tests::client::{Answer, Client, send_raw};
 use snaphook_tests::run;
+use snaphook_tests::site::Site;
 use snaphook_tests::stack::Stack;
 use snaphook_tests::wait::s;
 
@@ -83,12 +84,12 @@ fn both_answer_alike() {
             // One case asks for more than a key may.
             .edge_with("PUBLIC_URL", PUBLIC_URL)
             .start();
-        let (backend, edge) = (stack.client(), stack.edge_client());
+        let (backend, edge, site) = (stack.client(), stack.edge_client(), Site::start());
         let id = backend.enqueue("/v1/screenshot", &json!({ "html": "<p>kept", "format": "png" })).await;
         let done = backend.done(&id, s(30)).await;
         let file = done["file"]["url"].as_str().unwrap().trim_start_matches(PUBLIC_URL).to_owned();
 
-        let mut cases = renders(&backend);
+        let mut cases = renders(&backend, &site);
         cases.extend(stored_files(&file));
         cases.extend(resources(&backend.key.access_key, &id));
         assert!(cases.len() > 150, "{}", cases.len());
@@ -150,14 +151,18 @@ fn difference(case: &Case, backend: &Answer, edge: &Answer) -> Vec<String> {
 }
 
 /// The render routes of both dialects, good and bad.
-fn renders(client: &Client) -> Vec<Case> {
+fn renders(client: &Client, site: &Site) -> Vec<Case> {
     let key = &client.key.access_key;
     let mut cases = Vec::new();
     for path in ["/take", "/v1/screenshot", "/v1/pdf", "/v1/scrape"] {
         let one = path == "/take";
         let denied = if one { 400 } else { 401 };
         let with_key = |case: Case| case.header("x-access-key", key);
-        let page = "html=%3Cp%3Ealike";
+        let (page, field, value) = match path {
+            // It takes pages by their address alone.
+            "/v1/scrape" => (format!("url={}", site.url("/colors.html")), "url", site.url("/colors.html")),
+            _ => ("html=%3Cp%3Ealike".to_owned(), "html", "<p>alike".to_owned()),
+        };
         cases.extend([
             Case::get(denied, path),
             Case::new(denied, "HEAD", path),
@@ -199,17 +204,17 @@ fn renders(client: &Client) -> Vec<Case> {
             Case::new(204, "OPTIONS", path).header("origin", "https://app.example"),
         ]);
         // What is accepted under one idempotency key is one request, whoever took it.
-        let (accept, clash) =
-            (format!("parity{}", path.replace('/', "-")), json!({ "html": "<p>else", "async": true }));
-        let accepted = Case::post(202, path, &json!({ "html": "<p>alike", "async": true }));
+        let accept = format!("parity{}", path.replace('/', "-"));
+        let clash = json!({ field: value, "async": true, "delay": 1 });
+        let accepted = Case::post(202, path, &json!({ field: value, "async": true }));
         cases.push(with_key(accepted).header("idempotency-key", &accept));
         cases.push(with_key(Case::post(422, path, &clash)).header("idempotency-key", &accept));
         // And what is rendered of the same page is the same.
         if path != "/v1/pdf" {
             cases.push(with_key(Case::get(200, format!("{path}?{page}"))));
             cases.push(with_key(Case::new(200, "HEAD", format!("{path}?{page}"))));
-            cases.push(with_key(Case::post(200, path, &json!({ "html": "<p>alike" }))));
-            cases.push(Case::get(200, client.signed(path, page)));
+            cases.push(with_key(Case::post(200, path, &json!({ field: value }))));
+            cases.push(Case::get(200, client.signed(path, &page)));
         }
     }
     cases.push(Case::get(200, format!("/take?access_key={key}&html=%3Cp%3Ealike&response_type=empty")));
