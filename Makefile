@@ -8,7 +8,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it fuzz bench-edge clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -16,6 +16,7 @@ help:
 	@echo 'make lint          formatting, clippy, dependency arrows of the Worker'
 	@echo 'make soak          the crash campaign, for hours'
 	@echo 'make edge          the Worker, optimised: edge/build'
+	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of four targets'
 
 # URL=https://… takes that page instead of the bundled one.
 run:
@@ -60,11 +61,20 @@ test-it: edge-dev verify-package
 	cargo test -p snaphook-tests -- --skip campaign
 	cargo test -p snaphook-tests campaign
 
+# CPU of workerd for each request, against Workers written by hand: the figures of docs/performance-edge.md.
+bench-edge: edge
+	node edge/bench/bench.mjs
+
 # The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
 soak: edge-dev verify-package
 	cargo build --quiet -p snaphook
 	SNAPHOOK_OUTAGE_REQUESTS=1000 cargo test -p snaphook-tests none_is_lost
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
+
+# Needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`. Every `make test-native` tries some of the same.
+fuzz:
+	for target in request query_signature envelope target_url; do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-600} || exit 1; done
 
 clean:
 	cargo clean
