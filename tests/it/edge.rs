@@ -264,3 +264,23 @@ fn a_caller_who_goes_away_ends_the_render_that_they_waited_for() {
         }
     });
 }
+
+#[test]
+fn the_secret_of_the_edge_changes_without_a_gap() {
+    const OLD: &str = "old:a-secret-of-some-length";
+    const NEW: &str = "new:another-one-of-such-length";
+    run(async {
+        let mut stack = Stack::builder()
+            .set("SNAPHOOK_EDGE_SECRETS", format!("{NEW},{OLD}"))
+            .edge_with("EDGE_SECRET", OLD)
+            .start();
+        let (edge, options) = (stack.edge_client(), json!({ "html": "<p>x", "format": "html" }));
+        edge.take(&options).await.expect(200);
+        // An edge that was forgotten is refused, and the caller reads that of an outage, not of a wrong key.
+        stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", NEW)]).unwrap();
+        assert_eq!(edge.take(&options).await.expect(503).json()["error_code"], "temporary_unavailable");
+        assert!(stack.edge_log().contains("refused the seal"));
+        stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", OLD)]).unwrap();
+        edge.take(&options).await.expect(200);
+    });
+}
