@@ -270,10 +270,8 @@ fn the_secret_of_the_edge_changes_without_a_gap() {
     const OLD: &str = "old:a-secret-of-some-length";
     const NEW: &str = "new:another-one-of-such-length";
     run(async {
-        let mut stack = Stack::builder()
-            .set("SNAPHOOK_EDGE_SECRETS", format!("{NEW},{OLD}"))
-            .edge_with("EDGE_SECRET", OLD)
-            .start();
+        let mut stack =
+            Stack::builder().set("SNAPHOOK_EDGE_SECRETS", format!("{NEW},{OLD}")).edge_with("EDGE_SECRET", OLD).start();
         let (edge, options) = (stack.edge_client(), json!({ "html": "<p>x", "format": "html" }));
         edge.take(&options).await.expect(200);
         // An edge that was forgotten is refused, and the caller reads that of an outage, not of a wrong key.
