@@ -220,7 +220,7 @@ pub struct Problem {
     /// What the address does answer to, with `method_not_allowed`.
     pub allow: Option<&'static [&'static str]>,
     /// The id under which the work goes on, with `still_rendering`, and where to see how it is.
-    pub job: Option<Job>,
+    pub job: Option<Box<Job>>,
 }
 
 /// A request that goes on without its caller.

@@ -141,7 +141,7 @@ async fn go_on_as_job(api: &Api, checked: CheckedRequest, id: &str) -> Problem {
     match enqueue(api, request).await {
         Ok((id, _)) => {
             let status_url = api.links.request(&id);
-            Problem { job: Some(Job { id, status_url }), ..Problem::new(Code::StillRendering) }
+            Problem { job: Some(Box::new(Job { id, status_url })), ..Problem::new(Code::StillRendering) }
         }
         Err(problem) => problem,
     }
