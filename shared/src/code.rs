@@ -74,7 +74,7 @@ const fn entry(name: &'static str, status: u16, status_plain: u16, slug: &'stati
 
 impl Code {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Code; 36] = [
+    pub const ALL: [Code; 37] = [
         Code::AccessKeyRequired,
         Code::AccessKeyInvalid,
         Code::SignatureIsRequired,
