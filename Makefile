@@ -8,7 +8,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny fuzz bench-edge clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -18,6 +18,7 @@ help:
 	@echo 'make deny          licences, sources and advisories of the dependencies'
 	@echo 'make soak          the crash campaign, for hours'
 	@echo 'make edge          the Worker, optimised: edge/build'
+	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of four targets'
 
 # URL=https://… takes that page instead of the bundled one.
 run:
@@ -62,9 +63,14 @@ test-it: edge-dev verify-package
 	cargo test -p snaphook-tests -- --skip campaign
 	cargo test -p snaphook-tests campaign
 
+# CPU of workerd for each request, against Workers written by hand: the figures of docs/performance-edge.md.
+bench-edge: edge
+	node edge/bench/bench.mjs
+
 # The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
 soak: edge-dev verify-package
 	cargo build --quiet -p snaphook
+	SNAPHOOK_OUTAGE_REQUESTS=1000 cargo test -p snaphook-tests none_is_lost
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
 
 # Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.
@@ -76,6 +82,11 @@ deny:
 test-attack: edge-dev
 	cargo build --quiet -p snaphook
 	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" cargo test -p snaphook-tests --test it -- attack
+
+# Needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`. Every `make test-native` tries some of the same.
+fuzz:
+	for target in request query_signature envelope target_url; do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-600} || exit 1; done
 
 clean:
 	cargo clean

@@ -2,8 +2,10 @@
 //
 //   sh build.sh --no-opt && EDGE_SECRET=dev:secret DEVELOPMENT=true node dev.mjs
 //
-// Environment: EDGE_PORT (0, the default, takes any); BACKEND_URL, EDGE_SECRET, DEVELOPMENT and PUBLIC_URL stand above
-// wrangler.toml and .dev.vars. Prints one line, {"url":"http://127.0.0.1:PORT"}, when it answers; the Worker's log goes
+// Environment: EDGE_PORT (0, the default, takes any); WRANGLER_CONFIG (wrangler.full.toml has every binding, which all work
+// here); BACKEND_URL, EDGE_SECRET and the other variables below stand above that file and .dev.vars; EDGE_OPTIONS, JSON of
+// miniflare's options, stands above all: tests want queues that are in a hurry. With
+// a cron trigger the clock strikes every EDGE_CLOCK_SECONDS (60), whatever the pattern says. Prints one line, {"url":"http://127.0.0.1:PORT"}, when it answers; the Worker's log goes
 // to stderr. Ends on SIGTERM, on SIGINT and when its standard input closes, so that it cannot outlive who started it.
 //
 // These are two processes. workerd outlives a parent that is killed outright, and no parent can tidy up after that. So
@@ -11,9 +13,51 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseEnv } from 'node:util';
+
+/** What may be set from outside. */
+const VARIABLES = [
+  'BACKEND_URL', 'EDGE_SECRET', 'DEVELOPMENT', 'PUBLIC_URL', 'SYNC_WAIT_SECONDS', 'KEY_FRESH_SECONDS', 'FILE_CACHE_SECONDS',
+];
+
+/** Takes the named fields out of a section; what is not understood is refused. */
+function fields(where, section, names) {
+  const unknown = Object.keys(section).filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw new Error(`dev.mjs does not know what ${where} means by ${unknown.join(', ')}`);
+  return section;
+}
+
+/** The bindings of a wrangler file, as miniflare calls them. */
+function services({ kv_namespaces = [], r2_buckets = [], ratelimits = [], queues = {}, triggers = {} }) {
+  fields('[queues]', queues, ['producers', 'consumers']);
+  fields('[triggers]', triggers, ['crons']);
+  const named = (where, list, names, entry) => Object.fromEntries(list.map((one) => entry(fields(where, one, names))));
+  return {
+    kvNamespaces: named('[[kv_namespaces]]', kv_namespaces, ['binding', 'id'], ({ binding, id }) => [binding, id ?? binding]),
+    r2Buckets: named('[[r2_buckets]]', r2_buckets, ['binding', 'bucket_name'], ({ binding, bucket_name }) => [binding, bucket_name]),
+    ratelimits: named('[[ratelimits]]', ratelimits, ['name', 'namespace_id', 'simple'], ({ name, ...limit }) => [name, limit]),
+    queueProducers: named('[[queues.producers]]', queues.producers ?? [], ['binding', 'queue'], ({ binding, queue }) => [
+      binding,
+      { queueName: queue },
+    ]),
+    queueConsumers: named(
+      '[[queues.consumers]]',
+      queues.consumers ?? [],
+      ['queue', 'max_batch_size', 'max_batch_timeout', 'max_retries', 'dead_letter_queue'],
+      ({ queue, max_batch_size, max_batch_timeout, max_retries, dead_letter_queue }) => [
+        queue,
+        {
+          maxBatchSize: max_batch_size,
+          maxBatchTimeout: max_batch_timeout,
+          maxRetries: max_retries,
+          deadLetterQueue: dead_letter_queue,
+        },
+      ],
+    ),
+  };
+}
 
 /** Calls back once standard input has closed, in whatever way. */
 function onStdinClosed(end) {
@@ -37,21 +81,22 @@ async function serve() {
 
   // wrangler can read its file for us, but takes longer to load than everything else here together. So it is read by hand,
   // and what is not understood is refused: a binding must not be missing here without a word.
-  const { name, main, build, send_metrics, compatibility_date, compatibility_flags, vars, ...unknown } = parse(
-    readFileSync(new URL('../wrangler.toml', import.meta.url), 'utf8'),
-  );
-  if (Object.keys(unknown).length > 0) {
-    throw new Error(`dev.mjs does not know what wrangler.toml means by ${Object.keys(unknown).join(', ')}`);
-  }
+  const file = process.env.WRANGLER_CONFIG
+    ? pathToFileURL(resolve(process.env.WRANGLER_CONFIG))
+    : new URL('../wrangler.toml', import.meta.url);
+  const known = ['name', 'main', 'build', 'send_metrics', 'compatibility_date', 'compatibility_flags', 'vars'];
+  const bound = ['kv_namespaces', 'r2_buckets', 'ratelimits', 'queues', 'triggers'];
+  const settings = fields(fileURLToPath(file), parse(readFileSync(file, 'utf8')), [...known, ...bound]);
+  const { name, main, compatibility_date, compatibility_flags, vars } = settings;
 
   const bindings = { ...vars };
   const localVars = new URL('../.dev.vars', import.meta.url);
   if (existsSync(localVars)) Object.assign(bindings, parseEnv(readFileSync(localVars, 'utf8')));
-  for (const key of ['BACKEND_URL', 'EDGE_SECRET', 'DEVELOPMENT', 'PUBLIC_URL']) {
+  for (const key of VARIABLES) {
     if (process.env[key] !== undefined) bindings[key] = process.env[key];
   }
 
-  const scriptPath = fileURLToPath(new URL(`../${main}`, import.meta.url));
+  const scriptPath = fileURLToPath(new URL(main, file));
   if (!existsSync(scriptPath)) throw new Error(`there is no ${main}: run edge/build.sh first`);
   const miniflare = new Miniflare({
     host: '127.0.0.1',
@@ -73,6 +118,8 @@ async function serve() {
     modulesRoot: dirname(scriptPath),
     modulesRules: [{ type: 'CompiledWasm', include: ['**/*.wasm'], fallthrough: true }],
     scriptPath,
+    ...services(settings),
+    ...JSON.parse(process.env.EDGE_OPTIONS ?? '{}'),
   });
 
   let ended = false;
@@ -86,6 +133,10 @@ async function serve() {
     await miniflare.ready;
     const { port } = await miniflare.unsafeGetDirectURL();
     process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}` })}\n`);
+    if (settings.triggers?.crons?.length > 0) {
+      const { scheduled } = await miniflare.getWorker();
+      setInterval(() => ended || scheduled().catch(() => {}), 1000 * Number(process.env.EDGE_CLOCK_SECONDS ?? 60));
+    }
   } catch (error) {
     if (!ended) throw error;
   }

@@ -8,11 +8,12 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use js_sys::Array;
 use snaphook_shared::dialect::REQUEST_ID;
 use snaphook_shared::envelope;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, Headers, RequestInit, RequestRedirect, Response};
+use web_sys::{AbortController, AbortSignal, Headers, RequestCache, RequestInit, RequestRedirect, Response};
 use worker::Delay;
 
 use crate::bindings::Bindings;
@@ -34,7 +35,8 @@ pub(crate) enum Away {
     Unexpected(u16),
 }
 
-/// Fetches a path (and query) of the backend and waits for the head of the answer; its body may take any time.
+/// Fetches a path (and query) of the backend and waits for the head of the answer; its body may take any time. With the
+/// signal of a caller, it ends when they go away.
 ///
 /// # Errors
 /// [`Away`].
@@ -43,10 +45,18 @@ pub(crate) async fn fetch(
     path_and_query: &str,
     init: &RequestInit,
     limit: Duration,
+    caller: Option<&AbortSignal>,
 ) -> Result<Response, Away> {
     let unreachable = |error: JsValue| Away::Unreachable(platform::message(&error));
     let abort = AbortController::new().map_err(unreachable)?;
-    init.set_signal(Some(&abort.signal()));
+    let signal = match caller {
+        // Whoever goes away ends the work that was done for them alone.
+        Some(caller) => AbortSignal::any(&Array::of2(caller, &abort.signal())),
+        None => abort.signal(),
+    };
+    init.set_signal(Some(&signal));
+    // What may be kept, and for how long, is `files`' to say: a cache of the platform would keep more.
+    init.set_cache(RequestCache::NoStore);
     // A redirect is an answer like any other: following it could lead a sealed request elsewhere.
     init.set_redirect(RequestRedirect::Manual);
 

@@ -3,12 +3,14 @@
 //! Never keeps a half-valid set: one bad value refuses all, and every answer is then an error that the log explains.
 //! The explanation names the binding and never its value.
 
+use std::time::Duration;
+
 use snaphook_shared::request::Policies;
 use snaphook_shared::signing::SecretKey;
 use snaphook_shared::target::{ParseUrl, TargetPolicy};
 
 /// The settings of the Worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bindings {
     /// `BACKEND_URL`: scheme, host and port, without a final slash.
     pub(crate) backend_origin: String,
@@ -20,6 +22,12 @@ pub(crate) struct Bindings {
     pub(crate) policies: Policies,
     /// `PUBLIC_URL`: the origin that callers are shown. Without it, the one they asked.
     pub(crate) public_origin: Option<String>,
+    /// `SYNC_WAIT_SECONDS`: how long the caller of a synchronous request can be held.
+    pub(crate) sync_wait: Duration,
+    /// `KEY_FRESH_SECONDS`: how long the edge believes what the backend said of a key.
+    pub(crate) key_fresh_ms: u64,
+    /// `FILE_CACHE_SECONDS`: how long a stored file may stay in the edge's cache; 0 for not at all.
+    pub(crate) file_cache_seconds: u64,
 }
 
 /// Which setting is missing or wrong.
@@ -33,6 +41,8 @@ pub(crate) enum BindingError {
     NotASecret,
     #[error("`DEVELOPMENT` must be `true` or `false`")]
     NotAFlag,
+    #[error("`{0}` must be a whole number of seconds from {1} to {2}")]
+    NotSeconds(&'static str, u64, u64),
 }
 
 impl Bindings {
@@ -55,12 +65,23 @@ impl Bindings {
             Some("false") | None => TargetPolicy::default(),
             Some(_) => return Err(BindingError::NotAFlag),
         };
+        let seconds = |name, (least, most): (u64, u64), otherwise: u64| match optional(name) {
+            None => Ok(otherwise),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|seconds| (least..=most).contains(seconds))
+                .ok_or(BindingError::NotSeconds(name, least, most)),
+        };
         Ok(Bindings {
             backend_origin,
             key_id: key_id.to_owned(),
             secret: SecretKey::new(secret),
             policies: Policies { pages: policy.clone(), webhooks: policy },
             public_origin,
+            sync_wait: Duration::from_secs(seconds("SYNC_WAIT_SECONDS", (2, 90), 25)?),
+            key_fresh_ms: seconds("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
+            file_cache_seconds: seconds("FILE_CACHE_SECONDS", (0, 86_400), 60)?,
         })
     }
 }

@@ -6,70 +6,43 @@
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::limits::QUERY_BYTES_MAX;
 use snaphook_shared::request::{self, Endpoint, Head, Method};
+use snaphook_shared::route as routes;
 
 /// Where a request goes. What goes nowhere is a [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// Checked here, then handed over.
     Render(Endpoint, Method),
+    /// A stored file: from the cache, or from the backend.
+    File,
     /// Answered by the backend, which authenticates where it must.
     Forward,
-    /// A browser asks whether a page of another origin may call us.
-    Preflight,
+    /// A browser asks whether a page of another origin may call us, and with which methods.
+    Preflight(&'static [&'static str]),
 }
-
-/// The trees that the backend serves to the public. Nothing else of it can be reached through the edge.
-const TREES: [&str; 5] = ["/files", "/v1/requests", "/v1/deliveries", "/docs", TASKS];
-/// What may be posted to in them, by its last segment; such a request has no body.
-const ACTIONS: [&str; 2] = ["/cancel", "/replay"];
-/// What is posted with a body, which the backend checks as it checks who calls.
-const POSTED: [&str; 1] = ["/bulk"];
-/// Single pages that the backend serves to the public.
-const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
-
-/// What is kept, changed and removed by its owner; what has a body is checked by the backend.
-const TASKS: &str = "/v1/tasks";
 
 /// Finds the route by the head alone.
 ///
 /// # Errors
 /// Those of [`request::gate`].
 pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
-    let forwarded = is_forwarded(head.path);
-    let posted = POSTED.contains(&head.path);
-    let exists = forwarded || posted || Endpoint::from_path(head.path).is_some();
-    match head.method {
-        "OPTIONS" if exists => Ok(Route::Preflight),
-        _ if forwarded && head.query.len() > QUERY_BYTES_MAX => Err(Problem::new(Code::UriTooLong)),
-        "GET" | "HEAD" if forwarded => Ok(Route::Forward),
-        "POST" if posted => request::gate_body(head).map(|()| Route::Forward),
-        "POST" if forwarded && is_action(head.path) => Ok(Route::Forward),
-        "POST" if head.path == TASKS => request::gate_body(head).map(|()| Route::Forward),
-        "PATCH" if forwarded && is_task(head.path) => request::gate_body(head).map(|()| Route::Forward),
-        "DELETE" if forwarded && is_task(head.path) => Ok(Route::Forward),
-        _ if forwarded || posted => Err(Problem::new(Code::MethodNotAllowed)),
-        _ => request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method)),
+    let methods = routes::methods(head.path).ok_or_else(|| Problem::new(Code::NotFound))?;
+    if head.method == "OPTIONS" {
+        return Ok(Route::Preflight(methods));
     }
-}
-
-fn is_forwarded(path: &str) -> bool {
-    let in_tree = |tree| path.strip_prefix(tree).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
-    (PAGES.contains(&path) || TREES.into_iter().any(in_tree)) && is_plain(path)
-}
-
-fn is_action(path: &str) -> bool {
-    path.starts_with("/v1/") && ACTIONS.into_iter().any(|action| path.ends_with(action))
-}
-
-/// One task, and not the list of them.
-fn is_task(path: &str) -> bool {
-    path.strip_prefix(TASKS).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| !id.is_empty())
-}
-
-/// Whether every URL parser reads the path as it is written: no escapes, no backslash, no dot segment.
-fn is_plain(path: &str) -> bool {
-    path.split('/').all(|segment| segment != "." && segment != "..")
-        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~'))
+    if Endpoint::from_path(head.path).is_some() {
+        return request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method));
+    }
+    if head.query.len() > QUERY_BYTES_MAX {
+        return Err(Problem::new(Code::UriTooLong));
+    }
+    if !methods.contains(&head.method) {
+        return Err(Problem::method_not_allowed(methods));
+    }
+    if routes::takes_body(head.path) {
+        request::gate_body(head)?;
+    }
+    Ok(if head.path.starts_with("/files/") { Route::File } else { Route::Forward })
 }
 
 /// The parts of a request's URL, cut and not parsed: signed links are signed over the bytes as they came, and a URL
@@ -114,8 +87,8 @@ mod tests {
         assert_eq!(route(head("GET", "/take")), Ok(Route::Render(Endpoint::Take, Method::Get)));
         assert_eq!(route(head("POST", "/v1/screenshot")), Ok(Route::Render(Endpoint::Screenshot, Method::Post)));
         assert_eq!(route(head("HEAD", "/take")), Ok(Route::Render(Endpoint::Take, Method::Head)));
+        assert_eq!(route(head("GET", "/files/0a1b.png")), Ok(Route::File));
         for path in [
-            "/files/0a1b.png",
             "/v1/requests",
             "/v1/requests/req_1/events",
             "/docs",
@@ -127,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(route(head("GET", path)), Ok(Route::Forward), "{path}");
             assert_eq!(route(head("HEAD", path)), Ok(Route::Forward), "{path}");
-            assert_eq!(route(head("OPTIONS", path)), Ok(Route::Preflight), "{path}");
+            assert_eq!(route(head("OPTIONS", path)), Ok(Route::Preflight(&["GET", "HEAD"])), "{path}");
             assert_eq!(refused(head("POST", path)), Code::MethodNotAllowed, "{path}");
         }
         for path in ["/v1/requests/req_1/cancel", "/v1/deliveries/replay", "/v1/deliveries/msg_1/replay"] {
@@ -140,7 +113,7 @@ mod tests {
             refused(Head { content_type: Some("text/plain"), ..head("POST", "/bulk") }),
             Code::UnsupportedMediaType
         );
-        assert_eq!(route(head("OPTIONS", "/take")), Ok(Route::Preflight));
+        assert_eq!(route(head("OPTIONS", "/take")), Ok(Route::Preflight(&["GET", "HEAD", "POST"])));
         assert_eq!(refused(head("DELETE", "/take")), Code::MethodNotAllowed);
     }
 

@@ -1,7 +1,7 @@
 //! Hands an admitted request to the backend, whose answer is the caller's answer.
 //!
-//! Never accepts anything by itself: without the backend's word there is no 202, and a request that the backend may
-//! have taken before it fell silent is found again by its id. Never reads the answer's body.
+//! Never accepts anything by itself: a 202 is the backend's word, or that of the [`crate::outbox`]. A request that the backend
+//! may have taken before it fell silent is found again by its id. Never reads the answer's body.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::envelope::{Envelope, REQUESTS_PATH};
 use snaphook_shared::request::RawRequest;
 use wasm_bindgen::JsValue;
-use web_sys::{RequestCache, RequestInit, Response};
+use web_sys::{AbortSignal, RequestInit, Response};
 
 use crate::backend::{self, Away};
 use crate::bindings::Bindings;
 use crate::platform;
 
-/// A render that the caller waits for; the platform may end the whole request a little later.
-const SYNCHRONOUS_LIMIT: Duration = Duration::from_secs(25);
+/// Of the time that a waiting caller has, what is left for the backend to make a job of a render that is not ready.
+const TURNOVER: Duration = Duration::from_secs(1);
 /// One commit at the backend.
 const ASYNCHRONOUS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -45,33 +45,42 @@ pub(crate) fn wrap(raw: &RawRequest, access_key: &str, arrival: Arrival<'_>) -> 
         content_type: arrival.content_type,
         idempotency_key: raw.idempotency_key.clone(),
         traceparent: arrival.traceparent.filter(|text| is_traceparent(text)),
+        wait_ms: None,
         body: body.to_owned(),
     })
 }
 
 /// How long the backend may take to begin its answer.
-pub(crate) fn limit(asynchronous: bool) -> Duration {
-    if asynchronous { ASYNCHRONOUS_LIMIT } else { SYNCHRONOUS_LIMIT }
+pub(crate) fn limit(bindings: &Bindings, asynchronous: bool) -> Duration {
+    if asynchronous { ASYNCHRONOUS_LIMIT } else { bindings.sync_wait }
 }
 
-/// Posts the envelope under a seal and gives back the backend's answer, of whatever status.
+/// How long the backend may render before the request becomes a job.
+pub(crate) fn wait_ms(bindings: &Bindings) -> u64 {
+    u64::try_from(bindings.sync_wait.saturating_sub(TURNOVER).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Posts an envelope under a seal, whose nonce is never used twice, and gives back the backend's answer, of whatever status.
 ///
 /// # Errors
 /// [`Away`].
-pub(crate) async fn post(bindings: &Bindings, envelope: &Envelope, limit: Duration) -> Result<Response, Away> {
+pub(crate) async fn post(
+    bindings: &Bindings,
+    json: &str,
+    nonce: &str,
+    limit: Duration,
+    caller: Option<&AbortSignal>,
+) -> Result<Response, Away> {
     let unreachable = |error: JsValue| Away::Unreachable(platform::message(&error));
-    let json = serde_json::to_vec(envelope).map_err(|error| Away::Unreachable(error.to_string()))?;
     let now_ms = platform::now_ms();
-    // A request is posted once, so its id is a nonce as good as any.
-    let headers = backend::sealed(bindings, "POST", REQUESTS_PATH, &json, now_ms, &envelope.request_id);
+    let headers = backend::sealed(bindings, "POST", REQUESTS_PATH, json.as_bytes(), now_ms, nonce);
     let headers = headers.map_err(unreachable)?;
     headers.set("content-type", "application/json").map_err(unreachable)?;
     let init = RequestInit::new();
     init.set_method("POST");
-    init.set_cache(RequestCache::NoStore);
     init.set_headers(&headers);
-    init.set_body(&js_sys::Uint8Array::from(json.as_slice()));
-    backend::fetch(bindings, REQUESTS_PATH, &init, limit).await
+    init.set_body(&js_sys::Uint8Array::from(json.as_bytes()));
+    backend::fetch(bindings, REQUESTS_PATH, &init, limit, caller).await
 }
 
 /// The form of W3C trace context, version 00. Whatever else a caller sends there is of no use to a log.
@@ -125,10 +134,5 @@ mod tests {
         {
             assert_eq!(wrapped(text, b"").unwrap().traceparent, None, "{text}");
         }
-    }
-
-    #[test]
-    fn waiting_callers_get_more_time() {
-        assert!(limit(false) > limit(true));
     }
 }

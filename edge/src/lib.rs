@@ -2,7 +2,7 @@
 //!
 //! A request for a render is refused here if it can be, and costs the backend nothing then; else it is handed over
 //! under a seal, and the backend's answer goes to the caller as it is. What is right and wrong is `shared`'s to say.
-//! Never answers 202 by itself, never reaches the backend's `/internal/` for a caller, never panics: one panic would end
+//! Never answers 202 by itself but for what its Queue holds, never reaches the backend's `/internal/` for a caller, never panics: one panic would end
 //! every request of the isolate.
 //!
 //! The order is the data's way: `gate` (head alone) → `body` → read → `authenticate` → check → `handover`.
@@ -14,10 +14,13 @@ mod authenticate;
 mod backend;
 mod bindings;
 mod body;
+mod files;
 mod gate;
 mod handover;
+mod outbox;
 mod platform;
 mod reply;
+mod services;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,8 +29,10 @@ use std::time::Duration;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect};
 use snaphook_shared::id::request_id;
+use snaphook_shared::limits::RETRY_AFTER_SECONDS;
 use snaphook_shared::request::{Endpoint, Head, Method, RawRequest};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Headers, Request, RequestInit, Response};
 use worker::{Context, Env, console_error, event};
 
@@ -36,6 +41,7 @@ use crate::bindings::{BindingError, Bindings};
 use crate::gate::{Address, Route};
 use crate::handover::Arrival;
 use crate::platform::PlatformUrlParser;
+use crate::services::{Batch, Message};
 
 /// What is passed on with a request that the backend answers by itself.
 const FORWARDED_HEADERS: [&str; 6] = ["accept", "content-type", "if-none-match", "if-range", "range", "x-access-key"];
@@ -71,14 +77,17 @@ impl From<JsValue> for Failure {
 
 /// The one entry point.
 #[event(fetch)]
-pub async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+pub async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     let received_at_ms = platform::now_ms();
     let request_id = request_id(received_at_ms, platform::random()?);
     let url = request.url();
     let address = Address::cut(&url);
     let bindings = settings(&env);
     let answer = match &bindings {
-        Ok(bindings) => answer(&request, bindings, address, &request_id, received_at_ms).await,
+        Ok(bindings) => {
+            let worker = Worker { bindings, env: &env, context: &context };
+            answer(&request, worker, address, &request_id, received_at_ms).await
+        }
         Err(error) => Err(Failure::Unconfigured(*error)),
     };
     let failure = match answer {
@@ -88,7 +97,42 @@ pub async fn fetch(request: Request, env: Env, _context: Context) -> worker::Res
     let public_origin = bindings.as_ref().ok().and_then(|bindings| bindings.public_origin.as_deref());
     let docs_base = format!("{}/docs/errors", public_origin.unwrap_or(address.origin));
     let reply = dialect::error(Dialect::of_path(address.path), &problem(failure, &request_id), &docs_base);
-    Ok(reply::own(&reply, Some(&request_id))?)
+    Ok(reply::own(&reply, &request_id)?)
+}
+
+/// The outbox is to be emptied. Never fails: an error here would end the isolate, and all that is under way in it.
+#[wasm_bindgen(js_name = queue)]
+pub async fn queue(batch: Batch, env: Env, _context: JsValue) {
+    match settings(&env) {
+        Ok(bindings) => outbox::consume(&bindings, &env, &batch).await,
+        Err(error) => {
+            console_error!("the Worker is not configured: {error}");
+            // They come again, by the Queue's own schedule.
+            for message in batch.messages().iter() {
+                message.unchecked_into::<Message>().retry(&services::options(&[("delaySeconds", 60.into())]));
+            }
+        }
+    }
+}
+
+/// The clock: what could not be handed over for days is tried again.
+#[wasm_bindgen(js_name = scheduled)]
+pub async fn scheduled(_event: JsValue, env: Env, _context: JsValue) {
+    let swept = match settings(&env) {
+        Ok(bindings) => outbox::sweep(&bindings, &env).await.map_err(|error| platform::message(&error)),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = swept {
+        console_error!("undelivered requests could not be tried: {error}");
+    }
+}
+
+/// What a request is answered with.
+#[derive(Clone, Copy)]
+struct Worker<'a> {
+    bindings: &'a Bindings,
+    env: &'a Env,
+    context: &'a Context,
 }
 
 /// What the caller reads of a failure. What is not theirs to know goes to the operator's log, under the request's id.
@@ -127,7 +171,7 @@ fn settings(env: &Env) -> Result<Rc<Bindings>, BindingError> {
 
 async fn answer(
     request: &Request,
-    bindings: &Bindings,
+    worker: Worker<'_>,
     address: Address<'_>,
     request_id: &str,
     received_at_ms: u64,
@@ -143,45 +187,83 @@ async fn answer(
         content_length,
     };
     match gate::route(head)? {
-        Route::Preflight => Ok(reply::preflight()?),
+        Route::Preflight(methods) => Ok(reply::own(&dialect::preflight(methods), request_id)?),
+        Route::File => files::serve(worker.bindings, worker.context, &method, address, &headers, request_id).await,
         Route::Forward => {
             let body =
                 if matches!(method.as_str(), "POST" | "PATCH") { Some(body::read(request).await?) } else { None };
-            forward(bindings, &method, address, &headers, body).await
+            forward(worker.bindings, &method, address, &headers, body).await
         }
         Route::Render(endpoint, method) => {
             let traceparent = headers.get("traceparent")?;
             let arrival = Arrival { request_id, received_at_ms, content_type, traceparent };
-            render(request, bindings, (endpoint, method), address.query, &headers, arrival).await
+            render(request, worker, (endpoint, method), address, &headers, arrival).await
         }
     }
 }
 
 async fn render(
     request: &Request,
-    bindings: &Bindings,
+    worker: Worker<'_>,
     (endpoint, method): (Endpoint, Method),
-    query: &str,
+    address: Address<'_>,
     headers: &Headers,
     arrival: Arrival<'_>,
 ) -> Result<Response, Failure> {
+    let Worker { bindings, env, context } = worker;
     let raw = RawRequest {
         endpoint,
         method,
-        query: query.to_owned(),
+        query: address.query.to_owned(),
         access_key_header: headers.get("x-access-key")?,
         idempotency_key: headers.get("idempotency-key")?,
         body: if method == Method::Post { body::read(request).await? } else { Vec::new() },
     };
     let read = raw.read()?;
     let nonce = format!("{}-key", arrival.request_id);
-    let record = authenticate::find(bindings, read.access_key(), &nonce).await?;
+    let record = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
     read.authenticate(record.as_deref(), platform::now_ms() / 1000)?;
-    let envelope = handover::wrap(read.raw(), read.access_key(), arrival)?;
+    allowance(env, read.access_key()).await?;
+    let mut envelope = handover::wrap(read.raw(), read.access_key(), arrival)?;
     let checked = read.check(&PlatformUrlParser, &bindings.policies)?;
-    let limit = handover::limit(checked.options.delivery.asynchronous);
-    let response = handover::post(bindings, &envelope, limit).await?;
-    Ok(reply::relay(&response)?)
+    let asynchronous = checked.options.delivery.asynchronous;
+    // What was accepted does not end with its caller; what somebody waits for does.
+    let caller = (!asynchronous).then(|| request.signal());
+    if !asynchronous {
+        envelope.wait_ms = Some(handover::wait_ms(bindings));
+    }
+    let json = serde_json::to_string(&envelope).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let limit = handover::limit(bindings, asynchronous);
+    let away = match handover::post(bindings, &json, &envelope.request_id, limit, caller.as_ref()).await {
+        Ok(response) => return Ok(reply::relay(&response)?),
+        Err(away) => away,
+    };
+    if !asynchronous || outbox::keep(env, &envelope).await?.is_none() {
+        return Err(Failure::Away(away));
+    }
+    let id = &envelope.request_id;
+    console_error!("{id}: kept in the outbox: {away}");
+    let origin = bindings.public_origin.as_deref().unwrap_or(address.origin);
+    let accepted = dialect::accepted(202, id, envelope.received_at_ms / 1000, &format!("{origin}/v1/requests/{id}"));
+    Ok(reply::own(&accepted, id)?)
+}
+
+/// The rate limit of a key, where one is bound. A limiter that fails limits nobody.
+async fn allowance(env: &Env, access_key: &str) -> Result<(), Problem> {
+    let Some(limiter) = services::limiter(env) else { return Ok(()) };
+    let verdict = match limiter.limit(&services::options(&[("key", access_key.into())])).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            console_error!("LIMITER: {}", platform::message(&error));
+            return Ok(());
+        }
+    };
+    match js_sys::Reflect::get(&verdict, &"success".into()) {
+        Ok(success) if success.is_falsy() => {
+            Err(Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) })
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn forward(
@@ -205,6 +287,6 @@ async fn forward(
     }
     let question_mark = if address.query.is_empty() { "" } else { "?" };
     let path_and_query = format!("{}{question_mark}{}", address.path, address.query);
-    let response = backend::fetch(bindings, &path_and_query, &init, FORWARD_LIMIT).await?;
+    let response = backend::fetch(bindings, &path_and_query, &init, FORWARD_LIMIT, None).await?;
     Ok(reply::relay(&response)?)
 }

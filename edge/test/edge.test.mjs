@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
@@ -39,7 +40,7 @@ async function startEdge(environment) {
     child.stdin.end();
     await ended;
   };
-  return { url: JSON.parse(line).url, log: () => log, stop };
+  return { url: JSON.parse(line).url, log: () => log, pid: child.pid, stop };
 }
 
 /**
@@ -73,6 +74,33 @@ function call(edge, method, path, { headers = {}, body, chunks } = {}) {
     if (chunks === undefined) return request.end(body);
     for (const chunk of chunks) request.write(chunk);
     request.end();
+  });
+}
+
+/** The process of workerd below dev.mjs, by Linux's own account. */
+function workerd(pid) {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+  for (const child of children) {
+    if (readFileSync(`/proc/${child}/comm`, 'utf8').startsWith('workerd')) return child;
+    const found = workerd(child);
+    if (found) return found;
+  }
+}
+
+const residentBytes = (pid) => 4096 * Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]);
+
+/** Reads with pauses, and gives the number of bytes. */
+function readSlowly(edge, path) {
+  return new Promise((resolve, reject) => {
+    http.get(edge.url + path, { agent: false }, (response) => {
+      let bytes = 0;
+      response.on('data', (chunk) => {
+        bytes += chunk.length;
+        response.pause();
+        setTimeout(() => response.resume(), 1);
+      });
+      response.on('end', () => resolve(bytes)).on('error', reject);
+    }).on('error', reject);
   });
 }
 
@@ -149,7 +177,11 @@ describe('without a backend', { concurrency: 4 }, () => {
 
   test('a wrong method is refused', async () => {
     for (const path of ['/take', '/v1/screenshot', '/files/x.png', '/v1/requests']) {
-      for (const method of ['PUT', 'DELETE', 'PATCH']) assertError(await call(edge, method, path), path, 405, 'method_not_allowed');
+      for (const method of ['PUT', 'DELETE', 'PATCH']) {
+        const answer = await call(edge, method, path);
+        assertError(answer, path, 405, 'method_not_allowed');
+        assert.match(answer.headers.allow, /^GET, HEAD, (POST, )?OPTIONS$/);
+      }
     }
     assertError(await call(edge, 'POST', '/files/x.png'), '/files', 405, 'method_not_allowed');
   });
@@ -207,11 +239,12 @@ describe('without a backend', { concurrency: 4 }, () => {
 
   test('a page of another origin may ask and call', async () => {
     const headers = { origin: 'https://app.example', 'access-control-request-method': 'POST' };
-    for (const path of ['/take', '/v1/screenshot', '/files/x.png', '/v1/requests/req_1']) {
+    const methods = { '/take': 'GET, HEAD, POST', '/v1/screenshot': 'GET, HEAD, POST', '/files/x.png': 'GET, HEAD', '/bulk': 'POST' };
+    for (const [path, allowed] of Object.entries(methods)) {
       const answer = await call(edge, 'OPTIONS', path, { headers });
       assert.deepEqual([answer.status, answer.bytes.length], [204, 0]);
       assert.equal(answer.headers['access-control-allow-origin'], '*');
-      assert.match(answer.headers['access-control-allow-methods'], /POST/);
+      assert.equal(answer.headers['access-control-allow-methods'], allowed);
       assert.match(answer.headers['access-control-allow-headers'], /x-access-key/);
     }
   });
@@ -316,6 +349,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       query,
       idempotency_key: 'once',
       traceparent: trace,
+      wait_ms: 24_000,
       body: '',
     });
     assert.equal(byHead.method, 'HEAD');
@@ -496,6 +530,74 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
     assert.deepEqual([long.status, long.bytes.toString()], [202, 'begun, done']);
     assertAway(lookUp, '/take');
     assert.ok(lookUp.ms > 4_900 && lookUp.ms < 6_000, `${lookUp.ms}`);
+  });
+
+  test('a body of 50 MB passes through without being held', async () => {
+    const megabyte = Buffer.alloc(1_000_000, 7);
+    onPath.set('/files/large.pdf', async (response) => {
+      const headers = { ...MARKER, 'content-type': 'application/pdf', 'content-length': 50_000_000 };
+      response.writeHead(200, { ...headers, 'cache-control': 'public, max-age=600' });
+      for (let n = 0; n < 50; n++) if (!response.write(megabyte)) await once(response, 'drain');
+      response.end();
+    });
+    onRequest.set('large', (response, request) => onPath.get('/files/large.pdf')(response, request));
+    const pid = workerd(edge.pid);
+    const before = residentBytes(pid);
+    let most = 0;
+    const watch = setInterval(() => (most = Math.max(most, residentBytes(pid))), 20);
+    try {
+      // A reader who is slow, so that whatever is held would pile up.
+      for (const path of ['/files/large.pdf', `/take?access_key=large&url=${PAGE}`]) {
+        assert.equal(await readSlowly(edge, path), 50_000_000, path);
+      }
+    } finally {
+      clearInterval(watch);
+    }
+    // Each of the two is 50 MB. Sockets and streams have buffers of their own.
+    assert.ok(most - before < 30_000_000, `grew by ${most - before} bytes`);
+  });
+
+  test('no record of a key is believed for longer than was said', async () => {
+    const kept = await startEdge({
+      BACKEND_URL: `http://127.0.0.1:${origin.address().port}`,
+      KEY_FRESH_SECONDS: '2',
+      WRANGLER_CONFIG: fileURLToPath(new URL('../wrangler.full.toml', import.meta.url)),
+    });
+    try {
+      const take = () => call(kept, 'GET', `/take?access_key=bound&url=${PAGE}&async=true`);
+      assert.equal((await take()).status, 202);
+      assert.equal(lookUps('bound'), 1);
+      assert.equal((await take()).status, 202);
+      assert.equal(lookUps('bound'), 1);
+      // Revoked at the backend, which would refuse the hand-over as well; here it is the edge that must come to know.
+      onKey.set('bound', (response) => response.writeHead(200, MARKER).end(keyRecord('bound', { revoked: true })));
+      const revoked = performance.now();
+      while ((await take()).status === 202) await sleep(50);
+      const after = performance.now() - revoked;
+      assert.ok(after < 2_600, `${after} ms; two seconds were promised`);
+      assertError(await take(), '/take', 400, 'access_key_invalid');
+
+      // And a key that was unknown is found once it is there.
+      onKey.set('late', (response) => response.writeHead(404, MARKER).end());
+      const late = () => call(kept, 'GET', `/take?access_key=late&url=${PAGE}&async=true`);
+      assertError(await late(), '/take', 400, 'access_key_invalid');
+      onKey.delete('late');
+      const made = performance.now();
+      while ((await late()).status !== 202) await sleep(50);
+      assert.ok(performance.now() - made < 2_600);
+
+      // With the backend away, what was kept is good enough to put a request into the outbox, and only that.
+      onKey.set('late', (response) => response.destroy());
+      onRequest.set('late', (response) => response.destroy());
+      await sleep(2_100);
+      assert.equal((await late()).status, 202);
+      assert.match(kept.log(), /an older record of a key is used/);
+      assertAway(await call(kept, 'GET', `/take?access_key=late&url=${PAGE}`), '/take');
+      onKey.set('never-seen', (response) => response.destroy());
+      assertAway(await call(kept, 'GET', `/take?access_key=never-seen&url=${PAGE}&async=true`), '/take');
+    } finally {
+      await kept.stop();
+    }
   });
 
   // A minute that a hurried run can do without: SNAPHOOK_SLOW_TESTS=1.

@@ -50,6 +50,8 @@ pub enum Code {
     UriTooLong,
     /// Ours: the file was there and its time is over.
     Gone,
+    /// Ours: the caller cannot wait any longer at the edge; the work goes on as a job.
+    StillRendering,
 }
 
 /// What is fixed about a code.
@@ -72,7 +74,7 @@ const fn entry(name: &'static str, status: u16, status_plain: u16, slug: &'stati
 
 impl Code {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Code; 36] = [
+    pub const ALL: [Code; 37] = [
         Code::AccessKeyRequired,
         Code::AccessKeyInvalid,
         Code::SignatureIsRequired,
@@ -109,6 +111,7 @@ impl Code {
         Code::UnsupportedMediaType,
         Code::UriTooLong,
         Code::Gone,
+        Code::StillRendering,
     ];
 
     /// The code of this wire name.
@@ -190,6 +193,8 @@ impl Code {
             Code::UriTooLong => entry("uri_too_long", 414, 414, "uri-too-long",
                 "The query string is longer than 16 KiB. Send long values in a POST body."),
             Code::Gone => entry("file_expired", 410, 410, "file-expired", "The file is past its time and was removed."),
+            Code::StillRendering => entry("still_rendering", 504, 504, "still-rendering",
+                "The page takes longer than the connection can be held. It is rendered all the same: look at `status_url`."),
         }
     }
 }
@@ -212,17 +217,33 @@ pub struct Problem {
     pub returned_status_code: Option<u16>,
     /// Seconds for the `Retry-After` header.
     pub retry_after: Option<u32>,
+    /// What the address does answer to, with `method_not_allowed`.
+    pub allow: Option<&'static [&'static str]>,
+    /// The id under which the work goes on, with `still_rendering`, and where to see how it is.
+    pub job: Option<Box<Job>>,
+}
+
+/// A request that goes on without its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub id: String,
+    pub status_url: String,
 }
 
 impl Problem {
     pub fn new(code: Code) -> Problem {
-        Problem { code, details: Vec::new(), returned_status_code: None, retry_after: None }
+        Problem { code, details: Vec::new(), returned_status_code: None, retry_after: None, allow: None, job: None }
     }
 
     /// A refusal with one detail, for what is found before or after validation proper.
     pub fn with_detail(code: Code, parameter: &str, message: impl Into<String>) -> Problem {
         let detail = Detail { parameter: parameter.to_owned(), message: message.into() };
         Problem { details: vec![detail], ..Problem::new(code) }
+    }
+
+    /// The refusal of a method, with those that there are.
+    pub fn method_not_allowed(allow: &'static [&'static str]) -> Problem {
+        Problem { allow: Some(allow), ..Problem::new(Code::MethodNotAllowed) }
     }
 
     /// All that is wrong in one text, or the code's own text where there is nothing particular to say.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::code::{Detail, Problem};
+use crate::route;
 
 /// Whose API is being spoken. Routes decide it ([`crate::request::Endpoint`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,10 @@ struct ScreenshotOneError<'a> {
     documentation_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     returned_status_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     error_details: Vec<ErrorDetail<'a>>,
 }
@@ -90,6 +95,10 @@ struct PlainError<'a> {
     documentation_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     returned_status_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<ErrorDetail<'a>>,
 }
@@ -107,6 +116,7 @@ pub fn error(dialect: Dialect, problem: &Problem, docs_base: &str) -> Reply {
     let entry = problem.code.entry();
     let documentation_url = format!("{docs_base}/{}", entry.slug);
     let details = problem.details.iter().map(error_detail).collect();
+    let (id, status_url) = problem.job.as_ref().map(|job| (job.id.as_str(), job.status_url.as_str())).unzip();
     let (status, body) = match dialect {
         Dialect::ScreenshotOne => {
             let body = ScreenshotOneError {
@@ -115,6 +125,8 @@ pub fn error(dialect: Dialect, problem: &Problem, docs_base: &str) -> Reply {
                 error_message: entry.text,
                 documentation_url: &documentation_url,
                 returned_status_code: problem.returned_status_code,
+                id,
+                status_url,
                 error_details: details,
             };
             (entry.status, to_json(&body))
@@ -127,16 +139,40 @@ pub fn error(dialect: Dialect, problem: &Problem, docs_base: &str) -> Reply {
                 code: entry.name,
                 documentation_url: &documentation_url,
                 returned_status_code: problem.returned_status_code,
+                id,
+                status_url,
                 details,
             };
             (entry.status_plain, to_json(&body))
         }
     };
-    let reply = Reply::json(status, body);
-    match problem.retry_after {
-        Some(seconds) => reply.header("retry-after", seconds.to_string()),
-        None => reply,
+    let mut reply = Reply::json(status, body);
+    if let Some(seconds) = problem.retry_after {
+        reply = reply.header("retry-after", seconds.to_string());
     }
+    if let Some(methods) = problem.allow {
+        reply = reply.header("allow", route::allow(methods));
+    }
+    if let Some(url) = status_url {
+        reply = reply.header("location", url);
+    }
+    reply
+}
+
+/// Any page may call the API: a key is given by who calls, and no cookie ever stands for one.
+pub const CORS: [(&str, &str); 2] = [("access-control-allow-origin", "*"), ("access-control-expose-headers", "*")];
+
+/// What a page of another origin learns before it calls.
+pub fn preflight(methods: &[&str]) -> Reply {
+    let headers = vec![
+        ("access-control-allow-methods", methods.join(", ")),
+        (
+            "access-control-allow-headers",
+            "content-type, idempotency-key, if-none-match, if-range, range, x-access-key".to_owned(),
+        ),
+        ("access-control-max-age", "86400".to_owned()),
+    ];
+    Reply { status: 204, headers, body: String::new() }
 }
 
 fn error_detail(detail: &Detail) -> ErrorDetail<'_> {
@@ -162,6 +198,7 @@ fn reason(status: u16) -> &'static str {
         422 => "Unprocessable Entity",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         _ => "Internal Server Error",
     }
 }

@@ -76,6 +76,9 @@ pub struct Envelope {
     /// W3C trace context, from the caller or the edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// For how many milliseconds the caller of a synchronous request can be held. What is not ready by then goes on as a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
     /// The caller's body as it came; empty for GET.
     pub body: String,
 }

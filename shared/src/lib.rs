@@ -17,6 +17,7 @@ pub mod link;
 pub mod metadata;
 pub mod options;
 pub mod request;
+pub mod route;
 pub mod signing;
 pub mod target;
 pub mod task;

@@ -11,6 +11,7 @@ use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
 use crate::options::model::{Animation, Format, Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, animate, screencast, screenshotmax, screenshotone};
+use crate::route;
 use crate::signing::SecretKey;
 use crate::target::{ParseUrl, TargetPolicy, TargetRefusal, check_proxy_target, check_target};
 
@@ -152,7 +153,7 @@ pub fn gate(head: Head<'_>) -> Result<(Endpoint, Method), Problem> {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" => Method::Post,
-        _ => return Err(Problem::new(Code::MethodNotAllowed)),
+        _ => return Err(Problem::method_not_allowed(route::methods(head.path).unwrap_or_default())),
     };
     gate_body(head)?;
     Ok((endpoint, method))

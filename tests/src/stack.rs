@@ -43,6 +43,7 @@ pub struct Builder {
     operations_listen: SocketAddr,
     development: bool,
     edge_port: Option<u16>,
+    edge_environment: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     key: Option<KeyPair>,
     user: Option<u32>,
@@ -70,6 +71,7 @@ impl Stack {
             operations_listen: any,
             development: true,
             edge_port: None,
+            edge_environment: Vec::new(),
             environment: Vec::new(),
             key: None,
             user: None,
@@ -192,6 +194,11 @@ impl Stack {
         self.backend.as_ref().map(Part::log).unwrap_or_default()
     }
 
+    /// Everything that the edge has said.
+    pub fn edge_log(&self) -> String {
+        self.edge.as_ref().map(|(part, _)| part.log()).unwrap_or_default()
+    }
+
     /// The first part that has ended by itself, with its log.
     pub fn ended_part(&mut self) -> Option<String> {
         let parts = [self.backend.as_mut(), self.edge.as_mut().map(|(part, _)| part)];
@@ -254,6 +261,18 @@ impl Builder {
     pub fn edge_at(mut self, port: u16) -> Builder {
         self.edge_port = Some(port);
         self
+    }
+
+    /// With the Worker in front, and this variable for it (edge/dev.mjs says which there are).
+    pub fn edge_with(mut self, variable: &str, value: impl ToString) -> Builder {
+        self.edge_environment.push((variable.to_owned(), value.to_string()));
+        self.edge_port.get_or_insert(0);
+        self
+    }
+
+    /// With the Worker in front, and everything bound to it that can be.
+    pub fn full_edge(self) -> Builder {
+        self.edge_with("WRANGLER_CONFIG", repository("edge/wrangler.full.toml").display())
     }
 
     /// As it would run for strangers: no page and no webhook on this machine.
@@ -339,7 +358,7 @@ impl Builder {
             environment.push((name.to_owned(), url.trim_start_matches("http://").to_owned()));
         }
         let edge = match self.edge_port {
-            Some(port) => Some(start_edge(port, &api, &edge_secret, self.development)?),
+            Some(port) => Some(start_edge(port, &api, &edge_secret, self.development, &self.edge_environment)?),
             None => None,
         };
         Ok(Stack { api, operations, key, data_dir, environment, backend: Some(backend), edge })
@@ -410,7 +429,13 @@ fn start_backend(
     Ok((backend, addresses))
 }
 
-fn start_edge(port: u16, backend: &str, secret: &str, development: bool) -> Result<(Part, String), String> {
+fn start_edge(
+    port: u16,
+    backend: &str,
+    secret: &str,
+    development: bool,
+    more: &[(String, String)],
+) -> Result<(Part, String), String> {
     let mut command = Command::new("node");
     command
         .arg(repository("edge/dev.mjs"))
@@ -418,7 +443,8 @@ fn start_edge(port: u16, backend: &str, secret: &str, development: bool) -> Resu
         .env("BACKEND_URL", backend)
         .env("EDGE_SECRET", secret)
         .env("DEVELOPMENT", development.to_string())
-        .env("PUBLIC_URL", "");
+        .env("PUBLIC_URL", "")
+        .envs(more.iter().map(|(name, value)| (name, value)));
     let mut edge = Part::start("edge", &mut command)?;
     let url = text(&edge.json_line(START_LIMIT)?, "url");
     Ok((edge, url))

@@ -18,6 +18,7 @@ use snaphook_shared::key::KeyRecord;
 use snaphook_shared::limits::BODY_BYTES_MAX;
 use snaphook_shared::link;
 use snaphook_shared::request::{Endpoint, Head, Method, RawRequest, gate_body};
+use snaphook_shared::route;
 use snaphook_shared::target::NativeUrlParser;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -49,7 +50,7 @@ async fn handle(
 ) -> Response {
     let answer = async {
         if method != http::Method::POST {
-            return Err(Problem::new(Code::MethodNotAllowed));
+            return Err(Problem::method_not_allowed(route::methods("/bulk").unwrap_or_default()));
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         gate_body(Head {

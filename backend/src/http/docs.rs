@@ -55,6 +55,7 @@ pub(super) const fn page(code: Code) -> &'static str {
         Code::UnsupportedMediaType => page!("unsupported-media-type"),
         Code::UriTooLong => page!("uri-too-long"),
         Code::Gone => page!("file-expired"),
+        Code::StillRendering => page!("still-rendering"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the edge, and nobody else, may ask: take over a request, look up a key. Each call is sealed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use futures::Stream;
@@ -73,7 +74,7 @@ async fn take_over(
                 idempotency_key: envelope.idempotency_key,
                 body: envelope.body.into_bytes(),
             };
-            render::serve(&api, raw, id).await
+            render::serve_within(&api, raw, id, envelope.wait_ms.map(Duration::from_millis)).await
         }
         Err(problem) => {
             let mut response = reply::problem(dialect, &problem, &api.links);

@@ -24,8 +24,9 @@ mod usage;
 use std::sync::Arc;
 
 use snaphook_shared::code::{Code, Problem};
-use snaphook_shared::dialect::{Dialect, REQUEST_ID};
+use snaphook_shared::dialect::{CORS, Dialect, REQUEST_ID, preflight};
 use snaphook_shared::request::Policies;
+use snaphook_shared::route;
 use snaphook_shared::signing::SecretKey;
 use tokio::sync::{Notify, Semaphore};
 use warp::filters::BoxedFilter;
@@ -70,14 +71,22 @@ pub struct Api {
 
 /// All routes of the API. A request that fits none gets an error in the dialect of its path.
 pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    let nowhere = warp::path::full().then({
+    let nowhere = warp::method().and(warp::path::full()).then({
         let api = api.clone();
-        move |path: FullPath| {
+        move |method: http::Method, path: FullPath| {
             let api = api.clone();
-            async move { reply::problem(Dialect::of_path(path.as_str()), &Problem::new(Code::NotFound), &api.links) }
+            async move {
+                let problem = match route::methods(path.as_str()) {
+                    Some(methods) if !methods.contains(&method.as_str()) => Problem::method_not_allowed(methods),
+                    _ => Problem::new(Code::NotFound),
+                };
+                reply::problem(Dialect::of_path(path.as_str()), &problem, &api.links)
+            }
         }
     });
-    render::routes(api.clone())
+    preflights()
+        .or(render::routes(api.clone()))
+        .unify()
         .or(internal::routes(api.clone()))
         .unify()
         .or(requests::routes(api.clone()))
@@ -104,9 +113,20 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// A browser asks whether a page of another origin may call us.
+fn preflights() -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone {
+    warp::options().and(warp::path::full()).and_then(|path: FullPath| async move {
+        let methods = route::methods(path.as_str()).ok_or_else(warp::reject::not_found)?;
+        Ok::<_, warp::Rejection>(reply::from_shared(preflight(methods)))
+    })
+}
+
 /// What every answer has. The id also tells the edge that the answer is ours, and not that of something in between.
 fn finish(mut response: Response, api: &Api) -> Response {
     reply::set(&mut response, "x-content-type-options", "nosniff");
+    for (name, value) in CORS {
+        reply::set(&mut response, name, value);
+    }
     let for_a_caller = response.extensions_mut().remove::<internal::Unsealed>().is_none();
     if for_a_caller && !response.headers().contains_key(REQUEST_ID) {
         reply::set(&mut response, REQUEST_ID, &render::new_id(api));

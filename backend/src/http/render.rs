@@ -1,11 +1,12 @@
 //! The vendors' render routes: `GET | HEAD | POST` of every [`Endpoint`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use futures::Stream;
 use http::{HeaderMap, Method as HttpMethod};
-use snaphook_shared::code::{Code, Problem};
+use snaphook_shared::code::{Code, Job, Problem};
 use snaphook_shared::dialect::{self, Dialect, REQUEST_ID};
 use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
 use snaphook_shared::options::model::{Medium, ResponseType};
@@ -79,11 +80,20 @@ pub(super) fn new_id(api: &Api) -> String {
 
 /// The whole way of a render request, whoever read it: authenticate, check, and then accept it or render it now.
 pub(super) async fn serve(api: &Api, raw: RawRequest, id: String) -> Response {
+    serve_within(api, raw, id, None).await
+}
+
+/// As [`serve`], for a caller who can wait for so long only: a render that takes longer goes on as a job.
+pub(super) async fn serve_within(api: &Api, raw: RawRequest, id: String, wait: Option<Duration>) -> Response {
     let dialect = raw.endpoint.dialect();
-    let response = match admit(api, raw).await {
-        Ok(checked) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
-        Ok(checked) => answer_now(api, checked, &id).await,
-        Err(problem) => Err(problem),
+    let response = match (admit(api, raw).await, wait) {
+        (Ok(checked), _) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
+        (Ok(checked), None) => answer_now(api, checked, &id).await,
+        (Ok(checked), Some(wait)) => match tokio::time::timeout(wait, answer_now(api, checked.clone(), &id)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(go_on_as_job(api, checked, &id).await),
+        },
+        (Err(problem), _) => Err(problem),
     };
     finish(response.unwrap_or_else(|problem| reply::problem(dialect, &problem, &api.links)), &id)
 }
@@ -121,27 +131,49 @@ fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {
     }
 }
 
+/// Puts a request whose caller cannot be held any longer into the queue, and says so. What was rendered of it is given up:
+/// a job that a worker leases is there after any crash, and a render that a connection began is not.
+async fn go_on_as_job(api: &Api, checked: CheckedRequest, id: &str) -> Problem {
+    // The fingerprint stays that of the request as it was sent: should the render have ended in this very moment, its row is
+    // found again under the id.
+    let mut request = new_request(api, checked, id);
+    request.options.delivery.asynchronous = true;
+    match enqueue(api, request).await {
+        Ok((id, _)) => {
+            let status_url = api.links.request(&id);
+            Problem { job: Some(Box::new(Job { id, status_url })), ..Problem::new(Code::StillRendering) }
+        }
+        Err(problem) => problem,
+    }
+}
+
 /// Answers only after the request is on the disk.
 async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
     let dialect = checked.endpoint.dialect();
-    let request = new_request(api, checked, id);
-    let acceptance = api.queue.accept(request).await.map_err(|error| {
-        tracing::error!(request = id, %error, "a request could not be accepted");
-        Problem::unavailable()
-    })?;
-    let (id, created_ms) = match acceptance {
-        Acceptance::Accepted { id, created_ms } => (id, created_ms),
-        Acceptance::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
-        Acceptance::Full => return Err(Problem::unavailable()),
-        Acceptance::Limited(limited) => return Err(limited.problem()),
-    };
-    api.requests.notify_one();
+    let (id, created_ms) = enqueue(api, new_request(api, checked, id)).await?;
     let status = match dialect {
         Dialect::ScreenshotOne => api.screenshotone_async_status,
         Dialect::ScreenshotMax | Dialect::Native => 202,
     };
     let accepted = dialect::accepted(status, &id, created_ms / 1000, &api.links.request(&id));
     Ok(reply::from_shared(accepted.header(REQUEST_ID, id)))
+}
+
+/// The id under which it is kept, and since when.
+async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
+    let id = request.id.clone();
+    let acceptance = api.queue.accept(request).await.map_err(|error| {
+        tracing::error!(request = id, %error, "a request could not be accepted");
+        Problem::unavailable()
+    })?;
+    let accepted = match acceptance {
+        Acceptance::Accepted { id, created_ms } => (id, created_ms),
+        Acceptance::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
+        Acceptance::Full => return Err(Problem::unavailable()),
+        Acceptance::Limited(limited) => return Err(limited.problem()),
+    };
+    api.requests.notify_one();
+    Ok(accepted)
 }
 
 async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {

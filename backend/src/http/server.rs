@@ -4,15 +4,36 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::{Method, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use snaphook_shared::request::Endpoint;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 
 use super::Response;
+
+/// Answers HEAD wherever GET is answered; hyper leaves the body away. A render makes a difference between the two.
+#[derive(Clone)]
+struct HeadAsGet<S>(S);
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for HeadAsGet<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if request.method() == Method::HEAD && Endpoint::from_path(request.uri().path()).is_none() {
+            *request.method_mut() = Method::GET;
+        }
+        self.0.call(request)
+    }
+}
 
 /// Time limits of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +80,7 @@ impl Server {
                 }
             };
             let _ = stream.set_nodelay(true);
-            let service = TowerToHyperService::new(warp::service(routes.clone()));
+            let service = HeadAsGet(TowerToHyperService::new(warp::service(routes.clone())));
             let connection = graceful.watch(protocol.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
                 if let Err(error) = connection.await {

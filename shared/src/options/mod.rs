@@ -100,6 +100,8 @@ const PAID: &str = "it needs an outside service that a self-hosted installation 
 
 impl Parameter {
     const fn effect(name: &'static str, kind: Kind, apply: fn(&mut Options, Value), about: &'static str) -> Parameter {
+        // The reference is made by the backend; a Worker would only carry its texts.
+        let about = if cfg!(target_arch = "wasm32") { "" } else { about };
         Parameter { name, kind, support: Support::Effect(apply), about }
     }
 

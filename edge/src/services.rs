@@ -1,0 +1,101 @@
+//! The platform's services that an operator may bind, all of them optional: `KEYS` (Workers KV), `OUTBOX` (a Queue), `BODIES`
+//! (R2) and `LIMITER` (rate limiting), and the cache, which is always there.
+//!
+//! Never decides anything; what a service is for stands with its user. Declared by hand: the few calls that are made here
+//! cost a tenth of what a full client would.
+
+use js_sys::{Array, Object, Promise, Reflect};
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::Cache;
+use worker::Env;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Workers KV.
+    pub(crate) type Kv;
+    #[wasm_bindgen(method, catch)]
+    pub(crate) async fn get(this: &Kv, key: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn put(this: &Kv, key: &str, value: &str, options: &Object) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn delete(this: &Kv, key: &str) -> Promise;
+
+    /// The producer's end of a Queue.
+    pub(crate) type Queue;
+    #[wasm_bindgen(method, catch)]
+    pub(crate) async fn send(this: &Queue, message: &str, options: &Object) -> Result<JsValue, JsValue>;
+
+    /// An R2 bucket.
+    pub(crate) type Bucket;
+    #[wasm_bindgen(method, catch, js_name = put)]
+    pub(crate) async fn put_object(this: &Bucket, key: &str, value: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = get)]
+    pub(crate) async fn get_object(this: &Bucket, key: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = delete)]
+    pub(crate) async fn delete_object(this: &Bucket, key: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(crate) async fn list(this: &Bucket, options: &Object) -> Result<JsValue, JsValue>;
+
+    /// A stored object with its body.
+    pub(crate) type StoredObject;
+    #[wasm_bindgen(method, catch)]
+    pub(crate) async fn text(this: &StoredObject) -> Result<JsValue, JsValue>;
+
+    /// A rate limit.
+    pub(crate) type Limiter;
+    #[wasm_bindgen(method, catch)]
+    pub(crate) async fn limit(this: &Limiter, options: &Object) -> Result<JsValue, JsValue>;
+
+    /// Messages of a Queue, as its consumer gets them.
+    pub type Batch;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn queue(this: &Batch) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn messages(this: &Batch) -> Array;
+    pub(crate) type Message;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn attempts(this: &Message) -> u32;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn body(this: &Message) -> JsValue;
+    #[wasm_bindgen(method)]
+    pub(crate) fn ack(this: &Message);
+    #[wasm_bindgen(method)]
+    pub(crate) fn retry(this: &Message, options: &Object);
+}
+
+pub(crate) fn keys(env: &Env) -> Option<Kv> {
+    bound(env, "KEYS")
+}
+
+pub(crate) fn outbox(env: &Env) -> Option<Queue> {
+    bound(env, "OUTBOX")
+}
+
+pub(crate) fn bodies(env: &Env) -> Option<Bucket> {
+    bound(env, "BODIES")
+}
+
+pub(crate) fn limiter(env: &Env) -> Option<Limiter> {
+    bound(env, "LIMITER")
+}
+
+/// The cache of this location.
+pub(crate) fn cache() -> Option<Cache> {
+    let caches = Reflect::get(&js_sys::global(), &"caches".into()).ok()?;
+    Reflect::get(&caches, &"default".into()).ok().filter(JsValue::is_object).map(JsCast::unchecked_into)
+}
+
+fn bound<T: JsCast>(env: &Env, name: &str) -> Option<T> {
+    Reflect::get(env, &name.into()).ok().filter(JsValue::is_object).map(JsCast::unchecked_into)
+}
+
+/// An object of a call's options.
+pub(crate) fn options(fields: &[(&str, JsValue)]) -> Object {
+    let object = Object::new();
+    for (name, value) in fields {
+        // Setting a field of a fresh, plain object cannot fail.
+        let _ = Reflect::set(&object, &(*name).into(), value);
+    }
+    object
+}

@@ -1,0 +1,48 @@
+// What a deployment would upload: both configurations pass `wrangler deploy --dry-run`, with the bindings that they name, and
+// the Worker has not grown past its bound. No account and no internet.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+
+const edge = fileURLToPath(new URL('..', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+/** Gzipped, of all that is uploaded, built without wasm-opt (which takes off about a fortieth). docs/performance-edge.md. */
+const BYTES_MAX = 195_000;
+
+async function dryRun(cwd, config) {
+  const outdir = mkdtempSync(join(tmpdir(), 'snaphook-deploy-'));
+  try {
+    const command = [join(edge, 'node_modules/.bin/wrangler'), 'deploy', '--dry-run', '--outdir', outdir, '-c', config];
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, command, {
+      cwd,
+      timeout: 240_000,
+      env: { ...process.env, SNAPHOOK_EDGE_BUILD: '--no-opt', CLOUDFLARE_CF_FETCH_ENABLED: 'false', WRANGLER_SEND_METRICS: 'false' },
+    });
+    const uploaded = readdirSync(outdir).filter((name) => /\.(js|wasm)$/.test(name));
+    const bytes = uploaded.map((name) => gzipSync(readFileSync(join(outdir, name)), { level: 9 }).length);
+    return { said: stdout + stderr, uploaded, bytes: bytes.reduce((sum, one) => sum + one, 0) };
+  } finally {
+    rmSync(outdir, { recursive: true, force: true });
+  }
+}
+
+test('the plain Worker needs nothing but its backend', async () => {
+  const { said, uploaded, bytes } = await dryRun(root, 'wrangler.toml');
+  assert.match(said, /BACKEND_URL/);
+  assert.doesNotMatch(said, /KV Namespace|R2 Bucket|Queue/);
+  assert.ok(uploaded.some((name) => name.endsWith('.wasm')), uploaded.join(' '));
+  assert.ok(bytes < BYTES_MAX, `${bytes} bytes gzipped: more than ${BYTES_MAX}`);
+});
+
+test('the full one has every binding', async () => {
+  const { said } = await dryRun(edge, 'wrangler.full.toml');
+  for (const binding of ['env.KEYS', 'env.OUTBOX', 'env.BODIES', 'env.LIMITER', 'env.BACKEND_URL']) {
+    assert.ok(said.includes(binding), `${binding} in ${said}`);
+  }
+});

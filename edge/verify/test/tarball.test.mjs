@@ -1,0 +1,202 @@
+// The tarball that npm would publish, installed and used as its users have it: in Node, in workerd, in Chromium, and by the
+// TypeScript compiler. Needs `sh build.sh` first and a Chromium, found as the backend finds it.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { once } from "node:events";
+import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { Miniflare } from "miniflare";
+
+const pkg = fileURLToPath(new URL("../pkg", import.meta.url));
+const secret = "MW2vfkkgLTzGGw";
+const body = '{"id":"req_1","file":"https://files.example.com/☃.png"}';
+
+function signed() {
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  const signature = createHmac("sha256", secret).update(`req_1.${timestamp}.${body}`).digest("base64");
+  return { "webhook-id": "req_1", "webhook-timestamp": timestamp, "webhook-signature": `v1,${signature}` };
+}
+
+/** What every runtime does with the package; `verify` and the error are in scope, `input` is the webhook. */
+const CHECK = `
+  const { body, headers, secret } = input;
+  const bytes = new TextEncoder().encode(body);
+  const good = verify(bytes, new Headers(headers), [secret, "another"]);
+  let refused;
+  try { verify(bytes, headers, "another"); } catch (error) { refused = error; }
+  const vendor = { "x-screenshotone-signature": "0".repeat(64) };
+  let forged;
+  try { verify(bytes, vendor, secret); } catch (error) { forged = error; }
+  const result = {
+    good, typed: refused instanceof WebhookVerificationError && refused instanceof Error, code: refused.code, forged: forged.code,
+  };
+`;
+
+function assertResult(result) {
+  const { timestamp, ...good } = result.good;
+  assert.ok(Math.abs(Date.now() / 1000 - timestamp) < 60);
+  assert.deepEqual({ ...result, good }, {
+    good: { scheme: "standard-webhooks", id: "req_1" },
+    typed: true,
+    code: "wrong_signature",
+    forged: "wrong_signature",
+  });
+}
+
+let folder;
+const input = () => ({ body, headers: signed(), secret });
+const file = (name, text) => {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+};
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), "snaphook-verify-"));
+  const tarball = execFileSync("npm", ["pack", pkg, "--silent"], { cwd: folder, encoding: "utf8" }).trim();
+  file("package.json", '{"private":true}');
+  execFileSync("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", `./${tarball}`], { cwd: folder });
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+test("the tarball has all that it needs and nothing else", () => {
+  const installed = join(folder, "node_modules/@snaphook/verify");
+  const names = ["browser.js", "core.js", "index.d.ts", "node.js", "snaphook_verify.js", "snaphook_verify_bg.wasm", "workerd.js"];
+  for (const name of [...names, "README.md", "LICENSE-MIT", "LICENSE-APACHE"]) {
+    assert.ok(existsSync(join(installed, name)), name);
+  }
+  const packed = JSON.parse(execFileSync("npm", ["pack", pkg, "--dry-run", "--json"], { cwd: folder, encoding: "utf8" }));
+  assert.equal(packed[0].files.length, names.length + 4, packed[0].files.map(({ path }) => path).join(" "));
+  assert.ok(packed[0].size < 32_000, `${packed[0].size} bytes in all`);
+});
+
+test("in Node, imported and required", () => {
+  const run = (name, load) => {
+    const script = file(name, `${load}\nconst input = ${JSON.stringify(input())};${CHECK}console.log(JSON.stringify(result));`);
+    return JSON.parse(execFileSync(process.execPath, [script], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+  };
+  assertResult(run("imported.mjs", 'import { verify, WebhookVerificationError } from "@snaphook/verify";'));
+  if (process.features.require_module) {
+    assertResult(run("required.cjs", 'const { verify, WebhookVerificationError } = require("@snaphook/verify");'));
+  }
+});
+
+test("in workerd", async () => {
+  const entry = file("worker.mjs", `
+    import { verify, WebhookVerificationError } from "@snaphook/verify";
+    export default { async fetch(request) { const input = await request.json();${CHECK}return Response.json(result); } };
+  `);
+  const outdir = join(folder, "worker");
+  // As wrangler bundles: the .wasm stays a file that is imported as a module.
+  await build({
+    entryPoints: [entry], outdir, bundle: true, format: "esm", conditions: ["workerd"], loader: { ".wasm": "copy" }, logLevel: "error",
+  });
+  const miniflare = new Miniflare({
+    host: "127.0.0.1", cf: false, compatibilityDate: "2026-04-01", modules: true, modulesRoot: outdir,
+    modulesRules: [{ type: "CompiledWasm", include: ["**/*.wasm"], fallthrough: true }, { type: "ESModule", include: ["**/*.js"] }],
+    scriptPath: join(outdir, "worker.js"),
+  });
+  try {
+    const answer = await miniflare.dispatchFetch("http://localhost/", { method: "POST", body: JSON.stringify(input()) });
+    assertResult(await answer.json());
+  } finally {
+    await miniflare.dispose();
+  }
+});
+
+function findChromium() {
+  const names = ["chromium-headless-shell", "chrome-headless-shell", "chromium", "google-chrome"];
+  const folders = process.env.PATH.split(delimiter);
+  const found = names.flatMap((name) => folders.map((at) => join(at, name))).find((path) => existsSync(path));
+  return process.env.SNAPHOOK_RENDER_CHROMIUM || found;
+}
+
+test("in Chromium, from its files as they are", async () => {
+  const chromium = findChromium();
+  assert.ok(chromium, "there is a Chromium");
+  const types = { ".js": "text/javascript", ".wasm": "application/wasm" };
+  let tell;
+  const told = new Promise((resolve) => (tell = resolve));
+  const server = http.createServer(async (request, response) => {
+    if (request.url === "/result") {
+      const parts = [];
+      for await (const part of request) parts.push(part);
+      response.end();
+      return tell(JSON.parse(Buffer.concat(parts)));
+    }
+    const asset = request.url.match(/^\/pkg\/([\w.]+)(\.\w+)$/);
+    if (asset) {
+      response.setHeader("content-type", types[asset[2]]);
+      return createReadStream(join(folder, "node_modules/@snaphook/verify", asset[1] + asset[2])).pipe(response);
+    }
+    response.setHeader("content-type", "text/html; charset=utf-8").end(`<!doctype html><script type="module">
+      const tell = (result) => fetch("/result", { method: "POST", body: JSON.stringify(result) });
+      try {
+        const { verify, WebhookVerificationError } = await import("/pkg/browser.js");
+        const input = ${JSON.stringify(input())};${CHECK}await tell(result);
+      } catch (error) { await tell({ failed: String(error) }); }
+    </script>`);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const profile = mkdtempSync(join(tmpdir(), "snaphook-chromium-"));
+  const sandbox = process.getuid() === 0 ? ["--no-sandbox"] : [];
+  const arguments_ = ["--headless", "--disable-gpu", `--user-data-dir=${profile}`, "--remote-debugging-port=0", ...sandbox];
+  const browser = spawn(chromium, [...arguments_, `http://127.0.0.1:${server.address().port}/`], { stdio: "ignore" });
+  const ended = once(browser, "exit");
+  const limit = setTimeout(() => tell({ failed: "no answer within 60 s" }), 60_000);
+  try {
+    const result = await told;
+    assert.equal(result.failed, undefined);
+    assertResult(result);
+  } finally {
+    clearTimeout(limit);
+    browser.kill("SIGKILL");
+    await ended;
+    server.closeAllConnections();
+    server.close();
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
+
+test("for the TypeScript compiler, right and wrong uses", () => {
+  file("use.ts", `
+    import { verify, WebhookVerificationError, type Scheme, type VerificationCode, type Verified } from "@snaphook/verify";
+    const result: Verified = verify(new Uint8Array(), new Headers(), "secret");
+    const again: Verified = verify("text", { "webhook-id": ["a"], other: undefined }, ["a", "b"] as const, { toleranceSeconds: 1, now: 2 });
+    const scheme: Scheme = result.scheme;
+    const id: string | null = again.id;
+    try { verify(new ArrayBuffer(1), { get: () => null }, "secret"); } catch (error) {
+      if (error instanceof WebhookVerificationError) { const code: VerificationCode = error.code; void code; }
+    }
+    // @ts-expect-error: parsed JSON is not the body
+    verify({ id: 1 }, new Headers(), "secret");
+    // @ts-expect-error: a secret is needed
+    verify("text", new Headers());
+    // @ts-expect-error: there is no such option
+    verify("text", new Headers(), "secret", { tolerance: 1 });
+    // @ts-expect-error: there is no such code
+    const wrong: VerificationCode = "nonsense";
+    // @ts-expect-error: it may be null
+    const sure: string = result.id;
+    export { scheme, id, wrong, sure };
+  `);
+  const compiler = fileURLToPath(new URL("../../node_modules/.bin/tsc", import.meta.url));
+  for (const [module, resolution] of [["nodenext", "nodenext"], ["esnext", "bundler"]]) {
+    const options = ["--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom", "--module", module];
+    // Not the @types of wherever this folder lies.
+    const run = () => execFileSync(compiler, [...options, "--moduleResolution", resolution, "--types", "", "use.ts"], {
+      cwd: folder, encoding: "utf8",
+    });
+    try {
+      assert.equal(run(), "");
+    } catch (error) {
+      assert.fail(`${module}: ${error.stdout ?? error}`);
+    }
+  }
+  assert.ok(readFileSync(join(folder, "node_modules/@snaphook/verify/index.d.ts"), "utf8").includes("WebhookVerificationError"));
+});

@@ -1,0 +1,133 @@
+//! What must hold for any bytes that a stranger sends. libFuzzer looks for bytes for which it does not (`make fuzz`), and
+//! `shared/tests/fuzz.rs` tries a fixed number of them in every test run. That nothing panics is the least of it.
+
+use snaphook_shared::envelope::{self, Envelope};
+use snaphook_shared::key::KeyRecord;
+use snaphook_shared::link;
+use snaphook_shared::request::{Endpoint, Head, Method, Policies, RawRequest, gate};
+use snaphook_shared::route;
+use snaphook_shared::signing::SecretKey;
+use snaphook_shared::target::{NativeUrlParser, ParseUrl, TargetPolicy, check_target};
+
+const NOW: u64 = 1_764_000_000;
+
+/// Text before the first NUL, and what is behind it.
+fn cut(data: &[u8]) -> (String, &[u8]) {
+    let (text, rest) = match data.iter().position(|byte| *byte == 0) {
+        Some(at) => (&data[..at], &data[at + 1..]),
+        None => (data, &data[data.len()..]),
+    };
+    (String::from_utf8_lossy(text).into_owned(), rest)
+}
+
+fn record(access_key: &str) -> KeyRecord {
+    KeyRecord {
+        access_key: access_key.to_owned(),
+        secret_key: SecretKey::new("secret"),
+        previous_secret: None,
+        require_signed: false,
+        limits: Default::default(),
+        revoked: false,
+    }
+}
+
+/// A request, from its head to what may be acted upon.
+pub(crate) fn request(data: &[u8]) {
+    let (selector, data) = data.split_first().map_or((0, data), |(first, rest)| (*first, rest));
+    let (query, body) = cut(data);
+    let endpoint = Endpoint::ALL[usize::from(selector >> 2) % Endpoint::ALL.len()];
+    let method = [Method::Get, Method::Head, Method::Post][usize::from(selector & 3) % 3];
+    let head = Head {
+        method: method.name(),
+        path: endpoint.path(),
+        query: &query,
+        content_type: Some("application/json"),
+        content_length: Some(body.len() as u64),
+    };
+    assert!(!route::methods(&query).is_some_and(|methods| methods.is_empty()));
+    if gate(head).is_err() {
+        return;
+    }
+    let raw = RawRequest {
+        endpoint,
+        method,
+        query,
+        access_key_header: (selector & 64 != 0).then(|| "key".to_owned()),
+        idempotency_key: None,
+        body: if method == Method::Post { body.to_vec() } else { Vec::new() },
+    };
+    let Ok(read) = raw.read() else { return };
+    assert!(read.authenticate(None, NOW).is_err(), "nobody has got in");
+    let revoked = KeyRecord { revoked: true, ..record(read.access_key()) };
+    assert!(read.authenticate(Some(&revoked), NOW).is_err(), "a revoked key has got in");
+    let _ = read.authenticate(Some(&record(read.access_key())), NOW);
+    let again = read.clone();
+    let policies = Policies::default();
+    if let Ok(checked) = read.check(&NativeUrlParser, &policies) {
+        let checked_again =
+            again.check(&NativeUrlParser, &policies).expect("the same request is as good the second time");
+        assert_eq!(checked.fingerprint(), checked_again.fingerprint());
+        if let Some(url) = &checked.options.source.url {
+            assert!(check_target(url, &NativeUrlParser, &TargetPolicy::default()).is_ok(), "{url}");
+        }
+    }
+}
+
+/// Signed links.
+pub(crate) fn query_signature(data: &[u8]) {
+    let (query, _) = cut(data);
+    let secrets = [SecretKey::new("secret")];
+    let [secret] = &secrets;
+    assert!(link::verify(&query, &[], NOW).is_err(), "signed by nobody");
+    let _ = link::verify(&query, &secrets, NOW);
+    let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    if has("signature") || has("expires") {
+        return;
+    }
+    let signed = link::sign(&query, secret);
+    assert_eq!(link::verify(&signed, &secrets, NOW), Ok(()), "{signed}");
+    assert!(link::verify(&signed, &[SecretKey::new("another")], NOW).is_err());
+    assert!(link::verify(&format!("{signed}&x=1"), &secrets, NOW).is_err(), "more was added");
+    assert!(link::verify(&format!("x=1&{signed}"), &secrets, NOW).is_err(), "more was put before it");
+}
+
+/// What claims to come from the edge.
+pub(crate) fn envelope(data: &[u8]) {
+    let (text, body) = cut(data);
+    let mut lines = text.split('\n').map(str::to_owned);
+    let headers: Vec<(&str, Option<String>)> =
+        [envelope::TIMESTAMP_HEADER, envelope::NONCE_HEADER, envelope::KEY_ID_HEADER, envelope::SIGNATURE_HEADER]
+            .map(|name| (name, lines.next()))
+            .to_vec();
+    let header = |name: &str| headers.iter().find(|(other, _)| *other == name).and_then(|(_, value)| value.clone());
+    let (path, query) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let secret = SecretKey::new("edge secret of some length");
+    let opened = envelope::open(&[("k", &secret)], "POST", &path, &query, body, &header, NOW);
+    assert!(opened.is_err(), "a seal was forged");
+
+    if let Ok(parsed) = serde_json::from_slice::<Envelope>(body) {
+        let json = serde_json::to_string(&parsed).expect("what was read can be written");
+        assert_eq!(serde_json::from_str::<Envelope>(&json).expect("and read again"), parsed);
+    }
+    if !path.contains(['\n', '\r']) && !query.contains(['\n', '\r']) {
+        let sealed = envelope::seal(&secret, "k", "POST", &path, &query, body, NOW, "nonce-of-sixteen-or-more");
+        let header = |name: &str| sealed.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
+        assert_eq!(envelope::open(&[("k", &secret)], "POST", &path, &query, body, &header, NOW), Ok(()));
+        let other = [body, b"x"].concat();
+        assert!(envelope::open(&[("k", &secret)], "POST", &path, &query, &other, &header, NOW).is_err());
+    }
+}
+
+/// Addresses of pages and webhooks.
+pub(crate) fn target_url(data: &[u8]) {
+    let (url, _) = cut(data);
+    for policy in [TargetPolicy::default(), TargetPolicy::development()] {
+        if check_target(&url, &NativeUrlParser, &policy).is_err() {
+            continue;
+        }
+        let parts = NativeUrlParser.parse(&url).expect("what is allowed can be read");
+        assert!(matches!(parts.scheme.as_str(), "http" | "https") && !parts.has_credentials, "{url}");
+        // What a browser makes of it is as allowed as what was given.
+        assert!(check_target(&parts.serialized, &NativeUrlParser, &policy).is_ok(), "{url} as {}", parts.serialized);
+    }
+}

@@ -1,0 +1,299 @@
+//! The edge and the backend are one front door: the same requests to both, and the same answers, byte for byte.
+//!
+//! What differs by nature is held still rather than left out: both show one public address, and what would get an id of its
+//! own is sent under one idempotency key.
+
+use http::Method;
+use serde_json::{Value as Json, json};
+use snaphook_tests::client::{Answer, Client, send_raw};
+use snaphook_tests::run;
+use snaphook_tests::site::Site;
+use snaphook_tests::stack::Stack;
+use snaphook_tests::wait::s;
+
+const PUBLIC_URL: &str = "https://shots.example";
+
+/// Every header that tells a caller something. `date` and the framing of the connection are the server's own.
+const HEADERS: [&str; 24] = [
+    "accept-ranges",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "etag",
+    "location",
+    "retry-after",
+    "vary",
+    "x-content-type-options",
+    "x-screenshotmax-image-height",
+    "x-screenshotmax-image-width",
+    "x-screenshotone-image-height",
+    "x-screenshotone-image-width",
+    "x-screenshotone-cache-url",
+    "x-screenshotone-store-key",
+    "x-snaphook-cache",
+];
+
+/// One line of the table: what is sent, and the status that both must give.
+struct Case {
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+    status: u16,
+}
+
+impl Case {
+    fn new(status: u16, method: &str, path: impl Into<String>) -> Case {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        Case { method, path: path.into(), headers: Vec::new(), body: None, status }
+    }
+
+    fn get(status: u16, path: impl Into<String>) -> Case {
+        Case::new(status, "GET", path)
+    }
+
+    fn post(status: u16, path: &str, body: &Json) -> Case {
+        Case::raw(status, path, body.to_string())
+    }
+
+    fn raw(status: u16, path: &str, body: impl Into<Vec<u8>>) -> Case {
+        let case = Case { body: Some(body.into()), ..Case::new(status, "POST", path) };
+        case.header("content-type", "application/json")
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Case {
+        self.headers.retain(|(other, _)| other != name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+#[test]
+fn both_answer_alike() {
+    run(async {
+        let stack = Stack::builder()
+            .set("SNAPHOOK_PUBLIC_URL", PUBLIC_URL)
+            // One case asks for more than a key may.
+            .edge_with("PUBLIC_URL", PUBLIC_URL)
+            .start();
+        let (backend, edge, site) = (stack.client(), stack.edge_client(), Site::start());
+        let id = backend.enqueue("/v1/screenshot", &json!({ "html": "<p>kept", "format": "png" })).await;
+        let done = backend.done(&id, s(30)).await;
+        let file = done["file"]["url"].as_str().unwrap().trim_start_matches(PUBLIC_URL).to_owned();
+
+        let mut cases = renders(&backend, &site);
+        cases.extend(stored_files(&file));
+        cases.extend(resources(&backend.key.access_key, &id));
+        assert!(cases.len() > 150, "{}", cases.len());
+        let mut different = Vec::new();
+        for case in &cases {
+            let (one, other) = (send(&backend, case).await, send(&edge, case).await);
+            different.extend(difference(case, &one, &other));
+        }
+        assert!(different.is_empty(), "{} of {}:\n{}", different.len(), cases.len(), different.join("\n"));
+        eprintln!("{} requests, answered alike", cases.len());
+    });
+}
+
+#[test]
+fn both_refuse_a_large_body_before_it_is_there() {
+    run(async {
+        let stack = Stack::shared();
+        for path in ["/take", "/v1/screenshot", "/v1/pdf", "/v1/scrape", "/bulk"] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nx-access-key: {}\r\ncontent-type: application/json\r\n\
+                 content-length: 5242881\r\nexpect: 100-continue\r\n\r\n",
+                stack.key.access_key
+            );
+            for base in [&stack.api, stack.edge_url()] {
+                let answer = send_raw(base, head.clone().into_bytes()).await;
+                assert!(answer.starts_with("HTTP/1.1 413"), "{base}{path}: {answer}");
+                assert!(answer.contains("\"request_body_too_large\""), "{base}{path}: {answer}");
+            }
+        }
+    });
+}
+
+async fn send(client: &Client, case: &Case) -> Answer {
+    let headers: Vec<(&str, &str)> = case.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    client.send(case.method.clone(), &case.path, &headers, case.body.clone()).await
+}
+
+fn difference(case: &Case, backend: &Answer, edge: &Answer) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut compare = |what: &str, one: &str, other: &str| {
+        if one != other {
+            let path: String = case.path.chars().take(120).collect();
+            found.push(format!("{} {path}: {what}\n  backend: {one}\n  edge:    {other}", case.method));
+        }
+    };
+    compare("expected status", &case.status.to_string(), backend.status.as_str());
+    compare("status", backend.status.as_str(), edge.status.as_str());
+    for name in HEADERS {
+        compare(name, backend.header(name), edge.header(name));
+    }
+    compare("body", &backend.text(), &edge.text());
+    if backend.body != edge.body {
+        compare("bytes", &backend.body.len().to_string(), &edge.body.len().to_string());
+    }
+    for answer in [backend, edge] {
+        compare("has an id", "true", &answer.headers.contains_key("x-snaphook-request-id").to_string());
+    }
+    found
+}
+
+/// The render routes of both dialects, good and bad.
+fn renders(client: &Client, site: &Site) -> Vec<Case> {
+    let key = &client.key.access_key;
+    let mut cases = Vec::new();
+    for path in ["/take", "/v1/screenshot", "/v1/pdf", "/v1/scrape"] {
+        let one = path == "/take";
+        let denied = if one { 400 } else { 401 };
+        let with_key = |case: Case| case.header("x-access-key", key);
+        let (page, field, value) = match path {
+            // It takes pages by their address alone.
+            "/v1/scrape" => (format!("url={}", site.url("/colors.html")), "url", site.url("/colors.html")),
+            _ => ("html=%3Cp%3Ealike".to_owned(), "html", "<p>alike".to_owned()),
+        };
+        cases.extend([
+            Case::get(denied, path),
+            Case::new(denied, "HEAD", path),
+            Case::new(denied, "POST", path),
+            Case::get(denied, format!("{path}?access_key=&{page}")),
+            Case::get(denied, format!("{path}?access_key=unknown&{page}")),
+            Case::get(denied, format!("{path}?access_key=a%20b&{page}")),
+            Case::get(denied, format!("{path}?access_key=unknown&{page}&signature=00")),
+            Case::get(denied, format!("{path}?access_key={key}&{page}&signature={}", "0".repeat(64))),
+            Case::get(denied, format!("{path}?access_key={key}&{page}&signature=a&signature=b")),
+            Case::post(denied, path, &json!({ "access_key": "unknown", "html": "<p>" })),
+            with_key(Case::get(400, path)),
+            with_key(Case::get(400, format!("{path}?url=nonsense"))),
+            with_key(Case::get(400, format!("{path}?url=ftp://example.com/"))),
+            with_key(Case::get(400, format!("{path}?url=http://169.254.169.254/latest"))),
+            with_key(Case::get(400, format!("{path}?url=http://10.0.0.1/"))),
+            with_key(Case::get(400, format!("{path}?url=http://user:pass@example.com/"))),
+            with_key(Case::get(400, format!("{path}?{page}&foo=1&bar=2"))),
+            with_key(Case::get(400, format!("{path}?{page}&format=bmp"))),
+            with_key(Case::get(400, format!("{path}?{page}&delay=-1"))),
+            with_key(Case::get(400, format!("{path}?{page}&timeout=abc"))),
+            with_key(Case::get(400, format!("{path}?{page}&%ff%00=1"))),
+            with_key(Case::get(400, format!("{path}?{page}&async=true&webhook_url=nonsense"))),
+            with_key(Case::get(400, format!("{path}?{page}&async=true&webhook_url=http://10.0.0.1/"))),
+            with_key(Case::get(414, format!("{path}?html={}", "x".repeat(16 * 1024)))),
+            with_key(Case::raw(400, path, "{")),
+            with_key(Case::raw(400, path, "[]")),
+            with_key(Case::raw(400, path, "null")),
+            with_key(Case::raw(400, path, b"{\"html\":\"\xff\"}".to_vec())),
+            with_key(Case::post(400, path, &json!({ "html": 1, "url": [] }))),
+            with_key(Case::post(400, path, &json!({ "html": "<p>", "cookies": [{ "a": {} }] }))),
+            with_key(Case::raw(415, path, "a=b").header("content-type", "text/plain")),
+            with_key(Case::raw(415, path, "a=b").header("content-type", "application/x-www-form-urlencoded")),
+            with_key(Case::post(400, path, &json!({ "html": "<p>", "async": true })))
+                .header("idempotency-key", &"k".repeat(256)),
+            Case::new(405, "PUT", path),
+            Case::new(405, "DELETE", path),
+            Case::new(405, "PATCH", path),
+            Case::new(204, "OPTIONS", path).header("origin", "https://app.example"),
+        ]);
+        // What is accepted under one idempotency key is one request, whoever took it.
+        let accept = format!("parity{}", path.replace('/', "-"));
+        let clash = json!({ field: value, "async": true, "delay": 1 });
+        let accepted = Case::post(202, path, &json!({ field: value, "async": true }));
+        cases.push(with_key(accepted).header("idempotency-key", &accept));
+        cases.push(with_key(Case::post(422, path, &clash)).header("idempotency-key", &accept));
+        // And what is rendered of the same page is the same.
+        if path != "/v1/pdf" {
+            cases.push(with_key(Case::get(200, format!("{path}?{page}"))));
+            cases.push(with_key(Case::new(200, "HEAD", format!("{path}?{page}"))));
+            cases.push(with_key(Case::post(200, path, &json!({ field: value }))));
+            cases.push(Case::get(200, client.signed(path, &page)));
+        }
+    }
+    cases.push(Case::get(200, format!("/take?access_key={key}&html=%3Cp%3Ealike&response_type=empty")));
+    cases.push(Case::get(200, format!("/take?access_key={key}&html=%3Cp%3Ealike&format=png&viewport_width=120")));
+    cases
+}
+
+fn stored_files(file: &str) -> Vec<Case> {
+    let none = format!("/files/{}.png", "0".repeat(48));
+    let etag = format!("\"{}\"", file.rsplit('/').next().unwrap().split('.').next().unwrap());
+    vec![
+        Case::new(200, "HEAD", file),
+        Case::get(206, file).header("range", "bytes=0-9"),
+        Case::get(206, file).header("range", "bytes=-5"),
+        Case::get(206, file).header("range", "bytes=0-9").header("if-range", &etag),
+        Case::get(200, file).header("range", "bytes=0-9").header("if-range", "\"other\""),
+        Case::get(416, file).header("range", "bytes=99999999-"),
+        Case::get(304, file).header("if-none-match", &etag),
+        Case::get(200, file),
+        Case::get(404, none.as_str()),
+        Case::new(404, "HEAD", none.as_str()),
+        Case::get(404, "/files"),
+        Case::get(404, "/files/"),
+        Case::get(404, "/files/x/y"),
+        Case::new(405, "POST", file),
+        Case::new(405, "DELETE", file),
+        Case::new(204, "OPTIONS", file),
+    ]
+}
+
+/// What the backend answers by itself, and what is not there.
+fn resources(key: &str, id: &str) -> Vec<Case> {
+    let with_key = |case: Case| case.header("x-access-key", key);
+    let mut cases = vec![
+        with_key(Case::get(200, format!("/v1/requests/{id}"))),
+        with_key(Case::new(200, "HEAD", format!("/v1/requests/{id}"))),
+        with_key(Case::get(404, "/v1/requests/req_none")),
+        with_key(Case::get(404, format!("/v1/requests/{id}/x"))),
+        with_key(Case::get(400, "/v1/requests?state=lost")),
+        with_key(Case::get(400, "/v1/requests?limit=0")),
+        with_key(Case::get(200, "/v1/requests?limit=1&state=failed")),
+        with_key(Case::new(200, "POST", format!("/v1/requests/{id}/cancel"))),
+        with_key(Case::new(404, "POST", "/v1/requests/req_none/cancel")),
+        with_key(Case::get(405, format!("/v1/requests/{id}/cancel"))),
+        with_key(Case::get(200, "/v1/deliveries")),
+        with_key(Case::new(200, "POST", "/v1/deliveries/replay")),
+        with_key(Case::new(404, "POST", "/v1/deliveries/msg_none/replay")),
+        with_key(Case::get(200, "/usage")),
+        with_key(Case::get(200, "/v1/usage")),
+        with_key(Case::get(200, "/v1/devices")),
+        with_key(Case::post(400, "/bulk", &json!({}))),
+        with_key(Case::raw(400, "/bulk", "{")),
+        with_key(Case::raw(415, "/bulk", "{}").header("content-type", "text/plain")),
+        Case::post(400, "/bulk", &json!({ "requests": [{ "html": "<p>" }] })),
+        Case::get(405, "/bulk"),
+        Case::get(200, "/openapi.json"),
+        Case::new(200, "HEAD", "/openapi.json"),
+        Case::get(200, "/docs/errors"),
+        Case::get(200, "/docs/errors/timeout"),
+        Case::get(200, "/docs/errors/timeout").header("accept", "text/html"),
+        Case::new(200, "HEAD", "/docs/errors/timeout"),
+        Case::get(404, "/docs/errors/none"),
+        Case::get(404, "/"),
+        Case::get(404, "/Take"),
+        Case::get(404, "/take/"),
+        Case::get(404, "/v1"),
+        Case::new(404, "POST", "/nothing"),
+        Case::new(404, "OPTIONS", "/nothing"),
+    ];
+    for path in ["/v1/requests", "/v1/deliveries", "/usage", "/v1/usage"] {
+        let denied = if path == "/usage" { 400 } else { 401 };
+        cases.push(Case::get(denied, path));
+        cases.push(Case::get(denied, path).header("x-access-key", "unknown"));
+    }
+    for path in
+        ["/v1/requests", "/v1/deliveries", "/usage", "/v1/usage", "/v1/devices", "/openapi.json", "/docs/errors"]
+    {
+        cases.push(Case::new(405, "DELETE", path));
+        cases.push(Case::new(204, "OPTIONS", path));
+    }
+    cases
+}
