@@ -3,6 +3,7 @@
 mod cache;
 mod database;
 mod deliveries;
+mod endpoints;
 mod keys;
 mod requests;
 mod tasks;
@@ -18,16 +19,20 @@ use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
 use crate::domain::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, NewDelivery, NewRequest, NextStep, Outcome,
-    RequestState, RequestView, StoredFile,
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NewRequest, NextStep,
+    Outcome, PutBack, RequestState, RequestView, StoredFile,
 };
 use crate::domain::limits::{UnderWay, Usage};
-use crate::domain::ports::{Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, RequestFilter};
+use crate::domain::ports::{
+    Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
+};
 use database::Database;
 use keys::KeyRow;
 
-/// Rows removed in one transaction; others wait behind it.
-const FORGET_BATCH: u32 = 1000;
+/// Rows removed or changed in one transaction; others wait behind it.
+const BATCH: u32 = 1000;
+/// Endpoints that are listed at the most.
+const ENDPOINTS_MAX: u32 = 1000;
 
 #[derive(Clone)]
 pub struct SqliteQueue {
@@ -236,9 +241,9 @@ impl JobQueue for SqliteQueue {
         self.database.write(work).await
     }
 
-    async fn put_back(&self, id: &str, owner: &str, at_ms: u64, reason: &str) -> Result<bool, QueueError> {
-        let (id, owner, reason) = (id.to_owned(), owner.to_owned(), reason.to_owned());
-        self.database.write(move |connection| requests::put_back(connection, &id, &owner, at_ms, &reason)).await
+    async fn put_back(&self, id: &str, owner: &str, back: PutBack) -> Result<bool, QueueError> {
+        let (id, owner) = (id.to_owned(), owner.to_owned());
+        self.database.write(move |connection| requests::put_back(connection, &id, &owner, &back)).await
     }
 
     async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError> {
@@ -314,9 +319,27 @@ impl JobQueue for SqliteQueue {
         self.database.write(work).await
     }
 
-    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError> {
+    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
         let id = id.to_owned();
         self.database.write(move |connection| deliveries::finish_attempt(connection, &id, &attempt, next)).await
+    }
+
+    async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
+        let access_key = access_key.map(str::to_owned);
+        self.database.read(move |connection| endpoints::list(connection, access_key.as_deref(), ENDPOINTS_MAX)).await
+    }
+
+    async fn enable_endpoint(&self, access_key: &str, url: &str) -> Result<bool, QueueError> {
+        let (access_key, url) = (access_key.to_owned(), url.to_owned());
+        let work = move |connection: &rusqlite::Connection| {
+            Ok(endpoints::is_disabled(connection, &access_key, &url)?
+                && endpoints::enable(connection, &access_key, &url)?)
+        };
+        self.database.write(work).await
+    }
+
+    async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError> {
+        self.database.write(move |connection| endpoints::forget(connection, before_ms, BATCH)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {
@@ -330,16 +353,24 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError> {
-        self.database.write(move |connection| cache::forget(connection, now_ms, FORGET_BATCH)).await
+        self.database.write(move |connection| cache::forget(connection, now_ms, BATCH)).await
     }
 
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError> {
         self.database.read(move |connection| deliveries::list(connection, &filter)).await
     }
 
-    async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError> {
-        let (access_key, id) = (access_key.to_owned(), id.map(str::to_owned));
-        self.database.write(move |connection| deliveries::replay(connection, &access_key, id.as_deref(), now_ms)).await
+    async fn replay(&self, filter: ReplayFilter, now_ms: u64) -> Result<u64, QueueError> {
+        let mut replayed = 0;
+        loop {
+            let filter = filter.clone();
+            let work = move |connection: &rusqlite::Connection| deliveries::replay(connection, &filter, now_ms, BATCH);
+            let batch = self.database.write(work).await?;
+            replayed += batch;
+            if batch < u64::from(BATCH) {
+                return Ok(replayed);
+            }
+        }
     }
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError> {
