@@ -21,7 +21,7 @@ pub(crate) enum Route {
 /// The trees that the backend serves to the public. Nothing else of it can be reached through the edge.
 const TREES: [&str; 5] = ["/files", "/v1/requests", "/v1/deliveries", "/docs", TASKS];
 /// What may be posted to in them, by its last segment; such a request has no body.
-const ACTIONS: [&str; 2] = ["/cancel", "/replay"];
+const ACTIONS: [&str; 3] = ["/cancel", "/replay", "/enable"];
 /// What is posted with a body, which the backend checks as it checks who calls.
 const POSTED: [&str; 1] = ["/bulk"];
 /// Single pages that the backend serves to the public.
