@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod admission;
 mod api;
 mod attack;
 mod behaviour;
 mod campaign;
+mod commands;
 mod crash;
 mod demo;
 mod durability;
@@ -22,6 +24,7 @@ mod render;
 mod requests;
 mod sdk;
 mod tasks;
+mod stop;
 mod tidy;
 mod traps;
 mod video;

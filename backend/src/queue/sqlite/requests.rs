@@ -287,7 +287,7 @@ pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> ru
     // Nobody knows when they ended, so no time is noted.
     connection
         .prepare_cached(
-            "UPDATE request_attempts SET reason = 'the lease ran out'
+            "UPDATE request_attempts SET reason = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
              WHERE (request_id, number) IN (SELECT id, attempts FROM requests
                                             WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1))",
         )?
