@@ -8,7 +8,11 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
+<<<<<<< HEAD
 .PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny clean
+=======
+.PHONY: help run test soak bench-queue build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
+>>>>>>> de7d5e8 (A benchmark of the queue and the webhooks)
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -17,6 +21,7 @@ help:
 	@echo 'make test-attack   the attack page in both builds of Chromium'
 	@echo 'make deny          licences, sources and advisories of the dependencies'
 	@echo 'make soak          the crash campaign, for hours'
+	@echo 'make bench-queue   what queue and webhooks take on this machine'
 	@echo 'make edge          the Worker, optimised: edge/build'
 
 # URL=https://… takes that page instead of the bundled one.
@@ -67,6 +72,7 @@ soak: edge-dev verify-package
 	cargo build --quiet -p snaphook
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
 
+<<<<<<< HEAD
 # Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.
 deny:
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked --root "$(TOOLS)" cargo-deny
@@ -76,6 +82,12 @@ deny:
 test-attack: edge-dev
 	cargo build --quiet -p snaphook
 	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" cargo test -p snaphook-tests --test it -- attack
+=======
+# SNAPHOOK_BENCH_DIR names a folder on the disk to measure; ONLY=accepts measures a part.
+bench-queue: edge
+	cargo build --quiet --release -p snaphook -p snaphook-bench
+	target/release/snaphook-bench $(ONLY)
+>>>>>>> de7d5e8 (A benchmark of the queue and the webhooks)
 
 clean:
 	cargo clean
