@@ -22,6 +22,7 @@ mod proxy;
 mod receivers;
 mod render;
 mod requests;
+mod rotation;
 mod sdk;
 mod tasks;
 mod stop;

@@ -12,6 +12,7 @@ use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 use super::{CliError, say};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::queue::sqlite::Rotation;
 use crate::run;
 
 #[derive(Subcommand)]
@@ -43,7 +44,7 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Give a key a new secret. The old one stays good for a while.
+    /// Give a key a new secret. The old one stays good for a while, and older ones for no longer than that.
     Rotate {
         #[arg(allow_hyphen_values = true)]
         access_key: String,
@@ -177,8 +178,14 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
         KeysCommand::Rotate { access_key, overlap_hours, json } => {
             let secret = SecretKey::new(random_text(32)?);
             let until_ms = now_ms + overlap_hours * 3_600_000;
-            if !queue.rotate_key(&access_key, &secret, until_ms).await? {
-                return Err(unknown(&access_key));
+            match queue.rotate_key(&access_key, &secret, until_ms, now_ms).await? {
+                Rotation::Done => {}
+                Rotation::Unknown => return Err(unknown(&access_key)),
+                Rotation::TooMany => {
+                    let message =
+                        "ten old secrets are still good: wait for the first to end, or end all with --overlap-hours 0";
+                    return Err(CliError::Refused(message.to_owned()));
+                }
             }
             show_pair(&access_key, &secret, json)
         }

@@ -28,6 +28,7 @@ use crate::domain::ports::{
 };
 use database::Database;
 use keys::KeyRow;
+pub use keys::Rotation;
 
 /// Rows removed or changed in one transaction; others wait behind it.
 const BATCH: u32 = 1000;
@@ -52,7 +53,7 @@ pub struct KeySummary {
     #[serde(flatten)]
     pub limits: KeyLimits,
     pub created_ms: u64,
-    /// The end of the previous secret's overlap, if there is one.
+    /// When the last of the old secrets ends or has ended, if there are any.
     pub previous_until_ms: Option<u64>,
     pub revoked_ms: Option<u64>,
 }
@@ -93,8 +94,7 @@ impl SqliteQueue {
             access_key: access_key.to_owned(),
             name: name.to_owned(),
             secret: self.seal(access_key, secret)?,
-            previous_secret: None,
-            previous_until_ms: None,
+            previous_secrets: Vec::new(),
             require_signed,
             limits,
             created_ms: now_ms,
@@ -103,15 +103,19 @@ impl SqliteQueue {
         self.database.write(move |connection| keys::insert(connection, &row)).await
     }
 
-    /// Gives a key a new secret; the one before stays good until `previous_until_ms`. False if there is no such live key.
+    /// Gives a key a new secret; the one before stays good until `previous_until_ms`, and no older one for longer.
     pub async fn rotate_key(
         &self,
         access_key: &str,
         secret: &SecretKey,
         previous_until_ms: u64,
-    ) -> Result<bool, QueueError> {
+        now_ms: u64,
+    ) -> Result<Rotation, QueueError> {
         let (sealed, access_key) = (self.seal(access_key, secret)?, access_key.to_owned());
-        self.database.write(move |connection| keys::rotate(connection, &access_key, &sealed, previous_until_ms)).await
+        let work = move |connection: &rusqlite::Connection| {
+            keys::rotate(connection, &access_key, &sealed, previous_until_ms, now_ms)
+        };
+        self.database.write(work).await
     }
 
     /// Ends a key; false if there is no such live key.
@@ -134,7 +138,7 @@ impl SqliteQueue {
             require_signed: row.require_signed,
             limits: row.limits,
             created_ms: row.created_ms,
-            previous_until_ms: row.previous_until_ms,
+            previous_until_ms: row.previous_secrets.iter().map(|(_, until_ms)| *until_ms).max(),
             revoked_ms: row.revoked_ms,
         };
         Ok(rows.into_iter().map(summary).collect())
@@ -378,16 +382,14 @@ impl JobQueue for SqliteQueue {
         let Some(row) = self.database.read(move |connection| keys::get(connection, &wanted)).await? else {
             return Ok(None);
         };
-        let previous_secret = match (&row.previous_secret, row.previous_until_ms) {
-            (Some(sealed), Some(until_ms)) => Some(PreviousSecret {
-                secret_key: self.open_secret(&row.access_key, sealed)?,
-                valid_until: until_ms / 1000,
-            }),
-            _ => None,
+        let previous = |(sealed, until_ms): &(Vec<u8>, u64)| {
+            let secret_key = self.open_secret(&row.access_key, sealed)?;
+            Ok(PreviousSecret { secret_key, valid_until: until_ms / 1000 })
         };
+        let previous_secrets = row.previous_secrets.iter().map(previous).collect::<Result<_, QueueError>>()?;
         Ok(Some(KeyRecord {
             secret_key: self.open_secret(&row.access_key, &row.secret)?,
-            previous_secret,
+            previous_secrets,
             require_signed: row.require_signed,
             limits: row.limits,
             revoked: row.revoked_ms.is_some(),

@@ -1,4 +1,5 @@
--- Every attempt to render with its times and its reason; endpoints of webhooks that keep failing; why a delivery ended.
+-- Every attempt to render with its times and its reason; endpoints of webhooks that keep failing; why a delivery ended; more
+-- than one secret before the current one.
 
 CREATE TABLE request_attempts (
     request_id      TEXT NOT NULL,
@@ -32,5 +33,19 @@ CREATE TABLE endpoints (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX endpoints_failing ON endpoints (last_failure_ms) WHERE disabled_ms IS NULL;
+
+-- Secrets of before the last rotations.
+CREATE TABLE previous_secrets (
+    access_key      TEXT NOT NULL,
+    number          INTEGER NOT NULL,               -- the highest is the newest
+    secret          BLOB NOT NULL,                  -- sealed with the root key
+    until_ms        INTEGER NOT NULL,               -- good until then
+    PRIMARY KEY (access_key, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO previous_secrets (access_key, number, secret, until_ms)
+SELECT access_key, 1, previous_secret, previous_until_ms FROM keys
+WHERE previous_secret IS NOT NULL AND previous_until_ms IS NOT NULL;
+ALTER TABLE keys DROP COLUMN previous_secret;
+ALTER TABLE keys DROP COLUMN previous_until_ms;
 
 ALTER TABLE receivers ADD COLUMN last_failure_ms INTEGER NOT NULL DEFAULT 0;
