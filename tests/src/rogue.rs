@@ -48,7 +48,7 @@ pub struct Rogue {
 
 const BODY_LENGTH: u64 = 10 * 1024 * 1024 * 1024;
 /// So much is written at once; how much was taken is known to that.
-const CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
 impl Rogue {
     pub fn start(manner: Manner) -> Rogue {

@@ -3,7 +3,7 @@
 //! Figures of one run belong together: what is compared is measured in turns, and the ratio is what counts. The parts are
 //! the real ones, as the service puts them together; only the renders are left out.
 
-#![expect(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a program for a terminal")]
+#![expect(clippy::print_stdout, reason = "a program for a terminal")]
 
 mod accepts;
 mod answers;
