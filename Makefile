@@ -8,11 +8,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-<<<<<<< HEAD
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny clean
-=======
-.PHONY: help run test soak bench-queue build edge edge-dev verify-package lint test-native test-wasm test-edge test-it clean
->>>>>>> de7d5e8 (A benchmark of the queue and the webhooks)
+.PHONY: help run test soak bench-queue build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -72,7 +68,6 @@ soak: edge-dev verify-package
 	cargo build --quiet -p snaphook
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
 
-<<<<<<< HEAD
 # Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.
 deny:
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked --root "$(TOOLS)" cargo-deny
@@ -82,12 +77,11 @@ deny:
 test-attack: edge-dev
 	cargo build --quiet -p snaphook
 	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" cargo test -p snaphook-tests --test it -- attack
-=======
+
 # SNAPHOOK_BENCH_DIR names a folder on the disk to measure; ONLY=accepts measures a part.
 bench-queue: edge
 	cargo build --quiet --release -p snaphook -p snaphook-bench
 	target/release/snaphook-bench $(ONLY)
->>>>>>> de7d5e8 (A benchmark of the queue and the webhooks)
 
 clean:
 	cargo clean

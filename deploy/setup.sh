@@ -42,16 +42,13 @@ fonts_dir=/usr/share/fonts
 [ -n "$(find $fonts_dir -name 'LiberationSans-Regular*' 2>/dev/null | head -n 1)" ] || want fonts-liberation
 [ -n "$(find $fonts_dir -name 'NotoColorEmoji*' 2>/dev/null | head -n 1)" ] || want fonts-noto-color-emoji
 [ -n "$(find $fonts_dir -name 'NotoSansCJK*' 2>/dev/null | head -n 1)" ] || want fonts-noto-cjk
-<<<<<<< HEAD
 # The tests take both builds of Chromium through the attack page; where a distribution has no plain package of the full one
 # (Ubuntu has a snap), they take the one that is there.
 want_full=""
 if [ "$what" = test ] && ! have chromium && have apt-get; then
     want_full=yes
 fi
-=======
 [ "$what" != test ] || have strace || want strace
->>>>>>> 55df6ff (The headers of the binary webhook; strace for the tests)
 if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }; then
     want python3
     want python3-venv

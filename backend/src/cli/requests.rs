@@ -52,7 +52,9 @@ pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<
     match command {
         RequestsCommand::List { state, key, limit, before, json } => {
             let state = state.as_deref().and_then(RequestState::from_name);
-            let views = queue.requests(RequestFilter { access_key: key, state, before, limit }).await?;
+            let views = queue
+                .requests(RequestFilter { access_key: key, state, before, limit, ..RequestFilter::default() })
+                .await?;
             if json {
                 return say_json(&views.iter().map(|view| with_key(view, to_json(view, &links, now_ms))).collect());
             }

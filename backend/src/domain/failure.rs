@@ -25,13 +25,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that another try would only repeat.
     pub fn new(code: Code, cause: impl Into<String>) -> Failure {
-        Failure {
-            problem: Problem::new(code),
-            cause: cause.into(),
-            retryable: false,
-            ours: false,
-            refused: Vec::new(),
-        }
+        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false, ours: false, refused: Vec::new() }
     }
 
     /// A failure of ours, or of the moment.
