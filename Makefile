@@ -8,7 +8,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny fuzz bench-edge clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny fuzz bench-edge bench-queue clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-attack   the attack page in both builds of Chromium'
 	@echo 'make deny          licences, sources and advisories of the dependencies'
 	@echo 'make soak          the crash campaign, for hours'
+	@echo 'make bench-queue   what queue and webhooks take on this machine'
 	@echo 'make edge          the Worker, optimised: edge/build'
 	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of four targets'
 
@@ -87,6 +88,11 @@ test-attack: edge-dev
 fuzz:
 	for target in request query_signature envelope target_url; do \
 	  cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-600} || exit 1; done
+
+# SNAPHOOK_BENCH_DIR names a folder on the disk to measure; ONLY=accepts measures a part.
+bench-queue: edge
+	cargo build --quiet --release -p snaphook -p snaphook-bench
+	target/release/snaphook-bench $(ONLY)
 
 clean:
 	cargo clean

@@ -48,6 +48,7 @@ want_full=""
 if [ "$what" = test ] && ! have chromium && have apt-get; then
     want_full=yes
 fi
+[ "$what" != test ] || have strace || want strace
 if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }; then
     want python3
     want python3-venv

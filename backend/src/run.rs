@@ -73,7 +73,10 @@ pub struct Running {
     /// Where `/healthz` and `/readyz` are.
     pub operations_address: SocketAddr,
     stop: CancellationToken,
+    /// What is under way is given up.
+    abandon: CancellationToken,
     tasks: TaskTracker,
+    queue: Arc<SqliteQueue>,
     renderer: Arc<ChromiumRenderer>,
     _lock: File,
 }
@@ -85,6 +88,15 @@ pub fn open_queue(config: &Config) -> Result<SqliteQueue, StartError> {
     std::fs::create_dir_all(data_dir).map_err(failed)?;
     let root_key = RootKey::load(config.root_key(), data_dir)?;
     Ok(SqliteQueue::open(&data_dir.join("snaphook.db"), root_key, config.queue.capacity)?)
+}
+
+/// How callers reach a service that listens there.
+pub fn links(config: &Config, address: SocketAddr) -> Links {
+    let public_url = match config.public_url.as_str() {
+        "" => format!("http://{address}"),
+        url => url.to_owned(),
+    };
+    Links { public_url }
 }
 
 /// Starts every part. Nothing is served before all of them are ready.
@@ -117,11 +129,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
     let store = Arc::new(Store::open(&config, store_client)?);
 
-    let public_url = match config.public_url.as_str() {
-        "" => format!("http://{address}"),
-        url => url.to_owned(),
-    };
-    let (clock, links) = (Clock::default(), Links { public_url });
+    let (clock, links) = (Clock::default(), links(&config, address));
     let pipeline = Arc::new(Pipeline {
         renderer: renderer.clone(),
         store: store.clone(),
@@ -140,7 +148,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tracing::warn!("there is no access key yet, so nobody can call: snaphook keys create, or keys import");
     }
 
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (stop, abandon, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let (requests, deliveries) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     for number in 0..config.render_concurrency() {
         let worker = Worker {
@@ -151,7 +159,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             requests: requests.clone(),
             deliveries: deliveries.clone(),
         };
-        tasks.spawn(worker.run(stop.clone()));
+        tasks.spawn(worker.run(stop.clone(), abandon.clone()));
     }
     let sender = Arc::new(Sender {
         queue: queue.clone(),
@@ -164,7 +172,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         per_receiver: config.webhook.per_receiver_concurrency,
         wake: deliveries.clone(),
     });
-    tasks.spawn(sender.run(stop.clone()));
+    tasks.spawn(sender.run(stop.clone(), abandon.clone()));
     let sweeper = Sweeper {
         queue: queue.clone(),
         store: store.clone(),
@@ -198,19 +206,30 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         deliveries,
     });
     tasks.spawn(server.run(routes(api), stop.clone()));
-    let readiness = Arc::new(Ready { renderer: renderer.clone(), queue, sandbox: !config.render.allow_no_sandbox });
+    let readiness =
+        Arc::new(Ready { renderer: renderer.clone(), queue: queue.clone(), sandbox: !config.render.allow_no_sandbox });
     tasks.spawn(operations.run(operations_routes(readiness), stop.clone()));
-    Ok(Running { address, operations_address, stop, tasks, renderer, _lock: lock })
+    Ok(Running { address, operations_address, stop, abandon, tasks, queue, renderer, _lock: lock })
 }
 
 impl Running {
-    /// Takes nothing new, ends what is under way within the limit, and closes the browser. What did not end keeps its
-    /// lease until the next start, which takes it up again.
-    pub async fn stop(self, limit: Duration) {
+    /// Takes nothing new, ends what is under way within the limit, or until `hurry`, and closes the browser. What did not
+    /// end goes back to the queue.
+    pub async fn stop(self, limit: Duration, hurry: impl Future<Output = ()>) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some work did not end in time; it will be taken up at the next start");
+        let all_ended = tokio::select! {
+            result = tokio::time::timeout(limit, self.tasks.wait()) => result.is_ok(),
+            () = hurry => false,
+        };
+        if !all_ended {
+            // Before the browser goes: a render that lost it would count as one that failed.
+            self.abandon.cancel();
+            match self.queue.release(None).await {
+                Ok(released) => tracing::warn!(released, "what did not end in time is taken up at the next start"),
+                // Nor is it lost then: the next start releases what it finds.
+                Err(error) => tracing::error!(%error, "what did not end in time could not be given back"),
+            }
         }
         self.renderer.stop().await;
     }

@@ -113,9 +113,9 @@ impl FileStore for Store {
 fn put_failure(error: object_store::Error) -> Failure {
     match error {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            Failure::retryable(Code::StorageAccessDenied, error.to_string())
+            Failure::of_ours(Code::StorageAccessDenied, error.to_string())
         }
-        other => Failure::retryable(Code::StorageReturnedTransientError, other.to_string()),
+        other => Failure::of_ours(Code::StorageReturnedTransientError, other.to_string()),
     }
 }
 

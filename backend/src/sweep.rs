@@ -15,6 +15,10 @@ const BATCH: u32 = 100;
 /// A file without a row may be one whose row is about to be written; one as old as this is not.
 const ORPHAN_AGE_MS: u64 = 2 * 3600 * 1000;
 
+/// How long it is remembered that an address failed that was never tried again. Longer than any pause of the schedule, and
+/// than the days after which it would be disabled.
+const FAILURES_KEPT_MS: u64 = 7 * 24 * 3600 * 1000;
+
 /// What housekeeping works on.
 pub struct Sweeper {
     pub queue: Arc<dyn JobQueue>,
@@ -33,6 +37,7 @@ impl Sweeper {
             self.log("expired files", self.remove_expired_files().await);
             self.log("kept answers", self.forget_answers().await);
             self.log("old requests", self.purge_requests().await);
+            self.log("old failures", self.forget_failures().await);
             if orphans_searched.is_none_or(|at| at.elapsed() > ORPHANS_INTERVAL) {
                 self.log("orphaned files", self.remove_orphans().await);
                 orphans_searched = Some(Instant::now());
@@ -58,6 +63,11 @@ impl Sweeper {
 
     async fn forget_answers(&self) -> Result<u64, String> {
         self.queue.forget_answers(self.clock.now_ms()).await.map_err(|error| error.to_string())
+    }
+
+    async fn forget_failures(&self) -> Result<u64, String> {
+        let before_ms = self.clock.now_ms().saturating_sub(FAILURES_KEPT_MS);
+        self.queue.forget_failures(before_ms).await.map_err(|error| error.to_string())
     }
 
     async fn remove_expired_files(&self) -> Result<u64, String> {

@@ -12,6 +12,8 @@ use crate::domain::pipeline::Pipeline;
 
 /// The scan is the truth; the wake-up only saves the wait.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// After a failure of this installation: what is broken for one request is broken for the next.
+const BREATH: Duration = Duration::from_secs(2);
 /// A request whose lease ran out so often has taken its worker down each time.
 const LEASES_MAX: u32 = 50;
 
@@ -29,46 +31,55 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works until it is told to stop, and then to the end of what it has.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Works until it is told to stop, and then to the end of what it has, unless it is told to abandon that.
+    pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
         while !stop.is_cancelled() {
             let now_ms = self.clock.now_ms();
+            let mut pause = SCAN_INTERVAL;
             match self.pipeline.queue.claim(&self.name, now_ms, self.lease_end(now_ms)).await {
                 Ok(Some(claimed)) => {
                     // There may be more; a colleague who sleeps should look.
                     self.requests.notify_one();
-                    self.work(claimed).await;
+                    let went_well = tokio::select! {
+                        went_well = self.work(claimed) => went_well,
+                        () = abandon.cancelled() => return,
+                    };
                     self.deliveries.notify_one();
-                    continue;
+                    if went_well {
+                        continue;
+                    }
+                    pause = BREATH;
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "no request could be claimed"),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.requests.notified() => {}
-                () = tokio::time::sleep(SCAN_INTERVAL) => {}
+                () = self.requests.notified(), if pause == SCAN_INTERVAL => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn work(&self, claimed: ClaimedRequest) {
+    /// False if this installation is not able to work at the moment.
+    async fn work(&self, claimed: ClaimedRequest) -> bool {
         let id = claimed.request.id.clone();
-        let result = if claimed.attempt > LEASES_MAX {
-            self.pipeline.give_up(&claimed.request, &self.name).await
+        let result = if claimed.attempt.saturating_sub(claimed.postponed) > LEASES_MAX {
+            self.pipeline.give_up(&claimed.request, &self.name).await.map(|()| true)
         } else {
             tokio::select! {
                 result = self.pipeline.run(claimed, &self.name) => result,
                 () = self.keep_lease(&id) => {
                     tracing::warn!(request = id, "the lease was lost, the render is abandoned");
-                    return;
+                    return true;
                 }
             }
         };
-        if let Err(error) = result {
+        result.unwrap_or_else(|error| {
             // The lease runs out and the request comes round again.
             tracing::error!(request = id, %error, "the outcome could not be kept");
-        }
+            false
+        })
     }
 
     /// Prolongs the lease in time; returns when it is lost.

@@ -196,7 +196,7 @@ mod tests {
         Some(Rc::new(KeyRecord {
             access_key: access_key.to_owned(),
             secret_key: SecretKey::new("secret"),
-            previous_secret: None,
+            previous_secrets: Vec::new(),
             require_signed: false,
             limits: Default::default(),
             revoked: false,

@@ -11,9 +11,9 @@ pub struct KeyRecord {
     pub access_key: String,
     /// Signs webhooks and links.
     pub secret_key: SecretKey,
-    /// The secret before the last rotation, good until its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_secret: Option<PreviousSecret>,
+    /// The secrets before the last rotations, the newest first, each good until its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous_secrets: Vec<PreviousSecret>,
     /// GET requests must be signed links.
     #[serde(default)]
     pub require_signed: bool,
@@ -45,15 +45,10 @@ pub struct PreviousSecret {
 }
 
 impl KeyRecord {
-    /// The secrets that verify and sign at `now` (Unix seconds), the current one first.
+    /// The secrets that verify and sign at `now` (Unix seconds), the newest first.
     pub fn live_secrets(&self, now: u64) -> Vec<SecretKey> {
-        let mut secrets = vec![self.secret_key.clone()];
-        if let Some(previous) = &self.previous_secret
-            && now < previous.valid_until
-        {
-            secrets.push(previous.secret_key.clone());
-        }
-        secrets
+        let live = self.previous_secrets.iter().filter(|previous| now < previous.valid_until);
+        std::iter::once(&self.secret_key).chain(live.map(|previous| &previous.secret_key)).cloned().collect()
     }
 }
 

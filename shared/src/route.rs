@@ -13,7 +13,7 @@ const TREES: [&str; 5] = ["/files", "/v1/requests", "/v1/deliveries", "/docs", T
 /// What is kept, changed and removed by its owner.
 const TASKS: &str = "/v1/tasks";
 /// What may be posted to in the trees below `/v1`, by its last segment; such a request has no body.
-const ACTIONS: [&str; 2] = ["/cancel", "/replay"];
+const ACTIONS: [&str; 3] = ["/cancel", "/replay", "/enable"];
 /// What is posted with a body.
 const POSTED: [&str; 1] = ["/bulk"];
 /// Single pages that are read.
@@ -77,7 +77,13 @@ mod tests {
         for path in ["/files/0a1b.png", "/v1/requests", "/v1/requests/req_1/x", "/docs/errors/x", "/openapi.json"] {
             assert_eq!(methods(path), Some(READ), "{path}");
         }
-        for path in ["/bulk", "/v1/requests/req_1/cancel", "/v1/deliveries/replay", "/v1/deliveries/msg_1/replay"] {
+        for path in [
+            "/bulk",
+            "/v1/requests/req_1/cancel",
+            "/v1/deliveries/replay",
+            "/v1/deliveries/msg_1/replay",
+            "/v1/deliveries/endpoints/enable",
+        ] {
             assert_eq!(methods(path), Some(ACT), "{path}");
         }
         assert_eq!(methods("/files/cancel"), Some(READ));

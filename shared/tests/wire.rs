@@ -83,7 +83,7 @@ fn record(require_signed: bool, revoked: bool) -> KeyRecord {
     KeyRecord {
         access_key: "AK".into(),
         secret_key: SecretKey::new("SK"),
-        previous_secret: None,
+        previous_secrets: Vec::new(),
         require_signed,
         limits: Default::default(),
         revoked,

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod admission;
 mod api;
 mod attack;
 mod behaviour;
 mod campaign;
+mod commands;
 mod crash;
 mod demo;
+mod durability;
 mod edge;
 mod edge_files;
 mod effects;
@@ -19,9 +22,12 @@ mod outputs;
 mod parity;
 mod programs;
 mod proxy;
+mod receivers;
 mod render;
 mod requests;
+mod rotation;
 mod sdk;
+mod stop;
 mod tasks;
 mod tidy;
 mod traps;

@@ -10,6 +10,7 @@ pub mod descendants;
 pub mod part;
 pub mod picture;
 pub mod receiver;
+pub mod rogue;
 pub mod s3;
 pub mod serve;
 pub mod site;

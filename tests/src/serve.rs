@@ -60,9 +60,15 @@ impl Port {
 
     /// Binds any free port of an address of this machine. A socket that is bound and does not listen refuses, and nobody else can get it.
     pub fn reserve_at(ip: IpAddr) -> Port {
+        Port::at(SocketAddr::new(ip, 0))
+    }
+
+    /// Binds a port that a server of this process has just left.
+    pub fn at(address: SocketAddr) -> Port {
         let _inside = runtime().enter();
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::new(ip, 0)).expect("a free port");
+        socket.set_reuseaddr(true).expect("an option that every system has");
+        socket.bind(address).expect("a free port");
         let address = socket.local_addr().expect("a bound socket has an address");
         Port { socket, address }
     }

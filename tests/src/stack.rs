@@ -47,6 +47,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     key: Option<KeyPair>,
     user: Option<u32>,
+    under: Vec<String>,
 }
 
 /// A running snaphook.
@@ -75,6 +76,7 @@ impl Stack {
             environment: Vec::new(),
             key: None,
             user: None,
+            under: Vec::new(),
         }
     }
 
@@ -134,8 +136,13 @@ impl Stack {
 
     /// As [`Stack::keys`], whatever it says and however it ends.
     pub fn run_keys(&self, arguments: &[&str]) -> Output {
+        self.run_command(&[&["keys"], arguments].concat())
+    }
+
+    /// Runs any command of snaphook on this stack's data.
+    pub fn run_command(&self, arguments: &[&str]) -> Output {
         let mut command = command(&snaphook_binary().expect("built"), &self.environment, self.data_dir());
-        command.arg("keys").args(arguments).output().expect("snaphook keys starts")
+        command.args(arguments).output().expect("snaphook starts")
     }
 
     /// Ends the backend as a crash would, and leaves everything else as it is.
@@ -174,7 +181,7 @@ impl Stack {
         // Between the two starts another process may have been given the port for a moment.
         let deadline = Instant::now() + START_LIMIT;
         let (backend, _) = loop {
-            match start_backend(&environment, &data_dir, None) {
+            match start_backend(&[], &environment, &data_dir, None) {
                 Ok(started) => break started,
                 Err(error) if error.contains("cannot listen") && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
@@ -310,6 +317,13 @@ impl Builder {
         self.set("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX", false)
     }
 
+    /// Starts the backend by this command, which gets the real one as its arguments and must end as that process. Not for
+    /// a restart.
+    pub fn under(mut self, command: &[&str]) -> Builder {
+        self.under = command.iter().map(|part| (*part).to_owned()).collect();
+        self
+    }
+
     /// Starts everything.
     ///
     /// # Panics
@@ -351,7 +365,7 @@ impl Builder {
         if let Some(user) = self.user {
             give_to(&directory, user).map_err(|error| error.to_string())?;
         }
-        let (backend, addresses) = start_backend(&environment, &directory, self.user)?;
+        let (backend, addresses) = start_backend(&self.under, &environment, &directory, self.user)?;
         let (api, operations) = (text(&addresses, "api"), text(&addresses, "operations"));
         // For a restart.
         for (name, url) in [("SNAPHOOK_HTTP_LISTEN", &api), ("SNAPHOOK_HTTP_OPERATIONS_LISTEN", &operations)] {
@@ -414,13 +428,22 @@ fn give_to(directory: &Path, user: u32) -> std::io::Result<()> {
 }
 
 fn start_backend(
+    under: &[String],
     environment: &[(String, String)],
     directory: &Path,
     user: Option<u32>,
 ) -> Result<(Part, Json), String> {
     use std::os::unix::process::CommandExt;
 
-    let mut command = command(&snaphook_binary()?, environment, directory);
+    let binary = snaphook_binary()?;
+    let mut command = match under {
+        [] => command(&binary, environment, directory),
+        [program, arguments @ ..] => {
+            let mut wrapped = command(Path::new(program), environment, directory);
+            wrapped.args(arguments).arg(&binary);
+            wrapped
+        }
+    };
     if let Some(user) = user {
         command.uid(user).gid(user);
     }

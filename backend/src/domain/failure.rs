@@ -17,17 +17,25 @@ pub struct Failure {
     pub retryable: bool,
     /// Connections that the page did not get.
     pub refused: Vec<Refused>,
+    /// Whether this installation is at fault (its store is away, its disk full), and not the page: an accepted request
+    /// waits for that to pass, and its attempts are not counted.
+    pub ours: bool,
 }
 
 impl Failure {
     /// A failure that another try would only repeat.
     pub fn new(code: Code, cause: impl Into<String>) -> Failure {
-        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false, refused: Vec::new() }
+        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false, ours: false, refused: Vec::new() }
     }
 
     /// A failure of ours, or of the moment.
     pub fn retryable(code: Code, cause: impl Into<String>) -> Failure {
         Failure { retryable: true, ..Failure::new(code, cause) }
+    }
+
+    /// A failure of this installation, which says nothing of the request.
+    pub fn of_ours(code: Code, cause: impl Into<String>) -> Failure {
+        Failure { ours: true, ..Failure::retryable(code, cause) }
     }
 
     /// Something that should not have happened; tried again, since it may not happen twice.
@@ -45,6 +53,7 @@ impl Failure {
             cause: message.to_owned(),
             retryable: false,
             refused: Vec::new(),
+            ours: false,
         }
     }
 

@@ -80,6 +80,30 @@ pub struct ClaimedRequest {
     pub attempt: u32,
     /// How many of the earlier ones ended by a failure, rather than by a crash of ours.
     pub failures: u32,
+    /// How many of the earlier ones ended by a failure of this installation.
+    pub postponed: u32,
+}
+
+/// What becomes of a request that is given back.
+#[derive(Clone, Debug)]
+pub struct PutBack {
+    pub now_ms: u64,
+    /// When it is due again.
+    pub at_ms: u64,
+    /// Why this attempt came to nothing.
+    pub reason: String,
+    /// Whether this installation is to blame; then the attempt is not counted.
+    pub ours: bool,
+}
+
+/// One lease of a request and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestAttempt {
+    pub started_ms: u64,
+    /// None if it is under way, or ended with its worker.
+    pub ended_ms: Option<u64>,
+    /// Why it did not end well.
+    pub reason: Option<String>,
 }
 
 /// A file in the store.
@@ -157,6 +181,8 @@ pub struct RequestView {
     /// The task that made it.
     pub task_id: Option<u64>,
     pub refused: Vec<Refused>,
+    /// Every attempt, oldest first; only where one request is shown.
+    pub log: Vec<RequestAttempt>,
 }
 
 /// What became of a request's webhook.
@@ -169,6 +195,8 @@ pub struct WebhookView {
     pub next_attempt_ms: Option<u64>,
     pub last_status: Option<u16>,
     pub last_error: Option<String>,
+    /// Why it is dead.
+    pub end_reason: Option<String>,
 }
 
 /// `pending → sending → delivered | dead`, and back to `pending` until the schedule ends.
@@ -216,6 +244,11 @@ impl NewDelivery {
         let after_scheme = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
         after_scheme.split(['/', '?', '#']).next().unwrap_or(after_scheme)
     }
+
+    /// The address without its query: what is disabled when it fails for too long.
+    pub fn endpoint(&self) -> &str {
+        self.url.split(['?', '#']).next().unwrap_or(&self.url)
+    }
 }
 
 /// A delivery as its owner sees it.
@@ -228,8 +261,23 @@ pub struct DeliveryView {
     pub attempts: u32,
     pub next_attempt_ms: Option<u64>,
     pub finished_ms: Option<u64>,
+    /// Why it is dead.
+    pub end_reason: Option<String>,
     /// Every attempt, oldest first.
     pub log: Vec<DeliveryAttempt>,
+}
+
+/// An endpoint whose last attempt failed, as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct EndpointView {
+    pub access_key: String,
+    pub url: String,
+    /// In a row.
+    pub failures: u32,
+    pub failing_since_ms: u64,
+    pub last_failure_ms: u64,
+    pub last_error: String,
+    pub disabled_ms: Option<u64>,
 }
 
 /// The bytes to post.
@@ -247,6 +295,8 @@ pub struct ClaimedDelivery {
     pub access_key: String,
     /// This one included; counted from the last replay.
     pub attempt: u32,
+    /// How many of the earlier ones failed by a fault of this installation.
+    pub postponed: u32,
 }
 
 /// What one attempt came to.
@@ -265,6 +315,15 @@ pub struct DeliveryAttempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
     Delivered,
-    RetryAt { ms: u64 },
+    RetryAt {
+        ms: u64,
+    },
+    /// This installation is to blame: neither the delivery nor its receiver is charged with the attempt.
+    PostponedTo {
+        ms: u64,
+    },
+    /// The schedule is over.
     Dead,
+    /// The receiver says that it is gone for good, and nothing more is sent to it.
+    Gone,
 }

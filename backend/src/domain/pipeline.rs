@@ -10,7 +10,7 @@ use snaphook_shared::metadata::Content;
 
 use super::artifact::{Artifact, Size};
 use super::failure::Failure;
-use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, StoredFile, StoredSlice, StoredSlices};
+use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, PutBack, StoredFile, StoredSlice, StoredSlices};
 use super::notice::{self, Links};
 use super::ports::{FileStore, JobQueue, QueueError, Renderer, Uploads};
 use super::retry;
@@ -59,9 +59,10 @@ impl Rendered {
 }
 
 impl Pipeline {
-    /// Renders a leased request and ends it, or gives it back for another attempt.
-    pub async fn run(&self, claimed: ClaimedRequest, owner: &str) -> Result<(), QueueError> {
-        let ClaimedRequest { request, attempt, failures } = claimed;
+    /// Renders a leased request and ends it, or gives it back for another attempt. False if this installation was not able
+    /// to do its part; the next request will hardly fare better.
+    pub async fn run(&self, claimed: ClaimedRequest, owner: &str) -> Result<bool, QueueError> {
+        let ClaimedRequest { request, attempt, failures, postponed } = claimed;
         let started = Instant::now();
         let finished = self.render_and_store(&request).await;
         let now_ms = self.clock.now_ms();
@@ -77,26 +78,25 @@ impl Pipeline {
                 );
                 (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
-            Err(failure) if failure.retryable && failures + 1 < retry::RENDER_ATTEMPTS_MAX => {
-                tracing::warn!(
-                    request = request.id,
-                    attempt,
-                    cause = failure.cause,
-                    "the render failed and is tried again"
-                );
-                let at_ms = now_ms + retry::render_delay(failures + 1).as_millis() as u64;
-                self.queue.put_back(&request.id, owner, at_ms, &failure.to_string()).await?;
-                return Ok(());
-            }
-            Err(failure) => {
-                tracing::info!(request = request.id, attempt, error = %failure, "failed");
-                self.failed(&request, &failure)
-            }
+            Err(failure) => match retry::next_render(&failure, failures, postponed) {
+                Some(pause) => {
+                    let cause = &failure.cause;
+                    tracing::warn!(request = request.id, attempt, cause, "the render failed and is tried again");
+                    let at_ms = now_ms + pause.as_millis() as u64;
+                    let back = PutBack { now_ms, at_ms, reason: failure.to_string(), ours: failure.ours };
+                    self.queue.put_back(&request.id, owner, back).await?;
+                    return Ok(!failure.ours);
+                }
+                None => {
+                    tracing::info!(request = request.id, attempt, error = %failure, "failed");
+                    self.failed(&request, &failure)
+                }
+            },
         };
         if !self.queue.finish(&request.id, owner, now_ms, outcome, delivery).await? {
             tracing::warn!(request = request.id, "the lease was lost; another worker will finish the request");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Renders for a caller who waits. The request is kept with its outcome, like any other; its webhook too.

@@ -13,8 +13,8 @@ use snaphook_shared::options::model::Options;
 use super::artifact::Artifact;
 use super::failure::Failure;
 use super::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, NewDelivery, NewRequest, NextStep,
-    Outcome, RequestState, RequestView, StoredFile,
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery,
+    NewRequest, NextStep, Outcome, PutBack, RequestState, RequestView, StoredFile,
 };
 use super::limits::{Limited, Place, Usage};
 use super::upload::Destination;
@@ -79,11 +79,31 @@ pub struct RequestFilter {
 /// Which deliveries to list.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    pub access_key: String,
+    /// None: of all keys (the operator).
+    pub access_key: Option<String>,
     pub state: Option<DeliveryState>,
+    /// Only this one.
+    pub id: Option<String>,
+    /// Only those to addresses that begin so.
+    pub url: Option<String>,
+    /// Only those of requests made since then (Unix milliseconds).
+    pub since_ms: Option<u64>,
     /// Only ids that sort before this one.
     pub before: Option<String>,
     pub limit: u32,
+}
+
+/// Which deliveries to send again.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayFilter {
+    /// None: of all keys (the operator).
+    pub access_key: Option<String>,
+    /// This one, dead or delivered. None: all dead ones that fit the rest.
+    pub id: Option<String>,
+    /// Only those to addresses that begin so.
+    pub url: Option<String>,
+    /// Only those of requests made since then (Unix milliseconds).
+    pub since_ms: Option<u64>,
 }
 
 /// Requests, deliveries and keys in stable storage. Each method is one transaction, committed (fsync) before it returns.
@@ -108,8 +128,8 @@ pub trait JobQueue: Send + Sync {
         outcome: Outcome,
         delivery: Option<NewDelivery>,
     ) -> Result<bool, QueueError>;
-    /// Gives a request back for another attempt at `at_ms`, with the reason of this one.
-    async fn put_back(&self, id: &str, owner: &str, at_ms: u64, reason: &str) -> Result<bool, QueueError>;
+    /// Gives a request back for another attempt. False if the lease is no longer the owner's.
+    async fn put_back(&self, id: &str, owner: &str, back: PutBack) -> Result<bool, QueueError>;
     /// Cancels a request of this key that has not ended; its worker loses the lease. Gives the state it is in then, None if
     /// there is no such request.
     async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError>;
@@ -146,8 +166,15 @@ pub trait JobQueue: Send + Sync {
         limit: u32,
         per_receiver: u32,
     ) -> Result<Vec<ClaimedDelivery>, QueueError>;
-    /// Keeps an attempt and moves its delivery on.
-    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError>;
+    /// Keeps an attempt and moves its delivery on. True if its endpoint was disabled by it: it is gone, or has failed for
+    /// too long. What else waits for a disabled endpoint is dead, and so is what comes later.
+    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError>;
+    /// Endpoints of a key (None: of all keys) whose last attempt failed.
+    async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError>;
+    /// Sends to an endpoint again, from the next delivery on. False if it was not disabled.
+    async fn enable_endpoint(&self, access_key: &str, url: &str) -> Result<bool, QueueError>;
+    /// Forgets some failures of before that time, but for those of disabled endpoints, and says how many.
+    async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError>;
 
     /// An answer that may be given again.
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError>;
@@ -158,8 +185,8 @@ pub trait JobQueue: Send + Sync {
 
     /// Newest first.
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError>;
-    /// Makes a finished delivery of this key due again (`id` None: all of its dead ones). Gives their number.
-    async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError>;
+    /// Makes deliveries that have ended due again, with the schedule from its start. Gives their number.
+    async fn replay(&self, filter: ReplayFilter, now_ms: u64) -> Result<u64, QueueError>;
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
 }

@@ -6,7 +6,7 @@
 mod body;
 mod bulk;
 mod cache;
-mod deliveries;
+pub(crate) mod deliveries;
 mod devices;
 mod docs;
 mod files;
@@ -16,7 +16,7 @@ mod openapi;
 mod owner;
 mod render;
 mod reply;
-mod requests;
+pub(crate) mod requests;
 mod server;
 mod tasks;
 mod usage;

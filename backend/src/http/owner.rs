@@ -9,6 +9,7 @@ use snaphook_shared::link::{self, LinkError};
 use snaphook_shared::options::fields::Fields;
 
 use super::{Api, Response, reply};
+pub(super) use crate::clock::rfc3339 as time;
 use crate::domain::ports::QueueError;
 
 const PAGE_DEFAULT: u32 = 50;
@@ -71,6 +72,14 @@ pub(super) fn limit(fields: &mut Fields) -> Result<u32, Problem> {
     limit.ok_or_else(|| Problem::with_detail(Code::RequestNotValid, "limit", message()))
 }
 
+/// The `since` parameter of a list, RFC 3339; Unix milliseconds.
+pub(super) fn since(fields: &mut Fields) -> Result<Option<u64>, Problem> {
+    let Some(text) = fields.take("since") else { return Ok(None) };
+    let message = "\"since\" must be a time as 2026-11-21T08:00:00Z";
+    let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    time.map(Some).ok_or_else(|| Problem::with_detail(Code::RequestNotValid, "since", message.to_owned()))
+}
+
 /// Refuses what is left when all known parameters have been taken.
 pub(super) fn nothing_else(fields: &Fields) -> Result<(), Problem> {
     match fields.iter().next() {
@@ -92,10 +101,4 @@ pub(super) fn answer(api: &Api, result: Result<Json, Problem>) -> Response {
 pub(super) fn unavailable(error: QueueError) -> Problem {
     tracing::error!(%error, "the queue could not be asked");
     Problem::unavailable()
-}
-
-/// RFC 3339.
-pub(super) fn time(unix_ms: u64) -> String {
-    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default()
 }

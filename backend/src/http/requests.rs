@@ -11,7 +11,7 @@ use warp::filters::BoxedFilter;
 
 use super::owner::{self, answer, authenticate, time, unavailable};
 use super::{Api, Response, raw_query, with};
-use crate::domain::job::{RequestState, RequestView};
+use crate::domain::job::{RequestAttempt, RequestState, RequestView};
 use crate::domain::notice::Links;
 use crate::domain::ports::RequestFilter;
 
@@ -48,7 +48,18 @@ async fn show(api: &Api, id: &str, query: &str, headers: &HeaderMap) -> Result<J
     let view = api.queue.request(id).await.map_err(unavailable)?;
     // Another key's request is not there, as far as this one can tell.
     let view = view.filter(|view| view.access_key == access_key).ok_or_else(|| Problem::new(Code::NotFound))?;
-    Ok(to_json(&view, &api.links, api.clock.now_ms()))
+    Ok(with_log(&view, &api.links, api.clock.now_ms()))
+}
+
+/// A request with all its attempts.
+pub(crate) fn with_log(view: &RequestView, links: &Links, now_ms: u64) -> Json {
+    let attempt = |attempt: &RequestAttempt| {
+        let (started, ended) = (time(attempt.started_ms), attempt.ended_ms.map(time));
+        json!({ "started_at": started, "ended_at": ended, "reason": attempt.reason })
+    };
+    let mut json = to_json(view, links, now_ms);
+    json["attempt_log"] = view.log.iter().map(attempt).collect();
+    json
 }
 
 async fn cancel(api: &Api, id: &str, query: &str, headers: &HeaderMap) -> Result<Json, Problem> {
@@ -81,7 +92,7 @@ fn task(fields: &mut Fields) -> Result<Option<u64>, Problem> {
 }
 
 /// A request as its owner reads it. Times are RFC 3339.
-fn to_json(view: &RequestView, links: &Links, now_ms: u64) -> Json {
+pub(crate) fn to_json(view: &RequestView, links: &Links, now_ms: u64) -> Json {
     let file = view.file.as_ref().map(|file| {
         json!({
             "url": links.file(&file.name),
@@ -109,6 +120,7 @@ fn to_json(view: &RequestView, links: &Links, now_ms: u64) -> Json {
             "next_attempt_at": webhook.next_attempt_ms.map(time),
             "last_status": webhook.last_status,
             "last_error": webhook.last_error,
+            "end_reason": webhook.end_reason,
         })
     });
     json!({

@@ -1,11 +1,13 @@
 //! One POST to one receiver, bounded in time and in what is read of the answer. It follows no redirect.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use rustix::io::Errno;
 
 use crate::egress::{Egress, EgressResolver, Refusal};
 
@@ -23,11 +25,18 @@ pub(super) struct Answer {
     /// The first bytes, as text.
     pub(super) body: String,
     pub(super) error: Option<String>,
+    /// Whether this installation is to blame, and not the receiver.
+    pub(super) ours: bool,
 }
 
 impl Answer {
     pub(super) fn failed(error: impl Into<String>) -> Answer {
         Answer { error: Some(error.into()), ..Answer::default() }
+    }
+
+    /// A failure that the receiver has nothing to do with.
+    pub(super) fn ours(error: impl Into<String>) -> Answer {
+        Answer { ours: true, ..Answer::failed(error) }
     }
 }
 
@@ -67,7 +76,7 @@ impl WebhookClient {
         let sent = self.client.post(parts.serialized).headers(header_map).body(body).send();
         match tokio::time::timeout(limit, async { read(sent.await?).await }).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Answer::failed(explain(&error)),
+            Ok(Err(error)) => Answer { ours: is_ours(&error), ..Answer::failed(explain(&error)) },
             Err(_) => Answer::failed(format!("no complete answer within {} s", limit.as_secs())),
         }
     }
@@ -87,7 +96,7 @@ async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error>
         status: Some(response.status().as_u16()),
         retry_after,
         body: String::from_utf8_lossy(&body).into_owned(),
-        error: None,
+        ..Answer::default()
     })
 }
 
@@ -99,6 +108,30 @@ fn retry_after(text: &str) -> Option<u64> {
     let until = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Some(until.saturating_sub(now).as_secs())
+}
+
+/// Whether a request never had a chance to leave: no resolver that answers, no network, no free socket.
+fn is_ours(error: &reqwest::Error) -> bool {
+    let resolver_is_away = |source: &io::Error| {
+        // The standard library gives getaddrinfo's temporary failure (EAI_AGAIN) no kind of its own.
+        let text = source.to_string();
+        source.kind() == io::ErrorKind::TimedOut
+            || ["Temporary failure in name resolution", "Try again"].iter().any(|known| text.ends_with(known))
+    };
+    if let Some(refusal) = Refusal::find(error) {
+        return matches!(refusal, Refusal::NameNotResolved { source, .. } if resolver_is_away(source));
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
+        if number.is_some_and(|number| {
+            [Errno::MFILE, Errno::NFILE, Errno::NETDOWN, Errno::NETUNREACH, Errno::ADDRNOTAVAIL].contains(&number)
+        }) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with its causes, without the address: that may hold a secret.

@@ -20,8 +20,6 @@ pub use client::{WebhookClient, build_client};
 
 /// The scan is the truth; the wake-up only saves the wait.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// A receiver that throttles or is restarting gets at least this pause.
-const THROTTLED_PAUSE_S: u64 = 60;
 
 /// What the sender needs.
 pub struct Sender {
@@ -39,8 +37,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends until it is told to stop, and then until what is under way has ended.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Sends until it is told to stop, and then until what is under way has ended, unless it is told to abandon that.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken, abandon: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.concurrency as usize));
         let under_way = TaskTracker::new();
         while !stop.is_cancelled() {
@@ -78,7 +76,10 @@ impl Sender {
             }
         }
         under_way.close();
-        under_way.wait().await;
+        tokio::select! {
+            () = under_way.wait() => {}
+            () = abandon.cancelled() => {}
+        }
     }
 
     async fn attempt(&self, claimed: ClaimedDelivery) {
@@ -95,7 +96,7 @@ impl Sender {
             error: answer.error.clone(),
             answer: answer.body.clone(),
         };
-        let next = self.next_step(&answer, claimed.attempt);
+        let next = self.next_step(&answer, &claimed);
         tracing::info!(
             delivery = id,
             attempt = claimed.attempt,
@@ -105,9 +106,18 @@ impl Sender {
             ?next,
             "webhook"
         );
-        if let Err(error) = self.queue.finish_attempt(&id, attempt, next).await {
+        match self.queue.finish_attempt(&id, attempt, next).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let access_key = claimed.access_key;
+                tracing::warn!(
+                    access_key,
+                    delivery = id,
+                    "a webhook endpoint is disabled: it is gone or fails for days"
+                );
+            }
             // The lease runs out and the delivery is sent again: at least once, never less.
-            tracing::error!(delivery = id, %error, "the outcome of a webhook could not be kept");
+            Err(error) => tracing::error!(delivery = id, %error, "the outcome of a webhook could not be kept"),
         }
     }
 
@@ -117,7 +127,10 @@ impl Sender {
             DeliveryBody::Inline(bytes) => bytes.clone().into(),
             DeliveryBody::File(name) => match self.read_file(name).await {
                 Ok(bytes) => bytes,
-                Err(error) => return Answer::failed(format!("the file could not be read: {error}")),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Answer::failed("the file is not there any more");
+                }
+                Err(error) => return Answer::ours(format!("the file could not be read: {error}")),
             },
         };
         let mut headers = delivery.headers.clone();
@@ -125,7 +138,7 @@ impl Sender {
             let record = match self.queue.key(&claimed.access_key).await {
                 Ok(Some(record)) => record,
                 Ok(None) => return Answer::failed("the access key is gone"),
-                Err(error) => return Answer::failed(error.to_string()),
+                Err(error) => return Answer::ours(error.to_string()),
             };
             let signed = signing::webhook_headers(&record.live_secrets(now_s), &delivery.id, now_s, &body);
             headers.extend(signed.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -143,16 +156,20 @@ impl Sender {
         collected.await.map(bytes::Bytes::from)
     }
 
-    fn next_step(&self, answer: &Answer, attempt: u32) -> NextStep {
-        let wish = match answer.status {
+    fn next_step(&self, answer: &Answer, claimed: &ClaimedDelivery) -> NextStep {
+        let after = |pause: Duration| self.clock.now_ms() + pause.as_millis() as u64;
+        if answer.ours && claimed.postponed < retry::POSTPONEMENTS_MAX {
+            return NextStep::PostponedTo { ms: after(retry::postponement(claimed.postponed)) };
+        }
+        match answer.status {
             Some(200..=299) => return NextStep::Delivered,
-            // The receiver says that it is gone for good.
-            Some(410) => return NextStep::Dead,
-            Some(429 | 502 | 504) => Some(answer.retry_after.unwrap_or(THROTTLED_PAUSE_S).max(THROTTLED_PAUSE_S)),
-            _ => answer.retry_after,
-        };
-        match retry::webhook_delay(&self.schedule_seconds, attempt, dice(), wish) {
-            Some(pause) => NextStep::RetryAt { ms: self.clock.now_ms() + pause.as_millis() as u64 },
+            Some(410) => return NextStep::Gone,
+            _ => {}
+        }
+        let throttled = matches!(answer.status, Some(429 | 502 | 504));
+        let schedule = &self.schedule_seconds;
+        match retry::webhook_delay(schedule, claimed.attempt, dice(), throttled, answer.retry_after) {
+            Some(pause) => NextStep::RetryAt { ms: after(pause) },
             None => NextStep::Dead,
         }
     }
@@ -180,7 +197,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::domain::job::{DeliveryState, NewDelivery, NewRequest, Outcome};
-    use crate::domain::ports::DeliveryFilter;
+    use crate::domain::ports::{DeliveryFilter, ReplayFilter};
     use crate::egress::{Egress, SystemResolver};
     use crate::queue::secrets::RootKey;
     use crate::queue::sqlite::SqliteQueue;
@@ -258,7 +275,7 @@ mod tests {
             wake: Arc::new(Notify::new()),
         });
         let stop = CancellationToken::new();
-        tokio::spawn(sender.clone().run(stop.clone()));
+        tokio::spawn(sender.clone().run(stop.clone(), CancellationToken::new()));
         Bench { sender, stop, _folder: folder }
     }
 
@@ -266,7 +283,7 @@ mod tests {
         /// The delivery once it has had so many attempts and waits or has ended.
         async fn after(&self, attempts: usize) -> crate::domain::job::DeliveryView {
             for _ in 0..500 {
-                let filter = DeliveryFilter { access_key: "alice".to_owned(), limit: 1, ..DeliveryFilter::default() };
+                let filter = DeliveryFilter { limit: 1, ..DeliveryFilter::default() };
                 let view = self.sender.queue.deliveries(filter).await.unwrap().remove(0);
                 if view.log.len() == attempts && view.state != DeliveryState::Sending {
                     return view;
@@ -313,7 +330,7 @@ mod tests {
             timestamps.insert(timestamp);
         }
         assert_eq!(timestamps.len(), planned.len(), "each attempt is signed at its own time");
-        assert_eq!(bench.sender.queue.replay("alice", None, bench.sender.clock.now_ms()).await.unwrap(), 1);
+        assert_eq!(bench.sender.queue.replay(ReplayFilter::default(), bench.sender.clock.now_ms()).await.unwrap(), 1);
         bench.sender.wake.notify_one();
         assert_eq!(bench.after(11).await.state, DeliveryState::Pending, "a replay has the whole schedule before it");
         bench.stop.cancel();

@@ -10,9 +10,10 @@ use super::secrets::RootKey;
 use super::sqlite::SqliteQueue;
 use crate::domain::artifact::Size;
 use crate::domain::job::{
-    DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, RequestState, StoredFile,
+    DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, PutBack, RequestAttempt,
+    RequestState, StoredFile,
 };
-use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, RequestFilter};
+use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, ReplayFilter, RequestFilter};
 
 const NOW: u64 = 1_700_000_000_000;
 const CAPACITY: u64 = 2_000;
@@ -64,6 +65,14 @@ fn done(name: &str, expires_ms: u64) -> Outcome {
         attachment: None,
     };
     Outcome::Done { file: Some(file), parts: Vec::new(), render_ms: 7, refused: Vec::new() }
+}
+
+fn only(access_key: &str, id: Option<&str>) -> ReplayFilter {
+    ReplayFilter { access_key: Some(access_key.to_owned()), id: id.map(str::to_owned), ..ReplayFilter::default() }
+}
+
+fn back(at_ms: u64, ours: bool) -> PutBack {
+    PutBack { now_ms: NOW + 7, at_ms, reason: "the page crashed".to_owned(), ours }
 }
 
 fn attempt(status: u16) -> DeliveryAttempt {
@@ -141,7 +150,7 @@ async fn a_lease_ends_with_its_owner_or_its_time() {
     assert_eq!(queue.claim("new", NOW + 30, NOW + 99).await.unwrap().unwrap().attempt, 2);
     // The old one comes back from wherever it was; nothing of what it says counts.
     assert!(!queue.extend(&id, "old", NOW + 500).await.unwrap());
-    assert!(!queue.put_back(&id, "old", NOW, "late").await.unwrap());
+    assert!(!queue.put_back(&id, "old", back(NOW, false)).await.unwrap());
     let late = queue.finish(&id, "old", NOW, done("late.png", NOW), Some(delivery(&request(1, "alice")))).await;
     assert!(!late.unwrap());
     assert!(queue.file("late.png").await.unwrap().is_none());
@@ -157,7 +166,7 @@ async fn what_is_put_back_waits_and_keeps_its_count() {
     let id = request(1, "alice").id;
     queue.accept(request(1, "alice")).await.unwrap();
     queue.claim("w", NOW + 5, NOW + 10).await.unwrap().unwrap();
-    assert!(queue.put_back(&id, "w", NOW + 100, "the page crashed").await.unwrap());
+    assert!(queue.put_back(&id, "w", back(NOW + 100, false)).await.unwrap());
     assert!(queue.claim("w", NOW + 99, NOW + 200).await.unwrap().is_none());
     assert_eq!(queue.claim("w", NOW + 100, NOW + 200).await.unwrap().unwrap().attempt, 2);
 }
@@ -211,7 +220,7 @@ async fn a_webhook_is_sent_again_until_it_ends() {
     );
     let [first, second] = [&claimed[0].delivery.id, &claimed[1].delivery.id];
     queue.finish_attempt(first, attempt(500), NextStep::RetryAt { ms: NOW + 100 }).await.unwrap();
-    queue.finish_attempt(second, attempt(410), NextStep::Dead).await.unwrap();
+    queue.finish_attempt(second, attempt(500), NextStep::Dead).await.unwrap();
     assert!(queue.claim_deliveries(NOW + 99, NOW + 130, 10, 8).await.unwrap().is_empty());
     let again = queue.claim_deliveries(NOW + 100, NOW + 130, 10, 8).await.unwrap();
     assert_eq!((again.len(), &again[0].delivery.id, again[0].attempt), (1, first, 2));
@@ -293,8 +302,8 @@ async fn what_is_dead_can_be_replayed_and_keeps_its_log() {
     queue.record(request.clone(), NOW, done("a.png", NOW), Some(delivery(&request))).await.unwrap();
     queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
     queue.finish_attempt(&id, attempt(410), NextStep::Dead).await.unwrap();
-    assert_eq!(queue.replay("bob", Some(&id), NOW + 10).await.unwrap(), 0, "it is not bob's");
-    assert_eq!(queue.replay("alice", None, NOW + 10).await.unwrap(), 1);
+    assert_eq!(queue.replay(only("bob", Some(&id)), NOW + 10).await.unwrap(), 0, "it is not bob's");
+    assert_eq!(queue.replay(only("alice", None), NOW + 10).await.unwrap(), 1);
     let claimed = queue.claim_deliveries(NOW + 10, NOW + 19, 10, 8).await.unwrap();
     assert_eq!(
         (claimed[0].attempt, &claimed[0].delivery),
@@ -302,7 +311,7 @@ async fn what_is_dead_can_be_replayed_and_keeps_its_log() {
         "the schedule begins anew, the bytes do not"
     );
     queue.finish_attempt(&id, attempt(200), NextStep::Delivered).await.unwrap();
-    let filter = DeliveryFilter { access_key: "alice".to_owned(), limit: 10, ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { access_key: Some("alice".to_owned()), limit: 10, ..DeliveryFilter::default() };
     let views = queue.deliveries(filter).await.unwrap();
     let statuses: Vec<Option<u16>> = views[0].log.iter().map(|attempt| attempt.status).collect();
     assert_eq!((views[0].state, statuses), (DeliveryState::Delivered, vec![Some(410), Some(200)]));
@@ -321,4 +330,172 @@ async fn a_cancelled_request_stays_cancelled() {
     assert!(queue.claim("w", NOW + 99, NOW + 200).await.unwrap().is_none());
     queue.record(request(2, "alice"), NOW, done("b.png", NOW), None).await.unwrap();
     assert_eq!(queue.cancel("alice", &request(2, "").id, NOW).await.unwrap(), Some(RequestState::Done));
+}
+
+#[tokio::test]
+async fn every_attempt_is_kept_with_its_times_and_its_reason() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let id = request(1, "alice").id;
+    queue.accept(request(1, "alice")).await.unwrap();
+    queue.claim("w", NOW + 5, NOW + 6).await.unwrap().unwrap();
+    assert!(queue.put_back(&id, "w", back(NOW + 100, false)).await.unwrap());
+    queue.claim("w", NOW + 100, NOW + 101).await.unwrap().unwrap();
+    assert_eq!(queue.release(Some(NOW + 200)).await.unwrap(), 1);
+    queue.claim("w", NOW + 200, NOW + 300).await.unwrap().unwrap();
+    queue.finish(&id, "w", NOW + 250, done("a.png", NOW), None).await.unwrap();
+    let attempt = |started_ms, ended_ms, reason: Option<&str>| RequestAttempt {
+        started_ms,
+        ended_ms,
+        reason: reason.map(str::to_owned),
+    };
+    let expected = [
+        attempt(NOW + 5, Some(NOW + 7), Some("the page crashed")),
+        attempt(NOW + 100, None, Some("the lease ran out")),
+        attempt(NOW + 200, Some(NOW + 250), None),
+    ];
+    assert_eq!(queue.request(&id).await.unwrap().unwrap().log, expected);
+}
+
+#[tokio::test]
+async fn a_failure_of_ours_is_charged_to_nobody() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let request = request(1, "alice");
+    queue.accept(request.clone()).await.unwrap();
+    for (ours, failures, postponed) in [(true, 0, 0), (false, 0, 1), (true, 1, 1), (true, 1, 2)] {
+        let claimed = queue.claim("w", NOW + 5, NOW + 6).await.unwrap().unwrap();
+        assert_eq!((claimed.failures, claimed.postponed), (failures, postponed));
+        queue.put_back(&request.id, "w", back(NOW, ours)).await.unwrap();
+    }
+    queue.claim("w", NOW + 5, NOW + 6).await.unwrap().unwrap();
+    queue.finish(&request.id, "w", NOW + 6, done("a.png", NOW), Some(delivery(&request))).await.unwrap();
+    let id = delivery(&request).id;
+    for (attempt, postponed) in [(1, 0), (1, 1), (1, 2)] {
+        let claimed = queue.claim_deliveries(NOW + 60, NOW + 90, 10, 8).await.unwrap().remove(0);
+        assert_eq!((claimed.attempt, claimed.postponed), (attempt, postponed));
+        let nobody = DeliveryAttempt { status: None, error: Some("no network".to_owned()), ..self::attempt(0) };
+        queue.finish_attempt(&id, nobody, NextStep::PostponedTo { ms: NOW + 60 }).await.unwrap();
+    }
+    assert!(queue.endpoints(None).await.unwrap().is_empty(), "the receiver is not to blame");
+    let views = queue.deliveries(DeliveryFilter { limit: 1, ..DeliveryFilter::default() }).await.unwrap();
+    assert_eq!(views[0].log.len(), 3, "and yet it is in the log");
+}
+
+/// Ends a request with a webhook to an address; gives the webhook's id.
+async fn told(queue: &Arc<dyn JobQueue>, number: u64, access_key: &str, url: &str) -> String {
+    let request = request(number, access_key);
+    let webhook = NewDelivery { url: url.to_owned(), ..delivery(&request) };
+    let id = webhook.id.clone();
+    queue.record(request, NOW, done(&format!("{number}.png"), NOW), Some(webhook)).await.unwrap();
+    id
+}
+
+async fn state_of(queue: &Arc<dyn JobQueue>, id: &str) -> (DeliveryState, Option<String>) {
+    let filter = DeliveryFilter { id: Some(id.to_owned()), limit: 1, ..DeliveryFilter::default() };
+    let view = queue.deliveries(filter).await.unwrap().remove(0);
+    (view.state, view.end_reason)
+}
+
+const DAY: u64 = 86_400_000;
+
+#[tokio::test]
+async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables_it() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let url = "https://example.com/hook";
+    // One success in between, and the five days begin anew.
+    let mut number = 0;
+    for (day, status, disabled) in [(0, 500, false), (4, 500, false), (4, 204, false), (5, 503, false), (10, 500, true)]
+    {
+        number += 1;
+        let id = told(queue, number, "alice", &format!("{url}?n={number}")).await;
+        queue.claim_deliveries(NOW + day * DAY, NOW + day * DAY + 9, 10, 8).await.unwrap();
+        let next = match status {
+            204 => NextStep::Delivered,
+            _ => NextStep::Dead,
+        };
+        if disabled {
+            // What waits for it meanwhile, and what others sent to the same address.
+            told(queue, 100, "alice", url).await;
+            told(queue, 101, "bob", url).await;
+            told(queue, 102, "alice", "https://example.com/other").await;
+        }
+        let at_day = DeliveryAttempt { at_ms: NOW + day * DAY, ..attempt(status) };
+        assert_eq!(queue.finish_attempt(&id, at_day, next).await.unwrap(), disabled, "day {day}");
+    }
+    let webhook = |number| delivery(&request(number, "")).id;
+    let waiting = state_of(queue, &webhook(100)).await;
+    assert_eq!(waiting, (DeliveryState::Dead, Some("the endpoint is disabled".to_owned())));
+    for number in [101, 102] {
+        assert_eq!(state_of(queue, &webhook(number)).await.0, DeliveryState::Pending, "{number}");
+    }
+    let later = told(queue, 103, "alice", url).await;
+    assert_eq!(state_of(queue, &later).await.0, DeliveryState::Dead);
+    let endpoints = queue.endpoints(Some("alice")).await.unwrap();
+    assert_eq!((endpoints.len(), endpoints[0].url.as_str(), endpoints[0].failures), (1, url, 2));
+    assert_eq!(endpoints[0].disabled_ms, Some(NOW + 10 * DAY));
+    assert_eq!(queue.forget_failures(NOW * 2).await.unwrap(), 1, "the host is forgotten, the decision is not");
+
+    assert!(!queue.enable_endpoint("bob", url).await.unwrap());
+    assert!(queue.enable_endpoint("alice", url).await.unwrap());
+    assert!(!queue.enable_endpoint("alice", url).await.unwrap());
+    let after = told(queue, 104, "alice", url).await;
+    assert_eq!(state_of(queue, &after).await.0, DeliveryState::Pending);
+}
+
+#[tokio::test]
+async fn gone_disables_at_once_and_an_answer_to_a_replay_enables_again() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let id = told(queue, 1, "alice", "https://example.com/hook").await;
+    queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
+    assert!(queue.finish_attempt(&id, attempt(410), NextStep::Gone).await.unwrap());
+    assert_eq!(state_of(queue, &id).await, (DeliveryState::Dead, Some("the receiver said that it is gone".to_owned())));
+    for (step, state, listed) in
+        [(NextStep::RetryAt { ms: NOW }, DeliveryState::Dead, 1), (NextStep::Delivered, DeliveryState::Delivered, 0)]
+    {
+        assert_eq!(queue.replay(only("alice", Some(&id)), NOW).await.unwrap(), 1);
+        assert_eq!(queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap().len(), 1);
+        assert!(!queue.finish_attempt(&id, attempt(500), step).await.unwrap(), "it was disabled before");
+        assert_eq!(state_of(queue, &id).await.0, state);
+        assert_eq!(queue.endpoints(None).await.unwrap().len(), listed);
+    }
+}
+
+#[tokio::test]
+async fn dead_deliveries_are_replayed_by_key_address_and_time() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let mut ids = Vec::new();
+    for (number, access_key, url) in [
+        (1, "alice", "https://a.example.com/x"),
+        (2, "alice", "https://a.example.com/y"),
+        (3, "alice", "https://b.example.com/x"),
+        (4, "bob", "https://a.example.com/x"),
+    ] {
+        ids.push(told(queue, number * 1000, access_key, url).await);
+    }
+    let die = async || {
+        // A host that fails is sent one at a time.
+        while let Some(claimed) = queue.claim_deliveries(NOW, NOW + 9, 1, 8).await.unwrap().pop() {
+            queue.finish_attempt(&claimed.delivery.id, attempt(500), NextStep::Dead).await.unwrap();
+        }
+    };
+    die().await;
+    let of = |access_key: Option<&str>, url: Option<&str>, since_ms| ReplayFilter {
+        access_key: access_key.map(str::to_owned),
+        url: url.map(str::to_owned),
+        since_ms,
+        id: None,
+    };
+    for (filter, replayed) in [
+        (of(Some("alice"), Some("https://a.example.com/"), None), vec![0, 1]),
+        (of(None, Some("https://a.example.com/x"), None), vec![0, 3]),
+        (of(Some("alice"), None, Some(NOW + 2000)), vec![1, 2]),
+        (of(None, Some("https://a.example.com/%"), None), vec![]),
+        (of(None, None, None), vec![0, 1, 2, 3]),
+    ] {
+        assert_eq!(queue.replay(filter.clone(), NOW).await.unwrap(), replayed.len() as u64, "{filter:?}");
+        for (number, id) in ids.iter().enumerate() {
+            let expected = if replayed.contains(&number) { DeliveryState::Pending } else { DeliveryState::Dead };
+            assert_eq!(state_of(queue, id).await.0, expected, "{number} by {filter:?}");
+        }
+        die().await;
+    }
 }

@@ -127,18 +127,27 @@ impl ChromiumRenderer {
             tracing::info!(alive = browser.is_alive(), contexts, memory_mb, "replacing the browser");
         }
         let launched = Browser::launch(&self.settings).await;
-        let browser = launched.map_err(|error| Failure::internal(error.to_string()))?;
+        let browser = launched.map_err(|error| of_launch(&error))?;
         *current = Some(browser.clone());
         Ok(browser)
     }
 }
 
+fn stopped() -> Failure {
+    Failure::of_ours(Code::InternalApplicationError, "the renderer is stopped")
+}
+
+/// No request is to blame for it.
+fn of_launch(error: &LaunchError) -> Failure {
+    Failure::of_ours(Code::InternalApplicationError, error.to_string())
+}
+
 #[async_trait]
 impl Renderer for ChromiumRenderer {
     async fn render(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
-        let late = |_| Failure::new(Code::TimeoutError, "no browser was free within the deadline");
+        let late = |_| Failure::of_ours(Code::TimeoutError, "no browser was free within the deadline");
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.acquire()).await.map_err(late)?;
-        let _slot = slot.map_err(|_| Failure::internal("the renderer is stopped"))?;
+        let _slot = slot.map_err(|_| stopped())?;
         way_out::check_target(&self.egress, options).await?;
         let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
         let opening = async {

@@ -114,6 +114,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_tasks.sql"),
     include_str!("schema_refused.sql"),
+    include_str!("schema_outbox.sql"),
 ];
 
 fn migrate(connection: &Connection) -> rusqlite::Result<()> {
@@ -130,9 +131,10 @@ fn write_in_groups(connection: &Connection, work: &mpsc::Receiver<Work>) {
     while let Ok(first) = work.recv() {
         let mut replies = Vec::new();
         let mut result = connection.execute_batch("BEGIN IMMEDIATE");
-        let open = result.is_ok().then_some(connection);
-        replies.push(first(open));
-        replies.extend(work.try_iter().take(GROUP_MAX - 1).map(|piece| piece(open)));
+        // Some errors (a full disk is one) end the transaction; what comes after it must not be committed by itself.
+        let open = || (!connection.is_autocommit()).then_some(connection);
+        replies.push(first(open()));
+        replies.extend(work.try_iter().take(GROUP_MAX - 1).map(|piece| piece(open())));
         if result.is_ok() {
             fault::point("before-commit");
             result = connection.execute_batch("COMMIT");

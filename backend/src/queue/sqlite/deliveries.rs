@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, Row, named_params, params};
 
+use super::endpoints::{self, Standing};
 use super::requests::not_json;
 use crate::domain::job::{
     ClaimedDelivery, DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView, NewDelivery, NextStep,
 };
-use crate::domain::ports::DeliveryFilter;
+use crate::domain::ports::{DeliveryFilter, ReplayFilter};
 
 pub(super) fn insert(
     connection: &Connection,
@@ -19,10 +20,16 @@ pub(super) fn insert(
         DeliveryBody::Inline(bytes) => (Some(bytes), None),
         DeliveryBody::File(name) => (None, Some(name)),
     };
+    let disabled = endpoints::is_disabled(connection, access_key, delivery.endpoint())?;
+    let (state, finished_ms, end_reason) = match disabled {
+        true => (DeliveryState::Dead, Some(now_ms), Some(endpoints::DISABLED)),
+        false => (DeliveryState::Pending, None, None),
+    };
     connection
         .prepare_cached(
-            "INSERT INTO deliveries (id, request_id, access_key, url, receiver, sign, headers, body, body_file, state, due_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
+            "INSERT INTO deliveries (id, request_id, access_key, url, receiver, endpoint, sign, headers, body, body_file,
+                                     due_ms, state, finished_ms, end_reason)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             delivery.id,
@@ -30,11 +37,15 @@ pub(super) fn insert(
             access_key,
             delivery.url,
             delivery.receiver(),
+            delivery.endpoint(),
             delivery.sign,
             serde_json::to_string(&delivery.headers).map_err(not_json)?,
             body,
             body_file,
-            now_ms
+            now_ms,
+            state.name(),
+            finished_ms,
+            end_reason
         ])
         .map(|_| ())
 }
@@ -92,7 +103,7 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
     connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'sending', attempts = attempts + 1, lease_until_ms = ?2 WHERE id = ?1
-             RETURNING id, url, sign, headers, body, body_file, access_key, attempts - first_attempt",
+             RETURNING id, url, sign, headers, body, body_file, access_key, attempts - first_attempt, postponed",
         )?
         .query_row(params![id, lease_until_ms], |row| {
             let headers: String = row.get(3)?;
@@ -110,50 +121,73 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
                 },
                 access_key: row.get(6)?,
                 attempt: row.get(7)?,
+                postponed: row.get(8)?,
             })
         })
 }
 
+/// True if the endpoint was disabled by it.
 pub(super) fn finish_attempt(
     connection: &Connection,
     id: &str,
     attempt: &DeliveryAttempt,
     next: NextStep,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer)
              SELECT id, attempts, ?, ?, ?, ?, ? FROM deliveries WHERE id = ?",
         )?
         .execute(params![attempt.at_ms, attempt.took_ms, attempt.status, attempt.error, attempt.answer, id])?;
-    let (state, due_ms, finished_ms) = match next {
-        NextStep::Delivered => (DeliveryState::Delivered, None, Some(attempt.at_ms)),
-        NextStep::RetryAt { ms } => (DeliveryState::Pending, Some(ms), None),
-        NextStep::Dead => (DeliveryState::Dead, None, Some(attempt.at_ms)),
+    let standing = match next {
+        NextStep::Delivered => {
+            endpoints::succeeded(connection, &endpoints::destination(connection, id)?)?;
+            Standing::Enabled
+        }
+        NextStep::PostponedTo { .. } => Standing::Enabled,
+        NextStep::RetryAt { .. } | NextStep::Dead | NextStep::Gone => count_failure(connection, id, attempt, next)?,
     };
+    let (state, due_ms, end_reason) = match (next, standing) {
+        (NextStep::Delivered, _) => (DeliveryState::Delivered, None, None),
+        (NextStep::PostponedTo { ms }, _) | (NextStep::RetryAt { ms }, Standing::Enabled) => {
+            (DeliveryState::Pending, Some(ms), None)
+        }
+        (NextStep::Gone, _) => (DeliveryState::Dead, None, Some("the receiver said that it is gone")),
+        (NextStep::Dead, _) => (DeliveryState::Dead, None, Some("the schedule is over")),
+        (NextStep::RetryAt { .. }, _) => (DeliveryState::Dead, None, Some(endpoints::DISABLED)),
+    };
+    let finished_ms = due_ms.is_none().then_some(attempt.at_ms);
+    // A postponed attempt is in the log, and not among those that the schedule counts.
+    let postponed = matches!(next, NextStep::PostponedTo { .. });
     connection
         .prepare_cached(
             "UPDATE deliveries
-             SET state = ?2, due_ms = coalesce(?3, due_ms), finished_ms = ?4, lease_until_ms = NULL
+             SET state = ?2, due_ms = coalesce(?3, due_ms), finished_ms = ?4, end_reason = ?5, lease_until_ms = NULL,
+                 first_attempt = first_attempt + ?6, postponed = postponed + ?6
              WHERE id = ?1",
         )?
-        .execute(params![id, state.name(), due_ms, finished_ms])?;
-    count_failure(connection, id, next == NextStep::Delivered)
+        .execute(params![id, state.name(), due_ms, finished_ms, end_reason, postponed])?;
+    Ok(standing == Standing::DisabledNow)
 }
 
-fn count_failure(connection: &Connection, id: &str, delivered: bool) -> rusqlite::Result<()> {
-    let sql = match delivered {
-        true => "DELETE FROM receivers WHERE receiver = (SELECT receiver FROM deliveries WHERE id = ?)",
-        false => {
-            "INSERT INTO receivers (receiver, failures) SELECT receiver, 1 FROM deliveries WHERE id = ?
-             ON CONFLICT (receiver) DO UPDATE SET failures = failures + 1"
-        }
-    };
-    connection.prepare_cached(sql)?.execute([id]).map(|_| ())
+fn count_failure(
+    connection: &Connection,
+    id: &str,
+    attempt: &DeliveryAttempt,
+    next: NextStep,
+) -> rusqlite::Result<Standing> {
+    let status = || attempt.status.map_or_else(String::new, |status| format!("status {status}"));
+    let error = attempt.error.clone().unwrap_or_else(status);
+    let to = endpoints::destination(connection, id)?;
+    let standing = endpoints::failed(connection, &to, attempt.at_ms, &error, next == NextStep::Gone)?;
+    if standing == Standing::DisabledNow {
+        endpoints::end_waiting(connection, &to, attempt.at_ms)?;
+    }
+    Ok(standing)
 }
 
 const VIEW: &str = "
-    SELECT d.id, d.request_id, d.url, d.state, d.attempts, d.due_ms, d.finished_ms FROM deliveries d";
+    SELECT d.id, d.request_id, d.url, d.state, d.attempts, d.due_ms, d.finished_ms, d.end_reason FROM deliveries d";
 
 fn view(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
     let state: String = row.get(3)?;
@@ -167,19 +201,41 @@ fn view(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
         attempts: row.get(4)?,
         next_attempt_ms: (state == DeliveryState::Pending).then_some(due_ms),
         finished_ms: row.get(6)?,
+        end_reason: row.get(7)?,
         log: Vec::new(),
     })
 }
 
+/// The lowest id that a delivery of a request made at this time can have: ids begin with the time.
+fn first_id(since_ms: u64) -> String {
+    snaphook_shared::id::request_id(since_ms, [0; 10]).replacen("req_", "msg_", 1)
+}
+
 pub(super) fn list(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Result<Vec<DeliveryView>> {
-    let mut sql = format!("{VIEW} WHERE d.access_key = :access_key AND d.id < :before");
+    let mut sql = format!("{VIEW} WHERE d.id < :before");
     let before = filter.before.clone().unwrap_or_else(|| "n".to_owned()); // sorts after every "msg_…"
     let state = filter.state.map(DeliveryState::name);
-    let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> =
-        vec![(":access_key", &filter.access_key), (":before", &before), (":limit", &filter.limit)];
+    let since = filter.since_ms.map(first_id);
+    let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":before", &before), (":limit", &filter.limit)];
+    if let Some(access_key) = &filter.access_key {
+        sql.push_str(" AND d.access_key = :access_key");
+        parameters.push((":access_key", access_key));
+    }
     if let Some(state) = &state {
         sql.push_str(" AND d.state = :state");
         parameters.push((":state", state));
+    }
+    if let Some(id) = &filter.id {
+        sql.push_str(" AND d.id = :id");
+        parameters.push((":id", id));
+    }
+    if let Some(url) = &filter.url {
+        sql.push_str(" AND substr(d.url, 1, length(:url)) = :url");
+        parameters.push((":url", url));
+    }
+    if let Some(since) = &since {
+        sql.push_str(" AND d.id >= :since");
+        parameters.push((":since", since));
     }
     sql.push_str(" ORDER BY d.id DESC LIMIT :limit");
     let mut views: Vec<DeliveryView> =
@@ -207,20 +263,26 @@ fn attempts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DeliveryA
         .collect()
 }
 
-/// Makes finished deliveries due again, with the schedule from its start: one of them, or all dead ones of the key.
-pub(super) fn replay(
-    connection: &Connection,
-    access_key: &str,
-    id: Option<&str>,
-    now_ms: u64,
-) -> rusqlite::Result<u64> {
-    // The attempts of before stay in the log: their numbers go on from where they were.
+/// Makes at most `limit` deliveries due again that had ended by now, with the schedule from its start.
+pub(super) fn replay(connection: &Connection, filter: &ReplayFilter, now_ms: u64, limit: u32) -> rusqlite::Result<u64> {
+    // The attempts of before stay in the log: their numbers go on from where they were. What was replayed and is dead again
+    // has ended later, so a caller who repeats this comes to an end.
     connection
         .prepare_cached(
-            "UPDATE deliveries SET state = 'pending', due_ms = ?3, finished_ms = NULL, first_attempt = attempts
-             WHERE access_key = ?1 AND CASE WHEN ?2 IS NULL THEN state = 'dead'
-                                            ELSE id = ?2 AND state IN ('dead', 'delivered') END",
+            "UPDATE deliveries
+             SET state = 'pending', due_ms = :now, finished_ms = NULL, end_reason = NULL, first_attempt = attempts, postponed = 0
+             WHERE id IN (
+                 SELECT id FROM deliveries
+                 WHERE iif(:id IS NULL, state = 'dead', id = :id AND state IN ('dead', 'delivered'))
+                   AND finished_ms <= :now
+                   AND (:access_key IS NULL OR access_key = :access_key)
+                   AND (:url IS NULL OR substr(url, 1, length(:url)) = :url)
+                   AND (:since IS NULL OR id >= :since)
+                 LIMIT :limit)",
         )?
-        .execute(params![access_key, id, now_ms])
+        .execute(named_params! {
+            ":now": now_ms, ":id": filter.id, ":access_key": filter.access_key, ":url": filter.url,
+            ":since": filter.since_ms.map(first_id), ":limit": limit,
+        })
         .map(|rows| rows as u64)
 }

@@ -8,8 +8,8 @@ pub(super) struct KeyRow {
     pub(super) access_key: String,
     pub(super) name: String,
     pub(super) secret: Vec<u8>,
-    pub(super) previous_secret: Option<Vec<u8>>,
-    pub(super) previous_until_ms: Option<u64>,
+    /// With their ends, the newest first.
+    pub(super) previous_secrets: Vec<(Vec<u8>, u64)>,
     pub(super) require_signed: bool,
     pub(super) limits: KeyLimits,
     pub(super) created_ms: u64,
@@ -17,31 +17,52 @@ pub(super) struct KeyRow {
 }
 
 const COLUMNS: &str =
-    "access_key, name, secret, previous_secret, previous_until_ms, require_signed, created_ms, revoked_ms,
-     monthly_quota, requests_per_minute, concurrency";
+    "access_key, name, secret, require_signed, created_ms, revoked_ms, monthly_quota, requests_per_minute, concurrency";
+
+/// Old secrets that may be good at the same time: each is one more signature in every webhook.
+const PREVIOUS_MAX: u64 = 10;
+
+/// How a rotation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    Done,
+    /// There is no such live key.
+    Unknown,
+    /// As many old secrets as may be are still good.
+    TooMany,
+}
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         access_key: row.get(0)?,
         name: row.get(1)?,
         secret: row.get(2)?,
-        previous_secret: row.get(3)?,
-        previous_until_ms: row.get(4)?,
-        require_signed: row.get(5)?,
-        created_ms: row.get(6)?,
-        revoked_ms: row.get(7)?,
-        limits: KeyLimits { monthly_quota: row.get(8)?, requests_per_minute: row.get(9)?, concurrency: row.get(10)? },
+        previous_secrets: Vec::new(),
+        require_signed: row.get(3)?,
+        created_ms: row.get(4)?,
+        revoked_ms: row.get(5)?,
+        limits: KeyLimits { monthly_quota: row.get(6)?, requests_per_minute: row.get(7)?, concurrency: row.get(8)? },
     })
 }
 
 pub(super) fn get(connection: &Connection, access_key: &str) -> rusqlite::Result<Option<KeyRow>> {
     let sql = format!("SELECT {COLUMNS} FROM keys WHERE access_key = ?");
-    connection.prepare_cached(&sql)?.query_row([access_key], row).optional()
+    let found = connection.prepare_cached(&sql)?.query_row([access_key], row).optional()?;
+    found.map(|row| with_previous(connection, row)).transpose()
+}
+
+fn with_previous(connection: &Connection, row: KeyRow) -> rusqlite::Result<KeyRow> {
+    let previous_secrets = connection
+        .prepare_cached("SELECT secret, until_ms FROM previous_secrets WHERE access_key = ? ORDER BY number DESC")?
+        .query_map([&row.access_key], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(KeyRow { previous_secrets, ..row })
 }
 
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
     let sql = format!("SELECT {COLUMNS} FROM keys ORDER BY created_ms, access_key");
-    connection.prepare_cached(&sql)?.query_map([], row)?.collect()
+    let rows = connection.prepare_cached(&sql)?.query_map([], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    rows.into_iter().map(|row| with_previous(connection, row)).collect()
 }
 
 /// False if there is such a key already.
@@ -65,19 +86,37 @@ pub(super) fn insert(connection: &Connection, key: &KeyRow) -> rusqlite::Result<
         .map(|rows| rows == 1)
 }
 
+/// The secret of before stays good until `until_ms`, and no older one for longer.
 pub(super) fn rotate(
     connection: &Connection,
     access_key: &str,
     secret: &[u8],
-    previous_until_ms: u64,
-) -> rusqlite::Result<bool> {
+    until_ms: u64,
+    now_ms: u64,
+) -> rusqlite::Result<Rotation> {
+    connection
+        .prepare_cached("DELETE FROM previous_secrets WHERE access_key = ? AND until_ms <= ?")?
+        .execute(params![access_key, now_ms])?;
+    connection
+        .prepare_cached("UPDATE previous_secrets SET until_ms = min(until_ms, ?2) WHERE access_key = ?1")?
+        .execute(params![access_key, until_ms])?;
+    let good: u64 = connection
+        .prepare_cached("SELECT count(*) FROM previous_secrets WHERE access_key = ? AND until_ms > ?")?
+        .query_row(params![access_key, now_ms], |row| row.get(0))?;
+    if good >= PREVIOUS_MAX {
+        return Ok(Rotation::TooMany);
+    }
     connection
         .prepare_cached(
-            "UPDATE keys SET previous_secret = secret, previous_until_ms = ?3, secret = ?2
-             WHERE access_key = ?1 AND revoked_ms IS NULL",
+            "INSERT INTO previous_secrets (access_key, number, secret, until_ms)
+             SELECT access_key, (SELECT coalesce(max(number), 0) + 1 FROM previous_secrets WHERE access_key = ?1), secret, ?2
+             FROM keys WHERE access_key = ?1 AND revoked_ms IS NULL",
         )?
-        .execute(params![access_key, secret, previous_until_ms])
-        .map(|rows| rows == 1)
+        .execute(params![access_key, until_ms])?;
+    let rotated = connection
+        .prepare_cached("UPDATE keys SET secret = ?2 WHERE access_key = ?1 AND revoked_ms IS NULL")?
+        .execute(params![access_key, secret])?;
+    Ok(if rotated == 1 { Rotation::Done } else { Rotation::Unknown })
 }
 
 pub(super) fn revoke(connection: &Connection, access_key: &str, now_ms: u64) -> rusqlite::Result<bool> {

@@ -3,6 +3,7 @@
 mod cache;
 mod database;
 mod deliveries;
+mod endpoints;
 mod keys;
 mod requests;
 mod tasks;
@@ -18,16 +19,21 @@ use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
 use crate::domain::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, NewDelivery, NewRequest, NextStep, Outcome,
-    RequestState, RequestView, StoredFile,
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NewRequest, NextStep,
+    Outcome, PutBack, RequestState, RequestView, StoredFile,
 };
 use crate::domain::limits::{UnderWay, Usage};
-use crate::domain::ports::{Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, RequestFilter};
+use crate::domain::ports::{
+    Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
+};
 use database::Database;
 use keys::KeyRow;
+pub use keys::Rotation;
 
-/// Rows removed in one transaction; others wait behind it.
-const FORGET_BATCH: u32 = 1000;
+/// Rows removed or changed in one transaction; others wait behind it.
+const BATCH: u32 = 1000;
+/// Endpoints that are listed at the most.
+const ENDPOINTS_MAX: u32 = 1000;
 
 #[derive(Clone)]
 pub struct SqliteQueue {
@@ -47,7 +53,7 @@ pub struct KeySummary {
     #[serde(flatten)]
     pub limits: KeyLimits,
     pub created_ms: u64,
-    /// The end of the previous secret's overlap, if there is one.
+    /// When the last of the old secrets ends or has ended, if there are any.
     pub previous_until_ms: Option<u64>,
     pub revoked_ms: Option<u64>,
 }
@@ -88,8 +94,7 @@ impl SqliteQueue {
             access_key: access_key.to_owned(),
             name: name.to_owned(),
             secret: self.seal(access_key, secret)?,
-            previous_secret: None,
-            previous_until_ms: None,
+            previous_secrets: Vec::new(),
             require_signed,
             limits,
             created_ms: now_ms,
@@ -98,15 +103,19 @@ impl SqliteQueue {
         self.database.write(move |connection| keys::insert(connection, &row)).await
     }
 
-    /// Gives a key a new secret; the one before stays good until `previous_until_ms`. False if there is no such live key.
+    /// Gives a key a new secret; the one before stays good until `previous_until_ms`, and no older one for longer.
     pub async fn rotate_key(
         &self,
         access_key: &str,
         secret: &SecretKey,
         previous_until_ms: u64,
-    ) -> Result<bool, QueueError> {
+        now_ms: u64,
+    ) -> Result<Rotation, QueueError> {
         let (sealed, access_key) = (self.seal(access_key, secret)?, access_key.to_owned());
-        self.database.write(move |connection| keys::rotate(connection, &access_key, &sealed, previous_until_ms)).await
+        let work = move |connection: &rusqlite::Connection| {
+            keys::rotate(connection, &access_key, &sealed, previous_until_ms, now_ms)
+        };
+        self.database.write(work).await
     }
 
     /// Ends a key; false if there is no such live key.
@@ -129,7 +138,7 @@ impl SqliteQueue {
             require_signed: row.require_signed,
             limits: row.limits,
             created_ms: row.created_ms,
-            previous_until_ms: row.previous_until_ms,
+            previous_until_ms: row.previous_secrets.iter().map(|(_, until_ms)| *until_ms).max(),
             revoked_ms: row.revoked_ms,
         };
         Ok(rows.into_iter().map(summary).collect())
@@ -236,9 +245,9 @@ impl JobQueue for SqliteQueue {
         self.database.write(work).await
     }
 
-    async fn put_back(&self, id: &str, owner: &str, at_ms: u64, reason: &str) -> Result<bool, QueueError> {
-        let (id, owner, reason) = (id.to_owned(), owner.to_owned(), reason.to_owned());
-        self.database.write(move |connection| requests::put_back(connection, &id, &owner, at_ms, &reason)).await
+    async fn put_back(&self, id: &str, owner: &str, back: PutBack) -> Result<bool, QueueError> {
+        let (id, owner) = (id.to_owned(), owner.to_owned());
+        self.database.write(move |connection| requests::put_back(connection, &id, &owner, &back)).await
     }
 
     async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError> {
@@ -314,9 +323,27 @@ impl JobQueue for SqliteQueue {
         self.database.write(work).await
     }
 
-    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<(), QueueError> {
+    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
         let id = id.to_owned();
         self.database.write(move |connection| deliveries::finish_attempt(connection, &id, &attempt, next)).await
+    }
+
+    async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
+        let access_key = access_key.map(str::to_owned);
+        self.database.read(move |connection| endpoints::list(connection, access_key.as_deref(), ENDPOINTS_MAX)).await
+    }
+
+    async fn enable_endpoint(&self, access_key: &str, url: &str) -> Result<bool, QueueError> {
+        let (access_key, url) = (access_key.to_owned(), url.to_owned());
+        let work = move |connection: &rusqlite::Connection| {
+            Ok(endpoints::is_disabled(connection, &access_key, &url)?
+                && endpoints::enable(connection, &access_key, &url)?)
+        };
+        self.database.write(work).await
+    }
+
+    async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError> {
+        self.database.write(move |connection| endpoints::forget(connection, before_ms, BATCH)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {
@@ -330,16 +357,24 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError> {
-        self.database.write(move |connection| cache::forget(connection, now_ms, FORGET_BATCH)).await
+        self.database.write(move |connection| cache::forget(connection, now_ms, BATCH)).await
     }
 
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError> {
         self.database.read(move |connection| deliveries::list(connection, &filter)).await
     }
 
-    async fn replay(&self, access_key: &str, id: Option<&str>, now_ms: u64) -> Result<u64, QueueError> {
-        let (access_key, id) = (access_key.to_owned(), id.map(str::to_owned));
-        self.database.write(move |connection| deliveries::replay(connection, &access_key, id.as_deref(), now_ms)).await
+    async fn replay(&self, filter: ReplayFilter, now_ms: u64) -> Result<u64, QueueError> {
+        let mut replayed = 0;
+        loop {
+            let filter = filter.clone();
+            let work = move |connection: &rusqlite::Connection| deliveries::replay(connection, &filter, now_ms, BATCH);
+            let batch = self.database.write(work).await?;
+            replayed += batch;
+            if batch < u64::from(BATCH) {
+                return Ok(replayed);
+            }
+        }
     }
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError> {
@@ -347,16 +382,14 @@ impl JobQueue for SqliteQueue {
         let Some(row) = self.database.read(move |connection| keys::get(connection, &wanted)).await? else {
             return Ok(None);
         };
-        let previous_secret = match (&row.previous_secret, row.previous_until_ms) {
-            (Some(sealed), Some(until_ms)) => Some(PreviousSecret {
-                secret_key: self.open_secret(&row.access_key, sealed)?,
-                valid_until: until_ms / 1000,
-            }),
-            _ => None,
+        let previous = |(sealed, until_ms): &(Vec<u8>, u64)| {
+            let secret_key = self.open_secret(&row.access_key, sealed)?;
+            Ok(PreviousSecret { secret_key, valid_until: until_ms / 1000 })
         };
+        let previous_secrets = row.previous_secrets.iter().map(previous).collect::<Result<_, QueueError>>()?;
         Ok(Some(KeyRecord {
             secret_key: self.open_secret(&row.access_key, &row.secret)?,
-            previous_secret,
+            previous_secrets,
             require_signed: row.require_signed,
             limits: row.limits,
             revoked: row.revoked_ms.is_some(),

@@ -7,7 +7,8 @@ use snaphook_shared::request::Endpoint;
 use super::usage;
 use crate::domain::artifact::Size;
 use crate::domain::job::{
-    ClaimedRequest, DeliveryState, NewRequest, Outcome, RequestState, RequestView, StoredFile, WebhookView,
+    ClaimedRequest, DeliveryState, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
+    WebhookView,
 };
 use crate::domain::ports::{Acceptance, RequestFilter};
 
@@ -124,11 +125,14 @@ pub(super) fn claim(
                  started_ms = coalesce(started_ms, :now)
              WHERE id = :id
              RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures,
-                       secrets",
+                       postponed, secrets",
         )?
         .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, |row| {
-            Ok((claimed(row)?, row.get(9)?))
+            Ok((claimed(row)?, row.get(10)?))
         })?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO request_attempts (request_id, number, started_ms) VALUES (?, ?, ?)")?
+        .execute(params![claimed.request.id, claimed.attempt, now_ms])?;
     // Not the clock but a count: two claims in one millisecond are still one after the other.
     connection
         .prepare_cached(
@@ -153,6 +157,7 @@ fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
         },
         attempt: row.get(7)?,
         failures: row.get(8)?,
+        postponed: row.get(9)?,
     })
 }
 
@@ -163,6 +168,17 @@ pub(super) fn extend(connection: &Connection, id: &str, owner: &str, until_ms: u
         )?
         .execute(params![id, owner, until_ms])
         .map(|rows| rows == 1)
+}
+
+/// Notes how the attempt under way ended. The row's times tell attempts of workers from requests that never had one.
+fn end_attempt(connection: &Connection, id: &str, now_ms: Option<u64>, reason: Option<&str>) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE request_attempts SET ended_ms = ?2, reason = ?3
+             WHERE request_id = ?1 AND number = (SELECT attempts FROM requests WHERE id = ?1)",
+        )?
+        .execute(params![id, now_ms, reason])
+        .map(|_| ())
 }
 
 /// Ends a request; `owner` None for one that was never leased. False if it is not the owner's to end.
@@ -196,6 +212,9 @@ pub(super) fn finish(
             ":state": state.name(), ":now": now_ms, ":render_ms": render_ms, ":code": code, ":message": message,
             ":cause": cause, ":id": id, ":owner": owner, ":refused": refused,
         })?;
+    if ended == 1 && owner.is_some() {
+        end_attempt(connection, id, Some(now_ms), cause.map(String::as_str))?;
+    }
     if let Outcome::Done { file, parts, .. } = outcome
         && ended == 1
     {
@@ -226,21 +245,19 @@ fn insert_file(connection: &Connection, request_id: &str, file: &StoredFile, par
         .map(|_| ())
 }
 
-pub(super) fn put_back(
-    connection: &Connection,
-    id: &str,
-    owner: &str,
-    at_ms: u64,
-    reason: &str,
-) -> rusqlite::Result<bool> {
-    connection
+pub(super) fn put_back(connection: &Connection, id: &str, owner: &str, back: &PutBack) -> rusqlite::Result<bool> {
+    let rows = connection
         .prepare_cached(
             "UPDATE requests
-             SET state = 'queued', failures = failures + 1, due_ms = ?3, error_cause = ?4, lease_owner = NULL, lease_until_ms = NULL
+             SET state = 'queued', failures = failures + ?5, postponed = postponed + ?6, due_ms = ?3, error_cause = ?4,
+                 lease_owner = NULL, lease_until_ms = NULL
              WHERE id = ?1 AND lease_owner = ?2 AND state = 'rendering'",
         )?
-        .execute(params![id, owner, at_ms, reason])
-        .map(|rows| rows == 1)
+        .execute(params![id, owner, back.at_ms, back.reason, !back.ours, back.ours])?;
+    if rows == 1 {
+        end_attempt(connection, id, Some(back.now_ms), Some(&back.reason))?;
+    }
+    Ok(rows == 1)
 }
 
 pub(super) fn cancel(
@@ -249,13 +266,16 @@ pub(super) fn cancel(
     id: &str,
     now_ms: u64,
 ) -> rusqlite::Result<Option<RequestState>> {
-    connection
+    let cancelled = connection
         .prepare_cached(
             "UPDATE requests
              SET state = 'cancelled', finished_ms = ?3, lease_owner = NULL, lease_until_ms = NULL, secrets = NULL
              WHERE access_key = ?1 AND id = ?2 AND state IN ('queued', 'rendering')",
         )?
         .execute(params![access_key, id, now_ms])?;
+    if cancelled == 1 {
+        end_attempt(connection, id, Some(now_ms), Some("cancelled"))?;
+    }
     let state: Option<String> = connection
         .prepare_cached("SELECT state FROM requests WHERE access_key = ?1 AND id = ?2")?
         .query_row(params![access_key, id], |row| row.get(0))
@@ -264,6 +284,14 @@ pub(super) fn cancel(
 }
 
 pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> rusqlite::Result<u64> {
+    // Nobody knows when they ended, so no time is noted.
+    connection
+        .prepare_cached(
+            "UPDATE request_attempts SET reason = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
+             WHERE (request_id, number) IN (SELECT id, attempts FROM requests
+                                            WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1))",
+        )?
+        .execute([expired_at_ms])?;
     let requests = connection
         .prepare_cached(
             "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL, error_cause = 'the lease ran out'
@@ -284,7 +312,7 @@ const VIEW: &str = "
            r.finished_ms, r.error_code, r.error_message,
            f.name, f.content_type, f.bytes, f.width, f.height, f.attachment, f.expires_ms,
            d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error, r.task_id,
-           r.refused
+           r.refused, d.end_reason
     FROM requests r
     LEFT JOIN files f ON f.request_id = r.id AND f.part = 0
     LEFT JOIN deliveries d ON d.request_id = r.id
@@ -320,6 +348,7 @@ fn view(row: &Row<'_>) -> rusqlite::Result<RequestView> {
             Some(text) => serde_json::from_str(&text).map_err(not_json)?,
             None => Vec::new(),
         },
+        log: Vec::new(),
     })
 }
 
@@ -347,11 +376,22 @@ fn webhook_view(row: &Row<'_>, id: String) -> rusqlite::Result<WebhookView> {
         next_attempt_ms: (state == DeliveryState::Pending).then_some(due_ms),
         last_status: row.get(24)?,
         last_error: row.get(25)?,
+        end_reason: row.get(28)?,
     })
 }
 
 pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Option<RequestView>> {
-    connection.prepare_cached(&format!("{VIEW} WHERE r.id = ?"))?.query_row([id], view).optional()
+    let found = connection.prepare_cached(&format!("{VIEW} WHERE r.id = ?"))?.query_row([id], view).optional()?;
+    let Some(mut request) = found else { return Ok(None) };
+    request.log = connection
+        .prepare_cached(
+            "SELECT started_ms, ended_ms, reason FROM request_attempts WHERE request_id = ? ORDER BY number",
+        )?
+        .query_map([id], |row| {
+            Ok(RequestAttempt { started_ms: row.get(0)?, ended_ms: row.get(1)?, reason: row.get(2)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Some(request))
 }
 
 pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusqlite::Result<Vec<RequestView>> {
@@ -422,6 +462,7 @@ pub(super) fn purge(connection: &Connection, ended_before_ms: u64, limit: u32) -
             "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE request_id = ?)",
             "DELETE FROM deliveries WHERE request_id = ?",
             "DELETE FROM files WHERE request_id = ?",
+            "DELETE FROM request_attempts WHERE request_id = ?",
             "DELETE FROM requests WHERE id = ?",
         ] {
             connection.prepare_cached(sql)?.execute([id])?;

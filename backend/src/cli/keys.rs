@@ -1,49 +1,22 @@
-//! The command line: `serve`, and `keys` to say who may call.
+//! `snaphook keys`: who may call.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use snaphook_shared::key::{KeyLimits, is_access_key};
 use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 
+use super::{CliError, say};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
-use crate::domain::ports::QueueError;
-use crate::reference;
-use crate::run::{self, StartError};
-use crate::telemetry;
-
-/// A screenshot API that you run yourself.
-#[derive(Parser)]
-#[command(name = "snaphook", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong settings.")]
-struct Cli {
-    /// Settings file (default: ./snaphook.toml if it is there).
-    #[arg(long, global = true, env = "SNAPHOOK_CONFIG")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
+use crate::config::Config;
+use crate::queue::sqlite::Rotation;
+use crate::run;
 
 #[derive(Subcommand)]
-enum Command {
-    /// Run the service until it gets SIGTERM or SIGINT.
-    Serve,
-    /// Print what of the vendors' APIs is supported, as docs/compat.md has it.
-    Compat,
-    /// Say who may call.
-    #[command(subcommand)]
-    Keys(KeysCommand),
-}
-
-#[derive(Subcommand)]
-enum KeysCommand {
+pub(super) enum KeysCommand {
     /// Make a new pair of access key and secret key.
     Create(KeyOptions),
     /// Bring a pair that you have, from a vendor or another installation.
@@ -71,7 +44,7 @@ enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Give a key a new secret. The old one stays good for a while.
+    /// Give a key a new secret. The old one stays good for a while, and older ones for no longer than that.
     Rotate {
         #[arg(allow_hyphen_values = true)]
         access_key: String,
@@ -91,7 +64,7 @@ enum KeysCommand {
 }
 
 #[derive(Args)]
-struct KeyOptions {
+pub(super) struct KeyOptions {
     /// What the key is for.
     #[arg(long, default_value = "")]
     name: String,
@@ -105,7 +78,7 @@ struct KeyOptions {
 }
 
 #[derive(Args)]
-struct LimitOptions {
+pub(super) struct LimitOptions {
     /// Successful renders in a calendar month, or `unlimited`.
     #[arg(long)]
     quota: Option<Limit>,
@@ -131,7 +104,7 @@ impl LimitOptions {
 
 /// A number, or none.
 #[derive(Clone, Copy)]
-struct Limit(Option<u64>);
+pub(super) struct Limit(Option<u64>);
 
 impl FromStr for Limit {
     type Err = String;
@@ -150,69 +123,7 @@ impl FromStr for Limit {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum CliError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-/// Runs the command line and gives its exit code.
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // A second provider could come in by a dependency, and then the first use would panic; this decides it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let result =
-        tokio::runtime::Runtime::new().map_err(CliError::Io).and_then(|runtime| runtime.block_on(execute(cli)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "snaphook: {error}");
-            match error {
-                CliError::Config(_) => ExitCode::from(78),
-                CliError::Refused(_) => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
-        }
-    }
-}
-
-async fn execute(cli: Cli) -> Result<(), CliError> {
-    let config = Config::load(cli.config.as_deref(), &|name| std::env::var(name).ok())?;
-    telemetry::start(&config.log);
-    match cli.command {
-        Command::Serve => serve(config).await,
-        Command::Compat => Ok(std::io::stdout().write_all(reference::compat().as_bytes())?),
-        Command::Keys(command) => keys(config, command).await,
-    }
-}
-
-async fn serve(config: Config) -> Result<(), CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let drain = Duration::from_secs(config.http.drain_seconds);
-    let running = run::start(config).await?;
-    tracing::info!(api = %running.address, operations = %running.operations_address, "ready");
-    // For whoever started us with port 0 and wants to know.
-    say(&json!({ "api": format!("http://{}", running.address), "operations": format!("http://{}", running.operations_address) }).to_string())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    running.stop(drain).await;
-    Ok(())
-}
-
-async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
+pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), CliError> {
     let queue = run::open_queue(&config)?;
     let now_ms = Clock::default().now_ms();
     let unknown = |access_key: &str| CliError::Refused(format!("there is no live key {access_key}"));
@@ -267,8 +178,14 @@ async fn keys(config: Config, command: KeysCommand) -> Result<(), CliError> {
         KeysCommand::Rotate { access_key, overlap_hours, json } => {
             let secret = SecretKey::new(random_text(32)?);
             let until_ms = now_ms + overlap_hours * 3_600_000;
-            if !queue.rotate_key(&access_key, &secret, until_ms).await? {
-                return Err(unknown(&access_key));
+            match queue.rotate_key(&access_key, &secret, until_ms, now_ms).await? {
+                Rotation::Done => {}
+                Rotation::Unknown => return Err(unknown(&access_key)),
+                Rotation::TooMany => {
+                    let message =
+                        "ten old secrets are still good: wait for the first to end, or end all with --overlap-hours 0";
+                    return Err(CliError::Refused(message.to_owned()));
+                }
             }
             show_pair(&access_key, &secret, json)
         }
@@ -324,8 +241,4 @@ fn random_text(bytes: usize) -> Result<String, CliError> {
     let mut random = vec![0; bytes];
     getrandom::fill(&mut random).map_err(|error| CliError::Refused(format!("no randomness: {error}")))?;
     Ok(BASE64_URL.encode(random))
-}
-
-fn say(line: &str) -> Result<(), CliError> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -1,0 +1,340 @@
+//! Receivers that misbehave: each costs the sender a bounded time and bounded memory, and nobody else anything.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value as Json, json};
+use snaphook_tests::client::Client;
+use snaphook_tests::receiver::{Behaviour, Receiver};
+use snaphook_tests::rogue::{Manner, Rogue};
+use snaphook_tests::run;
+use snaphook_tests::serve::Port;
+use snaphook_tests::stack::{Builder, Stack};
+use snaphook_tests::wait::{self, s};
+
+/// What an attempt may take here, the answer's body included.
+const TIMEOUT_S: u64 = 3;
+/// Generous: the machine may be busy. What matters is that it is a few seconds and not an hour.
+const SLACK_MS: u64 = 5_000;
+
+/// One attempt, so that what came of it is there to be read.
+fn impatient() -> Builder {
+    Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0").set("SNAPHOOK_WEBHOOK_TIMEOUT_SECONDS", TIMEOUT_S)
+}
+
+async fn post_to(client: &Client, url: &str) -> String {
+    let options = json!({ "html": "<p>x", "viewport_width": 20, "viewport_height": 20, "webhook_url": url,
+        "block_annoyance": "none" });
+    client.enqueue("/v1/screenshot", &options).await
+}
+
+/// The delivery of a request once it has ended, or rests between two attempts.
+async fn delivery(client: &Client, id: &str) -> Json {
+    let id = id.replace("req_", "msg_");
+    wait::until(&format!("the end of {id}"), s(40), async || {
+        let list = client.get_with_key("/v1/deliveries?limit=200").await.expect(200).json();
+        let of_it = list["deliveries"].as_array().unwrap().iter().find(|view| view["id"] == id.as_str())?.clone();
+        (of_it["state"] != "sending" && !of_it["attempts"].as_array().unwrap().is_empty()).then_some(of_it)
+    })
+    .await
+}
+
+#[test]
+fn whatever_a_receiver_does_an_attempt_ends_in_time() {
+    run(async {
+        let stack = impatient().start();
+        let client = stack.client();
+        let late = format!("no complete answer within {TIMEOUT_S} s");
+        let meet = async |manner: Manner, state: &str, status: Option<u16>, error: Option<&str>| {
+            let rogue = Rogue::start(manner.clone());
+            let id = post_to(&client, &rogue.url()).await;
+            let view = delivery(&client, &id).await;
+            let attempt = &view["attempts"][0];
+            assert_eq!((&view["state"], &attempt["status"]), (&json!(state), &json!(status)), "{manner:?}: {view:#}");
+            let said = attempt["error"].as_str();
+            match error {
+                Some(error) if !error.is_empty() => assert_eq!(said, Some(error), "{manner:?}"),
+                Some(_) => assert!(said.is_some_and(|said| !said.is_empty()), "{manner:?}: {view:#}"),
+                None => assert_eq!(said, None, "{manner:?}"),
+            }
+            let took_ms = attempt["took_ms"].as_u64().unwrap();
+            assert!(took_ms <= TIMEOUT_S * 1000 + SLACK_MS, "{manner:?} took {took_ms} ms");
+            assert_eq!(rogue.connections(), 1, "{manner:?}: one attempt is one connection");
+            assert_eq!(client.request(&id).await["state"], "done", "the picture is there all the same");
+        };
+        let says = |text: &str| Manner::Says(text.to_owned());
+        let unfinished = "HTTP/1.1 200 OK\r\n\r\nuntil the end, which does not come";
+        futures::join!(
+            meet(Manner::SlowHeaders, "dead", None, Some(&late)),
+            meet(Manner::Drips, "dead", None, Some(&late)),
+            meet(Manner::ReadsNothing, "dead", None, Some(&late)),
+            meet(Manner::SaysAndStays(unfinished.to_owned()), "dead", None, Some(&late)),
+            meet(Manner::SaysAndStays("HTTP/1.1 200 OK\r\n".to_owned()), "dead", None, Some(&late)),
+        );
+        futures::join!(
+            meet(Manner::HugeHeader, "dead", None, Some("")),
+            meet(Manner::EndlessHeaders, "dead", None, Some("")),
+            meet(Manner::Resets, "dead", None, Some("")),
+            meet(says(""), "dead", None, Some("")),
+            meet(says("SSH-2.0-OpenSSH_9.9\r\n"), "dead", None, Some("")),
+            meet(says("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"), "dead", None, Some("")),
+            meet(says("HTTP/1.1 204 Fine\r\n\r\n"), "delivered", Some(204), None),
+            meet(says("HTTP/1.1 200 OK\r\n\r\nto the end"), "delivered", Some(200), None),
+            meet(Manner::SaysAndStays("HTTP/1.1 204 Fine\r\n\r\n".to_owned()), "delivered", Some(204), None),
+        );
+        // None of them keeps a sender: the next one is posted at once.
+        let well = Receiver::start();
+        post_to(&client, &well.url()).await;
+        well.first(s(30)).await;
+    });
+}
+
+#[test]
+fn an_answer_of_ten_gigabytes_is_read_for_64_kib() {
+    run(async {
+        let stack = impatient().start();
+        let client = stack.client();
+        let peak_kib = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", stack.backend_pid())).unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        // Whatever a first render and a first webhook need.
+        let well = Receiver::start();
+        post_to(&client, &well.url()).await;
+        well.first(s(30)).await;
+        let flood = async || {
+            let rogue = Rogue::start(Manner::Floods);
+            let view = delivery(&client, &post_to(&client, &rogue.url()).await).await;
+            assert_eq!((&view["state"], &view["attempts"][0]["status"]), (&json!("delivered"), &json!(200)));
+            assert_eq!(view["attempts"][0]["answer"].as_str().unwrap().len(), 1024, "what is kept of it");
+            rogue
+        };
+        flood().await;
+        let before_kib = peak_kib();
+        let rogues = futures::join!(flood(), flood(), flood(), flood());
+        let taken = [rogues.0, rogues.1, rogues.2, rogues.3].map(|rogue| rogue.sent());
+        // The buffers of two sockets lie between what we read and what they could write.
+        assert!(taken.iter().all(|taken| *taken < 64 << 20), "{taken:?}");
+        let grown_kib = peak_kib().saturating_sub(before_kib);
+        assert!(grown_kib < 24 << 10, "{grown_kib} KiB of memory for answers that nobody wants");
+    });
+}
+
+#[test]
+fn a_redirect_is_a_failure_and_its_target_hears_nothing() {
+    run(async {
+        let stack = impatient().start();
+        let (client, target) = (stack.client(), Receiver::start());
+        for status in [301, 302, 303, 307, 308] {
+            let answer = format!("HTTP/1.1 {status} There\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", target.url());
+            let rogue = Rogue::start(Manner::Says(answer));
+            let view = delivery(&client, &post_to(&client, &rogue.url()).await).await;
+            assert_eq!((&view["state"], &view["attempts"][0]["status"]), (&json!("dead"), &json!(status)));
+            assert_eq!(view["end_reason"], "the schedule is over");
+        }
+        assert!(target.all().is_empty());
+    });
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it_within_bounds() {
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,20,9999").start();
+        let client = stack.client();
+        let pause = async |status: u16, header: &str| {
+            let answer = format!("HTTP/1.1 {status} Not now\r\n{header}content-length: 0\r\n\r\n");
+            let rogue = Rogue::start(Manner::Says(answer));
+            let view = delivery(&client, &post_to(&client, &rogue.url()).await).await;
+            assert_eq!(view["state"], "pending", "{view:#}");
+            let time = |value: &Json| value.as_str().unwrap().parse::<Timestamp>().unwrap();
+            let (at, next) = (time(&view["attempts"][0]["at"]), time(&view["next_attempt_at"]));
+            next.duration_since(at).as_secs()
+        };
+        // Planned are 20 s, ±4: at least that, at most twice as long; a minute for who says that it is overloaded.
+        for (status, header, from_s, to_s) in [
+            (500, "", 16, 26),
+            (503, "retry-after: 30\r\n", 30, 33),
+            (503, "retry-after: 1\r\n", 20, 23),
+            (503, "retry-after: 86400\r\n", 40, 43),
+            (503, "retry-after: Thu, 31 Dec 2099 23:59:59 GMT\r\n", 40, 43),
+            (503, "retry-after: soon\r\n", 16, 26),
+            (429, "", 60, 75),
+            (502, "retry-after: 90\r\n", 90, 93),
+            (504, "retry-after: 86400\r\n", 120, 123),
+        ] {
+            let pause_s = pause(status, header).await;
+            assert!((from_s..=to_s).contains(&pause_s), "{status} {header:?}: {pause_s} s");
+        }
+    });
+}
+
+/// A certificate authority that the backend under test knows, and what it has signed.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    fn sign(&self, name: &str, years: (i32, i32)) -> Arc<ServerConfig> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        server_config(certificate.der().clone(), &key)
+    }
+}
+
+fn self_signed(name: &str) -> Arc<ServerConfig> {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    server_config(certificate.der().clone(), &key)
+}
+
+fn server_config(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
+}
+
+#[test]
+fn only_a_good_certificate_gets_a_webhook() {
+    run(async {
+        let authority = Authority::new();
+        let folder = tempfile::tempdir().unwrap();
+        let known = folder.path().join("authorities.pem");
+        std::fs::write(&known, authority.issuer.pem()).unwrap();
+        let stack = impatient().set("SSL_CERT_FILE", known.display()).start();
+        let client = stack.client();
+        for (what, config, good) in [
+            ("good", authority.sign("127.0.0.1", (2020, 2099)), true),
+            ("expired", authority.sign("127.0.0.1", (2010, 2020)), false),
+            ("not yet valid", authority.sign("127.0.0.1", (2098, 2099)), false),
+            ("of another address", authority.sign("127.0.0.2", (2020, 2099)), false),
+            ("of a name", authority.sign("hooks.example.com", (2020, 2099)), false),
+            ("self-signed", self_signed("127.0.0.1"), false),
+            ("of an unknown authority", Authority::new().sign("127.0.0.1", (2020, 2099)), false),
+        ] {
+            let answer = "HTTP/1.1 204 Fine\r\n\r\n".to_owned();
+            let rogue = Rogue::with_tls(Manner::SaysAndStays(answer), config);
+            let view = delivery(&client, &post_to(&client, &rogue.url()).await).await;
+            let attempt = &view["attempts"][0];
+            assert_eq!(rogue.connections(), 1, "{what}");
+            match good {
+                true => {
+                    assert_eq!((&view["state"], &attempt["status"]), (&json!("delivered"), &json!(204)), "{view:#}")
+                }
+                false => {
+                    assert_eq!((&view["state"], &attempt["status"]), (&json!("dead"), &Json::Null), "{what}: {view:#}");
+                    let error = attempt["error"].as_str().unwrap();
+                    assert!(error.contains("certificate"), "{what}: {error}");
+                }
+            }
+        }
+    });
+}
+
+/// The versions of TLS that a client offers, from the bytes of its first message.
+fn offered_versions(hello: &[u8]) -> Vec<u16> {
+    // The extension supported_versions: its number, its length, the length of the list, the list.
+    let number = |at: usize| u16::from_be_bytes([hello[at], hello[at + 1]]);
+    let is_extension = |at: &usize| {
+        let list = usize::from(hello[at + 4]);
+        number(*at) == 0x002b && usize::from(number(at + 2)) == list + 1 && list % 2 == 0 && list > 0
+    };
+    let at = (0..hello.len().saturating_sub(8)).find(is_extension).expect("the extension supported_versions");
+    (0..usize::from(hello[at + 4]) / 2).map(|index| number(at + 5 + 2 * index)).collect()
+}
+
+#[test]
+fn no_version_of_tls_below_1_2_is_offered() {
+    use tokio::io::AsyncReadExt;
+    run(async {
+        let stack = impatient().start();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/hook", listener.local_addr().unwrap());
+        post_to(&stack.client(), &url).await;
+        let (mut stream, _) = tokio::time::timeout(s(30), listener.accept()).await.unwrap().unwrap();
+        let mut hello = vec![0; 4096];
+        let length = stream.read(&mut hello).await.unwrap();
+        let mut versions = offered_versions(&hello[..length]);
+        versions.sort_unstable();
+        assert_eq!(versions, [0x0303, 0x0304], "TLS 1.2 and 1.3");
+    });
+}
+
+#[test]
+fn a_hundred_receivers_that_hang_do_not_delay_one_that_is_well() {
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_TIMEOUT_SECONDS", 120).start();
+        let client = stack.client();
+        // Nobody listens there. A page that cannot be had is told at once, and a hundred of them are soon there.
+        let nowhere = Port::reserve();
+        let url = format!("http://{}/", nowhere.address);
+        let hanging: Vec<Receiver> = (0..100).map(|_| Receiver::start()).collect();
+        for receiver in &hanging {
+            receiver.behave(Behaviour::Hang);
+            let options = json!({ "url": url, "webhook_url": receiver.url() });
+            client.enqueue("/v1/screenshot", &options).await;
+        }
+        for receiver in &hanging {
+            receiver.first(s(60)).await;
+        }
+        let well = Receiver::start();
+        let mut delays = Vec::new();
+        for number in 1..=20 {
+            let id = post_to(&client, &well.url()).await;
+            client.done(&id, s(30)).await;
+            let done = Instant::now();
+            well.wait_for(number, s(30)).await;
+            delays.push(done.elapsed());
+        }
+        assert!(delays.iter().all(|delay| *delay < Duration::from_secs(5)), "{delays:?}");
+        assert!(hanging.iter().all(|receiver| receiver.all().len() == 1), "they still hang");
+    });
+}
+
+#[test]
+fn an_address_that_is_gone_is_disabled_until_it_is_enabled_again() {
+    run(async {
+        let stack = Stack::shared();
+        let client = Client::new(&stack.api, &stack.new_key());
+        let receiver = Receiver::start();
+        receiver.behave(Behaviour::Status(410));
+        let gone = post_to(&client, &receiver.url()).await;
+        assert_eq!(delivery(&client, &gone).await["end_reason"], "the receiver said that it is gone");
+        let list = client.get_with_key("/v1/deliveries/endpoints").await.expect(200).json();
+        let endpoint = &list["endpoints"][0];
+        assert_eq!((&endpoint["url"], &endpoint["state"]), (&json!(receiver.url()), &json!("disabled")), "{list:#}");
+        assert!(endpoint["disabled_at"].is_string() && endpoint["last_error"] == "status 410", "{list:#}");
+        // What comes later is not sent, and not lost either.
+        receiver.behave(Behaviour::Status(204));
+        let later = post_to(&client, &receiver.url()).await;
+        let view = client.request_when(&later, "dead", s(30), |view| view["webhook"]["state"] == "dead").await;
+        assert_eq!(view["webhook"]["end_reason"], "the endpoint is disabled", "{view:#}");
+        assert_eq!(receiver.all().len(), 1);
+
+        let enable = format!("/v1/deliveries/endpoints/enable?url={}", receiver.url());
+        let stranger = Client::new(&stack.api, &stack.new_key());
+        stranger.post(&enable, &json!({})).await.expect(404);
+        client.post("/v1/deliveries/endpoints/enable", &json!({})).await.expect(400);
+        let edge = Client::new(stack.edge_url(), &client.key);
+        edge.post(&enable, &json!({})).await.expect(200);
+        assert_eq!(edge.get_with_key("/v1/deliveries/endpoints").await.expect(200).json(), json!({ "endpoints": [] }));
+        let replayed = edge.post("/v1/deliveries/replay?since=2020-01-01T00:00:00Z", &json!({})).await.expect(200);
+        assert_eq!(replayed.json(), json!({ "replayed": 2 }));
+        let all = receiver.wait_for(3, s(15)).await;
+        let ids: Vec<&str> = all.iter().map(|webhook| webhook.header("webhook-id")).collect();
+        assert!(ids[1..].contains(&gone.replace("req_", "msg_").as_str()), "{ids:?}");
+        assert!(ids[1..].contains(&later.replace("req_", "msg_").as_str()), "{ids:?}");
+        client.get_with_key("/v1/deliveries?since=yesterday").await.expect(400);
+    });
+}
