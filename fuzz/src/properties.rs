@@ -24,7 +24,7 @@ fn record(access_key: &str) -> KeyRecord {
     KeyRecord {
         access_key: access_key.to_owned(),
         secret_key: SecretKey::new("secret"),
-        previous_secret: None,
+        previous_secrets: Vec::new(),
         require_signed: false,
         limits: Default::default(),
         revoked: false,
