@@ -105,7 +105,7 @@ async fn end_one(rig: &Rig, url: &str) -> String {
         body: DeliveryBody::Inline(vec![b'x'; 250]),
     };
     let id = delivery.id.clone();
-    let outcome = Outcome::Done { file: None, parts: Vec::new(), render_ms: 1 };
+    let outcome = Outcome::Done { file: None, parts: Vec::new(), render_ms: 1, refused: Vec::new() };
     rig.queue.record(request, rig::now_ms(), outcome, Some(delivery)).await.expect("a working disk");
     id
 }
