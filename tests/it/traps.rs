@@ -86,6 +86,34 @@ fn a_phone_stays_a_phone_on_a_full_page() {
 }
 
 #[test]
+fn a_window_that_a_page_opens_is_closed_and_the_page_stays() {
+    run(async {
+        let (stack, site) = (Stack::shared(), Site::start());
+        // What is opened calls home for as long as it lives.
+        let calling = site.url("/calling.html");
+        let html = format!(
+            "<body style='margin:0;background:#0f0'><a id=a target=_blank href='{calling}'>new</a>
+             <form id=f target=_blank action='{calling}'></form><button id=b onclick='f.submit()'>send</button>",
+        );
+        for clicked in ["#a", "#b"] {
+            let before = site.count("/call");
+            // It lives while the render goes on: for as long as the script below keeps it.
+            let scripts = format!(
+                "document.querySelector('{clicked}').click(); await new Promise((done) => setTimeout(done, 2500))"
+            );
+            let options = json!({ "html": html, "scripts": format!("(async () => {{ {scripts} }})()") });
+            let picture = png(&stack, options).await;
+            assert_eq!(picture.pixel(199, 99), 0x00ff00, "{clicked}");
+            let calls = site.count("/call") - before;
+            assert!(calls < 20, "{clicked}: the window called {calls} times in two seconds and a half");
+        }
+        // The same page, taken, calls all the time.
+        png(&stack, json!({ "url": calling, "delay": 2 })).await;
+        assert!(site.count("/call") > 25, "{}", site.count("/call"));
+    });
+}
+
+#[test]
 fn lists_of_the_operator_are_used_as_well() {
     run(async {
         let folder = tempfile::tempdir().unwrap();

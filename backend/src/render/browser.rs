@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use super::canary::{self, CanaryError};
 use super::cdp::{Cdp, CdpError, Event, Session};
 use super::memory::{self, MemoryLimits};
+use super::windows::Windows;
 use crate::egress::EgressProxy;
 use crate::fault;
 
@@ -69,6 +70,7 @@ pub(super) struct Browser {
     pub(super) product: String,
     /// See [`BrowserSettings::proxy`].
     proxy: Arc<EgressProxy>,
+    windows: Arc<Windows>,
     started: Instant,
     contexts_made: AtomicU32,
     /// As of the last look.
@@ -100,10 +102,14 @@ impl Browser {
             contexts_made: AtomicU32::new(0),
             memory_mb: Arc::default(),
             open: Arc::default(),
+            windows: Arc::default(),
         };
         match browser.cdp.browser(GetVersionParams::default(), START_LIMIT).await {
             Ok(version) => browser.product = version.product,
             Err(_) => return Err(LaunchError::NotReady { said: last_words(&log) }),
+        }
+        if browser.windows.clone().watch(&browser.cdp).await.is_err() {
+            return Err(LaunchError::NotReady { said: last_words(&log) });
         }
         let (browser, began) = (Arc::new(browser), Instant::now());
         canary::check(&browser, &settings.proxy).await?;
@@ -145,6 +151,7 @@ impl Browser {
             context.proxy_bypass_list = Some("<-loopback>".to_owned());
         }
         let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
+        self.windows.expect(&context);
         // Whatever fails from here on, the context is disposed of.
         let owner = ContextGuard::new(self, Some(context.clone()), way_out);
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
@@ -226,6 +233,7 @@ impl Tab {
     /// Disposes of the context and waits until it is gone.
     pub(super) async fn close(mut self) {
         if let Some(context) = self.owner.context.take() {
+            self.owner.browser.windows.forget(&context);
             let dispose = DisposeBrowserContextParams::new(context);
             if let Err(error) = self.owner.browser.cdp.browser(dispose, COMMAND_LIMIT).await {
                 tracing::debug!(%error, "a browser context was not disposed of");
@@ -251,6 +259,7 @@ impl ContextGuard {
 impl Drop for ContextGuard {
     fn drop(&mut self) {
         if let Some(context) = self.context.take() {
+            self.browser.windows.forget(&context);
             let browser = self.browser.clone();
             tokio::spawn(async move {
                 let _ = browser.cdp.browser(DisposeBrowserContextParams::new(context), COMMAND_LIMIT).await;

@@ -59,6 +59,9 @@ struct Shared {
     closed: bool,
 }
 
+/// Stands for the session that the browser's own events have none of.
+const BROWSER: &str = "";
+
 /// The connection to one browser. Clones share it.
 #[derive(Clone)]
 pub(super) struct Cdp {
@@ -114,6 +117,13 @@ impl Cdp {
     /// Sends a command to the browser itself.
     pub(super) async fn browser<C: Command>(&self, command: C, limit: Duration) -> Result<C::Response, CdpError> {
         self.call(None, command, limit).await
+    }
+
+    /// The events of the browser itself; there is one taker.
+    pub(super) fn browser_events(&self) -> mpsc::UnboundedReceiver<Event> {
+        let (sender, events) = mpsc::unbounded_channel();
+        self.lock().sessions.insert(BROWSER.to_owned(), sender);
+        events
     }
 
     /// Opens the event stream of a session. Events that come before it are dropped.
@@ -204,7 +214,7 @@ impl Cdp {
             return;
         }
         let (Some(method), Some(params)) = (incoming.method, incoming.params) else { return };
-        let Some(session) = incoming.session_id else { return };
+        let session = incoming.session_id.unwrap_or_else(|| BROWSER.to_owned());
         if method == "Inspector.targetCrashed" {
             // The browser never answers what was asked of a crashed page.
             let stuck: Vec<u64> = shared

@@ -18,6 +18,7 @@ mod patterns;
 mod pdf;
 mod video;
 mod way_out;
+mod windows;
 
 use std::path::PathBuf;
 use std::sync::Arc;

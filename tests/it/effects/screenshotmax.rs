@@ -74,7 +74,7 @@ pub(super) fn rows() -> Vec<Row> {
         common("cookies", json!(["c=1"])).sent("cookie", "", "c=1"),
         common("headers", json!(["X-Mine: yes"])).sent("x-mine", "", "yes"),
         common("bypass_csp", true).beside(json!({ "url": "{base}/strict", "delay": 1 })).page("<script>fetch('{base}/ran')</script>").times("ran", "0", "1"),
-        common("proxy", NO_PROXY).code("ok", "request_not_valid"),
+        common("proxy", NO_PROXY).code("ok", "request_not_valid \"proxy\" cannot be reached"),
         common("delay", 2).page(EVENTS).times("late", "0", "1"),
         common("timeout", 1).beside(json!({ "delay": 3 })).code("ok", "timeout_error"),
         common("wait_until", json!(["networkidle0"])).page("<script>addEventListener('DOMContentLoaded', () => setTimeout(() => fetch('{base}/slow.js').then(() => fetch('{base}/after')), 50))</script>").times("after", "0", "1"),
