@@ -5,6 +5,8 @@
 
 use http::Method;
 use serde_json::{Value as Json, json};
+use snaphook_shared::dialect::Dialect;
+use snaphook_shared::request::Endpoint;
 use snaphook_tests::client::{Answer, Client, send_raw};
 use snaphook_tests::run;
 use snaphook_tests::site::Site;
@@ -12,6 +14,9 @@ use snaphook_tests::stack::Stack;
 use snaphook_tests::wait::s;
 
 const PUBLIC_URL: &str = "https://shots.example";
+
+/// Their files hold the time, and take some.
+const RECORDINGS: [Endpoint; 2] = [Endpoint::Animate, Endpoint::Screencast];
 
 /// Every header that tells a caller something. `date` and the framing of the connection are the server's own.
 const HEADERS: [&str; 24] = [
@@ -107,7 +112,7 @@ fn both_answer_alike() {
 fn both_refuse_a_large_body_before_it_is_there() {
     run(async {
         let stack = Stack::shared();
-        for path in ["/take", "/v1/screenshot", "/v1/pdf", "/v1/scrape", "/bulk"] {
+        for path in Endpoint::ALL.map(Endpoint::path).into_iter().chain(["/bulk", "/v1/tasks"]) {
             let head = format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\nx-access-key: {}\r\ncontent-type: application/json\r\n\
                  content-length: 5242881\r\nexpect: 100-continue\r\n\r\n",
@@ -154,13 +159,15 @@ fn difference(case: &Case, backend: &Answer, edge: &Answer) -> Vec<String> {
 fn renders(client: &Client, site: &Site) -> Vec<Case> {
     let key = &client.key.access_key;
     let mut cases = Vec::new();
-    for path in ["/take", "/v1/screenshot", "/v1/pdf", "/v1/scrape"] {
-        let one = path == "/take";
-        let denied = if one { 400 } else { 401 };
+    for endpoint in Endpoint::ALL {
+        let path = endpoint.path();
+        let denied = if endpoint.dialect() == Dialect::ScreenshotOne { 400 } else { 401 };
         let with_key = |case: Case| case.header("x-access-key", key);
         let (page, field, value) = match path {
-            // It takes pages by their address alone.
-            "/v1/scrape" => (format!("url={}", site.url("/colors.html")), "url", site.url("/colors.html")),
+            // These take pages by their address alone.
+            "/v1/scrape" | "/v1/screencast" => {
+                (format!("url={}", site.url("/colors.html")), "url", site.url("/colors.html"))
+            }
             _ => ("html=%3Cp%3Ealike".to_owned(), "html", "<p>alike".to_owned()),
         };
         cases.extend([
@@ -205,12 +212,17 @@ fn renders(client: &Client, site: &Site) -> Vec<Case> {
         ]);
         // What is accepted under one idempotency key is one request, whoever took it.
         let accept = format!("parity{}", path.replace('/', "-"));
-        let clash = json!({ field: value, "async": true, "delay": 1 });
-        let accepted = Case::post(202, path, &json!({ field: value, "async": true }));
+        let mut wanted = json!({ field: value, "async": true });
+        if RECORDINGS.contains(&endpoint) {
+            wanted["duration"] = json!(1);
+        }
+        let mut clash = wanted.clone();
+        clash["delay"] = json!(1);
+        let accepted = Case::post(202, path, &wanted);
         cases.push(with_key(accepted).header("idempotency-key", &accept));
         cases.push(with_key(Case::post(422, path, &clash)).header("idempotency-key", &accept));
-        // And what is rendered of the same page is the same.
-        if path != "/v1/pdf" {
+        // And what is rendered of the same page is the same, but for documents and recordings, which hold the time.
+        if endpoint != Endpoint::Pdf && !RECORDINGS.contains(&endpoint) {
             cases.push(with_key(Case::get(200, format!("{path}?{page}"))));
             cases.push(with_key(Case::new(200, "HEAD", format!("{path}?{page}"))));
             cases.push(with_key(Case::post(200, path, &json!({ field: value }))));
@@ -269,6 +281,21 @@ fn resources(key: &str, id: &str) -> Vec<Case> {
         with_key(Case::raw(400, "/bulk", "{")),
         with_key(Case::raw(415, "/bulk", "{}").header("content-type", "text/plain")),
         Case::post(400, "/bulk", &json!({ "requests": [{ "html": "<p>" }] })),
+        with_key(Case::get(200, "/v1/deliveries/endpoints")),
+        with_key(Case::new(400, "POST", "/v1/deliveries/endpoints/enable")),
+        with_key(Case::get(200, "/v1/tasks")),
+        with_key(Case::get(404, "/v1/tasks/1")),
+        with_key(Case::get(404, "/v1/tasks/x")),
+        with_key(Case::post(400, "/v1/tasks", &json!({ "foo": 1 }))),
+        with_key(Case::raw(400, "/v1/tasks", "{")),
+        with_key(Case::raw(415, "/v1/tasks", "a=b").header("content-type", "text/plain")),
+        with_key(Case { method: Method::PATCH, ..Case::post(404, "/v1/tasks/1", &json!({ "enabled": false })) }),
+        with_key(Case::new(404, "DELETE", "/v1/tasks/1")),
+        with_key(Case::new(405, "PUT", "/v1/tasks/1")),
+        with_key(Case::new(405, "DELETE", "/v1/tasks")),
+        Case::post(401, "/v1/tasks", &json!({ "foo": 1 })),
+        Case::new(401, "DELETE", "/v1/tasks/1"),
+        Case::new(204, "OPTIONS", "/v1/tasks/1"),
         Case::get(405, "/bulk"),
         Case::get(200, "/openapi.json"),
         Case::new(200, "HEAD", "/openapi.json"),
@@ -284,7 +311,7 @@ fn resources(key: &str, id: &str) -> Vec<Case> {
         Case::new(404, "POST", "/nothing"),
         Case::new(404, "OPTIONS", "/nothing"),
     ];
-    for path in ["/v1/requests", "/v1/deliveries", "/usage", "/v1/usage"] {
+    for path in ["/v1/requests", "/v1/deliveries", "/v1/tasks", "/usage", "/v1/usage"] {
         let denied = if path == "/usage" { 400 } else { 401 };
         cases.push(Case::get(denied, path));
         cases.push(Case::get(denied, path).header("x-access-key", "unknown"));

@@ -12,6 +12,7 @@ use snaphook_shared::dialect::{Dialect, Reply};
 use snaphook_shared::limits::{BODY_BYTES_MAX, TASKS_MAX};
 use snaphook_shared::options::fields::Fields;
 use snaphook_shared::request::{Head, gate_body};
+use snaphook_shared::route;
 use snaphook_shared::target::NativeUrlParser;
 use snaphook_shared::task::{Checks, Plan, TaskError, TaskView, plan};
 use warp::Filter;
@@ -47,6 +48,7 @@ async fn handle(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
     let not_found = || Problem::new(Code::NotFound);
+    let path = if id.is_some() { "/v1/tasks/0" } else { "/v1/tasks" };
     let answer = async {
         match (method.as_str(), id) {
             ("GET" | "HEAD", None) => list(&api, &query, &headers).await.map(|json| (200, json)),
@@ -71,7 +73,7 @@ async fn handle(
                 let removed = api.tasks.remove_task(&access_key, id).await.map_err(owner::unavailable)?;
                 if removed { Ok((204, Json::Null)) } else { Err(not_found()) }
             }
-            _ => Err(Problem::new(Code::MethodNotAllowed)),
+            _ => Err(Problem::method_not_allowed(route::methods(path).unwrap_or_default())),
         }
     };
     match answer.await {
