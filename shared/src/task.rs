@@ -374,7 +374,7 @@ pub struct TaskError<'a> {
     pub message: &'a str,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::target::NativeUrlParser;
