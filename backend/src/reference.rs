@@ -129,7 +129,7 @@ fn options_schema(endpoint: Endpoint) -> Json {
 fn schema(parameter: &Parameter) -> Json {
     let mut schema = kind_schema(&parameter.kind);
     schema["description"] = describe(parameter).into();
-    if let Support::Refused(_) = parameter.support {
+    if let Support::Refused(_) | Support::RefusedBut(..) = parameter.support {
         schema["deprecated"] = true.into();
     }
     schema["x-snaphook-support"] = support(parameter).0.into();
@@ -157,7 +157,7 @@ fn support(parameter: &Parameter) -> (&'static str, &'static str) {
     match parameter.support {
         Support::Effect(_) => ("supported", ""),
         Support::Ignored(why) => ("ignored", why),
-        Support::Refused(why) => ("refused", why),
+        Support::Refused(why) | Support::RefusedBut(_, why) => ("refused", why),
     }
 }
 

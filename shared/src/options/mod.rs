@@ -84,6 +84,8 @@ pub enum Support {
     Ignored(&'static str),
     /// It is refused by name, unless it has the value that asks for nothing (`false`, an empty list).
     Refused(&'static str),
+    /// As before, but for this value: the vendor's default, which asks for nothing in particular.
+    RefusedBut(&'static str, &'static str),
 }
 
 /// One parameter of one dialect.
@@ -183,7 +185,8 @@ pub fn read(endpoint: Endpoint, fields: &Fields, urls: &dyn ParseUrl) -> (Option
             (Err(message), _) => problems.push(detail(parameter.name, message)),
             (Ok(value), Support::Effect(apply)) => apply(&mut options, value),
             (Ok(_), Support::Ignored(_)) => {}
-            (Ok(value), Support::Refused(reason)) => {
+            (Ok(Value::Text(text)), Support::RefusedBut(harmless, _)) if text == *harmless => {}
+            (Ok(value), Support::Refused(reason) | Support::RefusedBut(_, reason)) => {
                 if value != Value::Bool(false) && value != Value::List(Vec::new()) {
                     problems.push(detail(parameter.name, format!("\"{}\" is not supported: {reason}", parameter.name)));
                 }

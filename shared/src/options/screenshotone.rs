@@ -13,6 +13,9 @@ const PIXELS: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX
 const FORMATS: &[&str] =
     &["png", "jpeg", "jpg", "webp", "gif", "jp2", "tiff", "avif", "heif", "html", "pdf", "markdown"];
 const RESPONSE_TYPES: &[&str] = &["by_format", "empty", "json", "byformat"];
+/// Where the vendor has data centres to go out from; the first is its default.
+const COUNTRIES: &[&str] =
+    &["us", "gb", "de", "it", "fr", "cn", "ca", "es", "jp", "kr", "in", "au", "br", "mx", "nz", "pe", "is", "ie"];
 const STORAGE_CLASSES: &[&str] = &[
     "standard",
     "reduced_redundancy",
@@ -133,7 +136,7 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.list(), "name=value; Domain=…; Secure; HttpOnly each."),
     Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(SecretKey::new(v.text())), "Your own proxy for the page, http://user:password@host:port."),
     Parameter::effect("proxy_bypass_hosts", Kind::List, |o, v| o.network.proxy_bypass_hosts = v.list(), "Hosts that are reached without it; * stands for anything."),
-    Parameter::refused("ip_country_code", Kind::Text, PAID),
+    Parameter { name: "ip_country_code", kind: Kind::Enum { of: COUNTRIES, fold: false }, support: Support::RefusedBut("us", PAID), about: "us, the vendor's default, is taken and changes nothing." },
     Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
     Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
     Parameter::effect("geolocation_accuracy", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
