@@ -218,10 +218,10 @@ fn a_render_that_outlasts_the_connection_goes_on_as_a_job() {
         let stack = Stack::builder().edge_with("SYNC_WAIT_SECONDS", 3).start();
         let (edge, site) = (stack.edge_client(), Site::start());
         for (path, code) in [("/take", "error_code"), ("/v1/screenshot", "code")] {
-            let options = json!({ "url": site.url("/slow?4000"), "format": "png" });
+            let options = json!({ "url": site.url("/slow?6000"), "format": "png" });
             let started = Instant::now();
             let answer = edge.post(path, &options).await.expect(504);
-            assert!(started.elapsed() < s(4), "{:?}", started.elapsed());
+            assert!(started.elapsed() < s(6), "{:?}", started.elapsed());
             let (body, id) = (answer.json(), answer.header("x-snaphook-request-id").to_owned());
             assert_eq!((&body[code], &body["id"]), (&json!("still_rendering"), &json!(id)), "{body}");
             let status_url = body["status_url"].as_str().unwrap();
