@@ -67,6 +67,9 @@ async fn load(client: &Client, url: &str, count: u64) -> Vec<String> {
     accepted
 }
 
+/// As many renders as may fail before a request does.
+const ATTEMPTS_MAX: usize = 4;
+
 #[test]
 fn what_was_accepted_survives_every_crash() {
     run(async {
@@ -131,7 +134,13 @@ fn what_was_accepted_survives_every_crash() {
                 assert_eq!(Some(file.body.len() as u64), view["file"]["bytes"].as_u64(), "{view:#}");
             }
             if state == "failed" {
-                tell(&format!("{id} failed: {}", view["error"]));
+                tell(&format!("{id} failed: {view}"));
+                // One crash is no reason to fail. A request whose browser was lost in every one of its attempts has had its
+                // share: it might have been the page that did it.
+                let lost =
+                    view["attempt_log"].as_array().unwrap().iter().filter(|attempt| attempt["reason"].is_string());
+                assert!(lost.count() >= ATTEMPTS_MAX, "{id} failed before its attempts were used up: {view:#}");
+                assert_eq!(view["error"]["code"], "internal_application_error", "{view:#}");
             }
             *ends.entry(state).or_default() += 1;
         }
@@ -154,11 +163,8 @@ fn what_was_accepted_survives_every_crash() {
             missing.len(),
         ));
         assert!(missing.is_empty(), "no webhook for {missing:?}");
-        assert_eq!(ends.values().sum::<u32>() as usize, accepted.len());
-        assert_eq!(
-            ends.get("done").copied().unwrap_or(0) as usize,
-            accepted.len(),
-            "a crash is no reason to fail: {ends:?}"
-        );
+        let ended = |state: &str| ends.get(state).copied().unwrap_or(0) as usize;
+        assert_eq!(ended("done") + ended("failed"), accepted.len(), "{ends:?}");
+        assert!(ended("failed") * 100 <= accepted.len(), "so many cannot have lost every browser: {ends:?}");
     });
 }
