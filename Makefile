@@ -7,6 +7,9 @@ TOOLS := $(or $(SNAPHOOK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snaphook/
 export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
+# Always the whole workspace, since cargo would build half of all dependencies again for another choice of packages.
+BUILD := cargo build --quiet --workspace --bins
+IT := cargo test --workspace --test it --
 
 .PHONY: help run test soak build edge edge-dev verify-package lint test-native test-wasm test-edge test-it test-attack deny fuzz bench-edge bench-queue clean
 
@@ -25,7 +28,7 @@ help:
 run:
 	@sh deploy/setup.sh run
 	@echo 'run: building the backend, the Worker and the verifier'
-	@cargo build --quiet -p snaphook -p snaphook-tests --bins
+	@$(BUILD)
 	@$(MAKE) --no-print-directory edge-dev verify-package
 	@exec target/debug/demo
 
@@ -60,9 +63,9 @@ test-edge: edge-dev verify-package
 	node --test edge/test/ edge/verify/test/
 
 test-it: edge-dev verify-package
-	cargo build --quiet -p snaphook
-	cargo test -p snaphook-tests -- --skip campaign
-	cargo test -p snaphook-tests campaign
+	$(BUILD)
+	$(IT) --skip campaign
+	$(IT) campaign
 
 # CPU of workerd for each request, against Workers written by hand: the figures of docs/performance-edge.md.
 bench-edge: edge
@@ -70,9 +73,9 @@ bench-edge: edge
 
 # The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
 soak: edge-dev verify-package
-	cargo build --quiet -p snaphook
-	SNAPHOOK_OUTAGE_REQUESTS=1000 cargo test -p snaphook-tests none_is_lost
-	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} cargo test -p snaphook-tests campaign
+	$(BUILD)
+	SNAPHOOK_OUTAGE_REQUESTS=1000 $(IT) none_is_lost
+	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} $(IT) campaign
 
 # Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.
 deny:
@@ -81,8 +84,8 @@ deny:
 
 # The attack page in both builds of Chromium, which must both be there.
 test-attack: edge-dev
-	cargo build --quiet -p snaphook
-	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" cargo test -p snaphook-tests --test it -- attack
+	$(BUILD)
+	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" $(IT) attack
 
 # Needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`. Every `make test-native` tries some of the same.
 fuzz:

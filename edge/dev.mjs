@@ -19,7 +19,8 @@ import { parseEnv } from 'node:util';
 
 /** What may be set from outside. */
 const VARIABLES = [
-  'BACKEND_URL', 'EDGE_SECRET', 'DEVELOPMENT', 'PUBLIC_URL', 'SYNC_WAIT_SECONDS', 'KEY_FRESH_SECONDS', 'FILE_CACHE_SECONDS',
+  'BACKEND_URL', 'EDGE_SECRET', 'DEVELOPMENT', 'WEBHOOK_ALLOW_HTTP', 'PUBLIC_URL', 'SYNC_WAIT_SECONDS', 'KEY_FRESH_SECONDS',
+  'FILE_CACHE_SECONDS',
 ];
 
 /** Takes the named fields out of a section; what is not understood is refused. */

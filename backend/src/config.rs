@@ -86,6 +86,7 @@ pub struct WebhookConfig {
     pub timeout_seconds: u64,
     pub concurrency: u32,
     pub per_receiver_concurrency: u32,
+    pub allow_http: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

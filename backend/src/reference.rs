@@ -190,6 +190,10 @@ fn render_path(endpoint: Endpoint) -> Json {
     post["parameters"] = json!([{
         "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 255 },
         "description": "Repeating an asynchronous request under the same key gives the first one again.",
+    }, {
+        "name": "Priority", "in": "header", "schema": { "type": "string", "example": "u=1" },
+        "description": "RFC 9218: of the asynchronous requests of one access key that wait, those with the lowest u (0 to 7, 3 \
+                        if not said) are rendered first.",
     }]);
     json!({ "get": get, "head": head, "post": post })
 }

@@ -180,7 +180,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
     };
     tasks.spawn(sweeper.run(stop.clone()));
-    let policies = Policies { pages: policy.clone(), webhooks: policy };
+    let policies = Policies::new(policy, config.webhook.allow_http || config.development);
     let scheduler = Scheduler {
         tasks: queue.clone(),
         clock: clock.clone(),

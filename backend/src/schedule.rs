@@ -79,6 +79,7 @@ impl Scheduler {
             endpoint: checked.endpoint,
             options: checked.options,
             idempotency_key: None,
+            urgency: checked.urgency,
             created_ms: now_ms,
         });
         let next_ms = Calendar { now_ms }.next(&plan.crontab, &plan.time_zone);

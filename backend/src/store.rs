@@ -50,6 +50,7 @@ impl Store {
             let folder = config.data_dir.join("files");
             let failed = |source| StoreError::Folder { path: folder.display().to_string(), source };
             std::fs::create_dir_all(&folder).map_err(failed)?;
+            remove_staged(&folder).map_err(failed)?;
             // A row that says "done" is on the disk; so must be what it points to.
             let backend = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
             return Ok(Store { backend: Arc::new(backend), prefix: Path::default(), keeps_attributes: false });
@@ -110,6 +111,19 @@ impl FileStore for Store {
     }
 }
 
+/// Removes what a crash has left of files that were being written: `name#1`, which object_store itself never lists.
+fn remove_staged(folder: &std::path::Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let staged = name.to_str().and_then(|name| name.split_once('#'));
+        if staged.is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn put_failure(error: object_store::Error) -> Failure {
     match error {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
@@ -133,5 +147,30 @@ struct SharedClient(reqwest::Client);
 impl HttpConnector for SharedClient {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_crash_left_half_written_is_gone_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().display().to_string();
+        let config = Config::load(None, &|name| (name == "SNAPHOOK_DATA_DIR").then(|| data_dir.clone())).unwrap();
+        let open = || Store::open(&config, reqwest::Client::new()).unwrap();
+        open().put("a.png", "image/png", Bytes::from_static(b"whole")).await.unwrap();
+        let files = folder.path().join("files");
+        std::fs::write(files.join("b.png#1"), b"ha").unwrap();
+        // It is the store's own way to write that is meant: nothing else looks like it, and nothing else is removed.
+        std::fs::write(files.join("c#x"), b"other").unwrap();
+        let store = open();
+        let mut left: Vec<String> =
+            std::fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["a.png", "c#x"]);
+        let listed: Vec<String> = store.names(u64::MAX).try_collect().await.unwrap();
+        assert!(listed.contains(&"a.png".to_owned()), "{listed:?}");
     }
 }

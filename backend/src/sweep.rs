@@ -117,6 +117,7 @@ impl Sweeper {
 mod tests {
     use bytes::Bytes;
     use snaphook_shared::options::model::Options;
+    use snaphook_shared::priority::Urgency;
     use snaphook_shared::request::Endpoint;
 
     use super::*;
@@ -149,6 +150,7 @@ mod tests {
             endpoint: Endpoint::Take,
             options: Options::default(),
             idempotency_key: None,
+            urgency: Urgency::default(),
             fingerprint: String::new(),
             created_ms: now_ms,
         };

@@ -18,7 +18,8 @@ pub(crate) struct Bindings {
     pub(crate) key_id: String,
     /// The second half of `EDGE_SECRET`.
     pub(crate) secret: SecretKey,
-    /// From `DEVELOPMENT`: where pages and webhooks may lead. The backend decides again, by its own settings.
+    /// From `DEVELOPMENT` and `WEBHOOK_ALLOW_HTTP`: where pages and webhooks may lead. The backend decides again, by its own
+    /// settings.
     pub(crate) policies: Policies,
     /// `PUBLIC_URL`: the origin that callers are shown. Without it, the one they asked.
     pub(crate) public_origin: Option<String>,
@@ -39,8 +40,8 @@ pub(crate) enum BindingError {
     NotAnOrigin(&'static str),
     #[error("`EDGE_SECRET` must be `key-id:secret`")]
     NotASecret,
-    #[error("`DEVELOPMENT` must be `true` or `false`")]
-    NotAFlag,
+    #[error("`{0}` must be `true` or `false`")]
+    NotAFlag(&'static str),
     #[error("`{0}` must be a whole number of seconds from {1} to {2}")]
     NotSeconds(&'static str, u64, u64),
 }
@@ -60,11 +61,14 @@ impl Bindings {
             Some((key_id, secret)) if is_key_id(key_id) && !secret.is_empty() => (key_id, secret),
             _ => return Err(BindingError::NotASecret),
         };
-        let policy = match optional("DEVELOPMENT").as_deref() {
-            Some("true") => TargetPolicy::development(),
-            Some("false") | None => TargetPolicy::default(),
-            Some(_) => return Err(BindingError::NotAFlag),
+        let flag = |name| match optional(name).as_deref() {
+            Some("true") => Ok(true),
+            Some("false") | None => Ok(false),
+            Some(_) => Err(BindingError::NotAFlag(name)),
         };
+        let development = flag("DEVELOPMENT")?;
+        let policy = if development { TargetPolicy::development() } else { TargetPolicy::default() };
+        let http_webhooks = flag("WEBHOOK_ALLOW_HTTP")? || development;
         let seconds = |name, (least, most): (u64, u64), otherwise: u64| match optional(name) {
             None => Ok(otherwise),
             Some(text) => text
@@ -77,7 +81,7 @@ impl Bindings {
             backend_origin,
             key_id: key_id.to_owned(),
             secret: SecretKey::new(secret),
-            policies: Policies { pages: policy.clone(), webhooks: policy },
+            policies: Policies::new(policy, http_webhooks),
             public_origin,
             sync_wait: Duration::from_secs(seconds("SYNC_WAIT_SECONDS", (2, 90), 25)?),
             key_fresh_ms: seconds("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
@@ -122,7 +126,7 @@ mod tests {
         let bindings = read(&[BACKEND, SECRET]).unwrap();
         assert_eq!(bindings.backend_origin, "http://127.0.0.1:8400");
         assert_eq!((bindings.key_id.as_str(), bindings.secret.expose()), ("k1", "a:b"));
-        assert_eq!((bindings.public_origin, bindings.policies.pages), (None, TargetPolicy::default()));
+        assert_eq!((bindings.public_origin, bindings.policies), (None, Policies::new(TargetPolicy::default(), false)));
         assert_eq!(read(&[SECRET]).unwrap_err(), BindingError::Missing("BACKEND_URL"));
         assert_eq!(read(&[BACKEND, ("EDGE_SECRET", " ")]).unwrap_err(), BindingError::Missing("EDGE_SECRET"));
     }
@@ -134,7 +138,11 @@ mod tests {
         assert_eq!(bindings.public_origin.as_deref(), Some("https://s.example"));
         assert_eq!(bindings.policies.webhooks, TargetPolicy::development());
         assert!(read(&[BACKEND, SECRET, ("PUBLIC_URL", ""), ("DEVELOPMENT", "false")]).is_ok());
-        assert_eq!(read(&[BACKEND, SECRET, ("DEVELOPMENT", "yes")]).unwrap_err(), BindingError::NotAFlag);
+        let open = read(&[BACKEND, SECRET, ("WEBHOOK_ALLOW_HTTP", "true")]).unwrap();
+        assert_eq!(open.policies, Policies::new(TargetPolicy::default(), true));
+        for flag in ["DEVELOPMENT", "WEBHOOK_ALLOW_HTTP"] {
+            assert_eq!(read(&[BACKEND, SECRET, (flag, "yes")]).unwrap_err(), BindingError::NotAFlag(flag));
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(crate) fn wrap(raw: &RawRequest, access_key: &str, arrival: Arrival<'_>) -> 
         query: raw.query.clone(),
         content_type: arrival.content_type,
         idempotency_key: raw.idempotency_key.clone(),
+        priority: raw.priority.clone(),
         traceparent: arrival.traceparent.filter(|text| is_traceparent(text)),
         wait_ms: None,
         body: body.to_owned(),
@@ -105,6 +106,7 @@ mod tests {
             query: "a=%20+b".to_owned(),
             access_key_header: None,
             idempotency_key: Some("once".to_owned()),
+            priority: Some("u=1".to_owned()),
             body: body.to_vec(),
         };
         let arrival = Arrival {
@@ -123,7 +125,7 @@ mod tests {
         assert_eq!((envelope.query.as_str(), envelope.body.as_str()), ("a=%20+b", "{\"url\":\"ä\"}"));
         assert_eq!((envelope.request_id.as_str(), envelope.received_at_ms), ("req_1", 7));
         assert_eq!((envelope.access_key.as_str(), envelope.idempotency_key.as_deref()), ("key", Some("once")));
-        assert_eq!(envelope.traceparent.as_deref(), Some(TRACE));
+        assert_eq!((envelope.traceparent.as_deref(), envelope.priority.as_deref()), (Some(TRACE), Some("u=1")));
         assert_eq!(wrapped(TRACE, b"\xff").unwrap_err().code, Code::RequestNotValid);
     }
 

@@ -217,6 +217,7 @@ async fn render(
         query: address.query.to_owned(),
         access_key_header: headers.get("x-access-key")?,
         idempotency_key: headers.get("idempotency-key")?,
+        priority: headers.get("priority")?,
         body: if method == Method::Post { body::read(request).await? } else { Vec::new() },
     };
     let read = raw.read()?;

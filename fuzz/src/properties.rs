@@ -54,6 +54,7 @@ pub(crate) fn request(data: &[u8]) {
         query,
         access_key_header: (selector & 64 != 0).then(|| "key".to_owned()),
         idempotency_key: None,
+        priority: None,
         body: if method == Method::Post { body.to_vec() } else { Vec::new() },
     };
     let Ok(read) = raw.read() else { return };

@@ -73,6 +73,9 @@ pub struct Envelope {
     /// The caller's `idempotency-key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The caller's `priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
     /// W3C trace context, from the caller or the edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,

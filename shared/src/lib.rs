@@ -16,6 +16,7 @@ pub mod limits;
 pub mod link;
 pub mod metadata;
 pub mod options;
+pub mod priority;
 pub mod request;
 pub mod route;
 pub mod signing;

@@ -11,6 +11,7 @@ use crate::link::{self, LinkError};
 use crate::options::fields::Fields;
 use crate::options::model::{Animation, Format, Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, animate, screencast, screenshotmax, screenshotone};
+use crate::priority::Urgency;
 use crate::route;
 use crate::signing::SecretKey;
 use crate::target::{ParseUrl, TargetPolicy, TargetRefusal, check_proxy_target, check_target};
@@ -192,6 +193,8 @@ pub struct RawRequest {
     pub access_key_header: Option<String>,
     /// The `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
+    /// The `Priority` header.
+    pub priority: Option<String>,
     /// Empty for GET and HEAD.
     pub body: Vec<u8>,
 }
@@ -211,6 +214,7 @@ pub struct CheckedRequest {
     pub access_key: String,
     pub options: Options,
     pub idempotency_key: Option<String>,
+    pub urgency: Urgency,
 }
 
 impl RawRequest {
@@ -302,7 +306,7 @@ impl ReadRequest {
             ("url", &options.source.url, &policies.pages),
             ("scroll_navigate_to_url", &next_page, &policies.pages),
             ("webhook_url", &options.delivery.webhook.url, &policies.webhooks),
-            ("storage_endpoint", &options.delivery.store.endpoint, &policies.webhooks),
+            ("storage_endpoint", &options.delivery.store.endpoint, &policies.pages),
         ];
         for (parameter, target, policy) in targets {
             if let Some(Err(refusal)) = target.as_ref().map(|target| check_target(target, urls, policy)) {
@@ -320,7 +324,14 @@ impl ReadRequest {
             }
             key => key.clone(),
         };
-        Ok(CheckedRequest { endpoint: self.raw.endpoint, access_key: self.access_key, options, idempotency_key })
+        let urgency = Urgency::of_header(self.raw.priority.as_deref());
+        Ok(CheckedRequest {
+            endpoint: self.raw.endpoint,
+            access_key: self.access_key,
+            options,
+            idempotency_key,
+            urgency,
+        })
     }
 }
 
@@ -365,8 +376,16 @@ impl CheckedRequest {
 }
 
 /// Where pages and webhooks may lead.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
+    /// Callers' buckets and proxies too.
     pub pages: TargetPolicy,
     pub webhooks: TargetPolicy,
+}
+
+impl Policies {
+    /// One rule for both, but that webhooks go over http only if that is wanted.
+    pub fn new(policy: TargetPolicy, http_webhooks: bool) -> Policies {
+        Policies { webhooks: TargetPolicy { https_only: !http_webhooks, ..policy.clone() }, pages: policy }
+    }
 }

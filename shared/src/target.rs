@@ -390,6 +390,8 @@ pub struct TargetPolicy {
     pub allowed_ports: PortPolicy,
     /// Off, because a URL is logged, stored and sent to webhooks, and a password in it would go along.
     pub allow_credentials: bool,
+    /// What goes there is nobody else's to read.
+    pub https_only: bool,
 }
 
 impl TargetPolicy {
@@ -417,6 +419,8 @@ pub enum TargetRefusal {
     NoScheme,
     #[error("the scheme `{0}` is not allowed: use http or https")]
     Scheme(String),
+    #[error("the URL must start with https://")]
+    NotHttps,
     #[error("the URL has a backslash before its path")]
     Backslash,
     #[error("the URL is not valid")]
@@ -441,6 +445,9 @@ pub fn check_target(input: &str, parser: &dyn ParseUrl, policy: &TargetPolicy) -
     // The parser's word is the last one, should it ever differ from the scan of the raw text.
     if !is_web_scheme(&parts.scheme) {
         return Err(TargetRefusal::Scheme(parts.scheme));
+    }
+    if policy.https_only && parts.scheme != "https" {
+        return Err(TargetRefusal::NotHttps);
     }
     if parts.serialized.len() > MAX_URL_BYTES {
         return Err(TargetRefusal::TooLong);

@@ -171,6 +171,7 @@ pub fn request(
         query: query.to_owned(),
         access_key_header: Some(access_key.to_owned()),
         idempotency_key: None,
+        priority: None,
         body: Vec::new(),
     };
     let mut checked = raw.read()?.check(urls, policies)?;

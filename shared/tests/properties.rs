@@ -245,7 +245,7 @@ type Verdict = Result<Options, (Code, BTreeSet<(String, String)>)>;
 
 fn verdict(endpoint: Endpoint, method: Method, query: String, body: Vec<u8>) -> Verdict {
     let access_key_header = Some("AK".to_owned());
-    let raw = RawRequest { endpoint, method, query, access_key_header, idempotency_key: None, body };
+    let raw = RawRequest { endpoint, method, query, access_key_header, idempotency_key: None, priority: None, body };
     let checked = raw.read().and_then(|read| read.check(&NativeUrlParser, &Policies::default()));
     checked.map(|checked| checked.options).map_err(|Problem { code, details, .. }| {
         (code, details.into_iter().map(|detail| (detail.parameter, detail.message)).collect())

@@ -635,6 +635,7 @@ fn envelope_json() {
     let full = Envelope {
         content_type: Some("application/json".into()),
         idempotency_key: Some("once".into()),
+        priority: Some("u=1".into()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         body: "{\"html\":\"☃ \\u0000\"}".into(),
         ..envelope

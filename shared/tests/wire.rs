@@ -59,6 +59,7 @@ fn raw(endpoint: Endpoint, method: Method, query: &str, body: &str) -> RawReques
         query: query.to_owned(),
         access_key_header: None,
         idempotency_key: None,
+        priority: None,
         body: body.as_bytes().to_vec(),
     }
 }

@@ -280,6 +280,34 @@ fn without_the_development_setting_this_machine_and_its_network_are_out_of_bound
 }
 
 #[test]
+fn a_webhook_goes_over_http_only_if_that_is_wanted() {
+    run(async {
+        let request = json!({ "html": "x", "async": true, "webhook_url": "http://example.com/hook" });
+        let strict = Stack::builder().without_development().edge().start();
+        for client in both(&strict) {
+            for path in ROUTES {
+                let details = assert_refused(path, &client.post(path, &request).await, 400, "target_not_allowed");
+                assert_eq!(details, ["\"webhook_url\": the URL must start with https://"]);
+                let mut secure = request.clone();
+                secure["webhook_url"] = json!("https://example.com/hook");
+                client.post(path, &secure).await.expect(202);
+            }
+        }
+        drop(strict);
+        let open = Stack::builder()
+            .without_development()
+            .set("SNAPHOOK_WEBHOOK_ALLOW_HTTP", true)
+            .edge_with("WEBHOOK_ALLOW_HTTP", true)
+            .start();
+        for client in both(&open) {
+            for path in ROUTES {
+                client.post(path, &request).await.expect(202);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_host_that_cannot_be_reached_is_named_as_the_cause() {
     run(async {
         let stack = Stack::shared();

@@ -27,6 +27,7 @@ mod render;
 mod requests;
 mod rotation;
 mod sdk;
+mod secrets;
 mod stop;
 mod tasks;
 mod tidy;

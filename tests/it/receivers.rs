@@ -1,13 +1,18 @@
 //! Receivers that misbehave: each costs the sender a bounded time and bounded memory, and nobody else anything.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value as Json, json};
+use sha2::Sha256;
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::{Behaviour, Receiver};
 use snaphook_tests::rogue::{Manner, Rogue};
@@ -337,4 +342,55 @@ fn an_address_that_is_gone_is_disabled_until_it_is_enabled_again() {
         assert!(ids[1..].contains(&later.replace("req_", "msg_").as_str()), "{ids:?}");
         client.get_with_key("/v1/deliveries?since=yesterday").await.expect(400);
     });
+}
+
+#[test]
+fn a_thousand_webhooks_are_signed_over_the_bytes_that_came() {
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,1,1,1,1,1,1,1,1,1").start();
+        let (client, receiver) = (stack.client(), Receiver::start());
+        receiver.behave(Behaviour::EveryNth(10, 204, 500));
+        // A storage without its secret fails before any page is opened, and that is announced like a picture.
+        let options = json!({
+            "html": "<p>x", "async": true, "store": true, "storage_path": "a", "storage_bucket": "mine",
+            "webhook_url": receiver.url(), "webhook_errors": true,
+        });
+        const WEBHOOKS: usize = 1_000;
+        for _ in 0..WEBHOOKS / 50 {
+            let answers = futures::future::join_all((0..50).map(|_| client.post("/take", &options))).await;
+            assert!(answers.iter().all(|answer| answer.status == 202));
+        }
+        let told = wait::for_it("a thousand webhooks, each delivered", s(120), || {
+            let all = receiver.all();
+            // Those that were refused came again.
+            (all.len() - all.len() / 10 >= WEBHOOKS).then_some(all)
+        })
+        .await;
+        let mut bodies: BTreeMap<&str, (&[u8], BTreeSet<&str>)> = BTreeMap::new();
+        let key = stack.key.secret_key.as_bytes();
+        for webhook in &told {
+            let (id, timestamp) = (webhook.header("webhook-id"), webhook.header("webhook-timestamp"));
+            assert!(id.starts_with("msg_") && id[4..].bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            assert!(!timestamp.starts_with('0') && timestamp.bytes().all(|byte| byte.is_ascii_digit()), "{timestamp}");
+            let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", &webhook.body[..]].concat();
+            let standard = format!("v1,{}", BASE64.encode(hmac(key, &signed)));
+            assert_eq!(webhook.header("webhook-signature"), standard);
+            let bare = hex::encode(hmac(key, &webhook.body));
+            assert_eq!(webhook.header("x-screenshotone-signature"), bare);
+            assert_eq!(webhook.header("x-screenshotmax-webhook-signature"), bare);
+            assert!(webhook.body.len() < 20_000);
+            let (body, timestamps) = bodies.entry(id).or_insert((&webhook.body, BTreeSet::new()));
+            assert_eq!(*body, &webhook.body[..], "{id}");
+            assert!(timestamps.insert(timestamp), "{id} is signed anew at each attempt");
+        }
+        assert_eq!(bodies.len(), WEBHOOKS);
+        let again = bodies.values().filter(|(_, timestamps)| timestamps.len() > 1).count();
+        assert!(again >= WEBHOOKS / 10, "{again} came more than once");
+    });
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
 }

@@ -131,12 +131,12 @@ fn the_same_idempotency_key_gives_the_same_request() {
 }
 
 #[test]
-fn twenty_at_the_same_time_with_one_idempotency_key_are_one_request() {
+fn a_hundred_at_the_same_time_with_one_idempotency_key_are_one_request() {
     run(async {
         let stack = Stack::shared();
         let (client, site) = (own(&stack), Site::start());
         let options = json!({ "url": site.url("/colors.html"), "async": true });
-        let posts = (0..20).map(|_| client.post_with("/take", &[("idempotency-key", "rush")], &options));
+        let posts = (0..100).map(|_| client.post_with("/take", &[("idempotency-key", "rush")], &options));
         let answers = futures::future::join_all(posts).await;
         let made: HashSet<String> =
             answers.into_iter().map(|answer| answer.expect(202).header("x-snaphook-request-id").to_owned()).collect();
@@ -146,6 +146,72 @@ fn twenty_at_the_same_time_with_one_idempotency_key_are_one_request() {
         assert_eq!(ids(&list(&client, "").await), [id]);
         assert_eq!(site.count("/colors.html"), 1, "rendered once");
     });
+}
+
+#[test]
+fn the_most_urgent_request_of_a_key_is_rendered_first() {
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", 1).edge().start();
+        let (backend, edge, site) = (stack.client(), stack.edge_client(), Site::start());
+        let busy = backend.enqueue("/take", &json!({ "url": site.url("/never"), "timeout": 60 })).await;
+        backend.request_when(&busy, "rendering", s(30), |view| view["state"] == "rendering").await;
+        let small = json!({ "html": "<p>x", "viewport_width": 20, "viewport_height": 20, "async": true });
+        let mut ids = Vec::new();
+        for (caller, path, priority) in [
+            (&backend, "/v1/screenshot", "u=7"),
+            (&edge, "/take", "nothing of the kind"),
+            (&edge, "/v1/screenshot", "u=1, i"),
+            (&backend, "/take", "u=0"),
+        ] {
+            let accepted = caller.post_with(path, &[("priority", priority)], &small).await.expect(202);
+            ids.push(accepted.header("x-snaphook-request-id").to_owned());
+        }
+        backend.post(&format!("/v1/requests/{busy}/cancel"), &json!({})).await.expect(200);
+        let mut begun = Vec::new();
+        for id in &ids {
+            begun.push((backend.done(id, s(30)).await["started_at"].as_str().unwrap().to_owned(), id.clone()));
+        }
+        begun.sort();
+        let order: Vec<&String> = begun.iter().map(|(_, id)| id).collect();
+        assert_eq!(order, ids.iter().rev().collect::<Vec<_>>(), "{begun:?}");
+    });
+}
+
+#[test]
+fn a_caller_who_hangs_up_has_a_whole_request_or_none_and_can_ask_again() {
+    run(async {
+        let stack = Stack::shared();
+        let client = own(&stack);
+        let body = json!({ "html": "<p>x", "async": true }).to_string();
+        let head = |key: &str| {
+            format!(
+                "POST /v1/screenshot HTTP/1.1\r\nhost: x\r\nx-access-key: {}\r\nidempotency-key: {key}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                client.key.access_key,
+                body.len()
+            )
+        };
+        for (number, sent) in [0, body.len() / 2, body.len()].into_iter().enumerate() {
+            let key = format!("hung-up-{number}");
+            hang_up_after(&stack.api, format!("{}{}", head(&key), &body[..sent]).as_bytes()).await;
+            let options = json!({ "html": "<p>x", "async": true });
+            let headers = [("idempotency-key", key.as_str())];
+            let again = client.post_with("/v1/screenshot", &headers, &options).await.expect(202);
+            let id = again.header("x-snaphook-request-id");
+            let and_again = client.post_with("/v1/screenshot", &headers, &options).await.expect(202);
+            assert_eq!(and_again.header("x-snaphook-request-id"), id);
+            client.done(id, s(30)).await;
+        }
+        assert_eq!(ids(&list(&client, "").await).len(), 3, "one each");
+    });
+}
+
+async fn hang_up_after(base: &str, request: &[u8]) {
+    use tokio::io::AsyncWriteExt;
+    let address = base.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    stream.shutdown().await.unwrap();
 }
 
 #[test]

@@ -154,3 +154,30 @@ fn the_campaign_knows_every_fault_point() {
         assert!(all.contains(&format!("fault::point(\"{point}\")")), "{point} is nowhere");
     }
 }
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let tests: String = ["backend/src", "edge/src", "shared/src", "shared/tests", "tests/it", "fuzz/src"]
+        .map(sources)
+        .concat()
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    for document in ["SECURITY.md", "docs/delivery.md"] {
+        let text = std::fs::read_to_string(repository(document)).unwrap();
+        let named =
+            text.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2));
+        let mut seen = 0;
+        for name in named {
+            // `module::a_test` or `a_test`; `module::a_te…` stands for one that begins so.
+            let test = name.rsplit("::").next().unwrap();
+            let (test, end) = test.strip_suffix('…').map_or((test, "("), |beginning| (beginning, ""));
+            let is_name = test.len() > 10 && test.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            if is_name && test.matches('_').count() >= 3 {
+                seen += 1;
+                assert!(tests.contains(&format!("fn {test}{end}")), "{document} names {name}, which is nowhere");
+            }
+        }
+        assert!(seen > 10, "{document} names {seen} tests; is this test out of date?");
+    }
+}

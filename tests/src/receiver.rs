@@ -1,5 +1,6 @@
 //! A receiver of webhooks: keeps what comes, byte by byte, and answers as it is told.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::wait;
 #[derive(Clone, Debug)]
 pub enum Behaviour {
     Status(u16),
+    /// The second status to every so-many-th request, the first to the others.
+    EveryNth(usize, u16, u16),
     /// 302 to this address.
     Redirect(String),
     /// Never.
@@ -52,9 +55,11 @@ impl Webhook {
     }
 }
 
-/// A running receiver.
+/// A receiver. It can go away and come back.
 pub struct Receiver {
-    server: Server,
+    /// None while it is away.
+    server: Option<Server>,
+    address: SocketAddr,
     received: Arc<Mutex<Vec<Webhook>>>,
     behaviour: Arc<Mutex<Behaviour>>,
 }
@@ -69,13 +74,31 @@ impl Receiver {
     pub fn on(port: Port) -> Receiver {
         let received = Arc::new(Mutex::new(Vec::new()));
         let behaviour = Arc::new(Mutex::new(Behaviour::Status(204)));
-        let (kept, told) = (received.clone(), behaviour.clone());
-        let server = Server::start(port, move |request| answer(request, kept.clone(), told.clone()));
-        Receiver { server, received, behaviour }
+        let address = port.address;
+        let mut receiver = Receiver { server: None, address, received, behaviour };
+        receiver.serve(port);
+        receiver
+    }
+
+    fn serve(&mut self, port: Port) {
+        let (kept, told) = (self.received.clone(), self.behaviour.clone());
+        self.server = Some(Server::start(port, move |request| answer(request, kept.clone(), told.clone())));
+    }
+
+    /// Goes away with all its connections; what it has received it still has.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+    }
+
+    /// Comes back where it was.
+    pub fn restart(&mut self) {
+        self.serve(Port::at(self.address));
     }
 
     pub fn url(&self) -> String {
-        format!("{}/hook", self.server.url())
+        format!("http://{}/hook", self.address)
     }
 
     /// From now on it answers like this.
@@ -109,11 +132,16 @@ async fn answer(
     let headers = request.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let Ok(body) = request.into_body().collect().await else { return Response::new(full("")) };
     let webhook = Webhook { path, headers, body: body.to_bytes() };
-    received.lock().unwrap_or_else(PoisonError::into_inner).push(webhook);
+    let number = {
+        let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.push(webhook);
+        received.len()
+    };
     let behaviour = behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let response = Response::builder();
     let response = match behaviour {
         Behaviour::Status(status) => response.status(status),
+        Behaviour::EveryNth(nth, usual, other) => response.status(if number % nth == 0 { other } else { usual }),
         Behaviour::Redirect(to) => response.status(302).header("location", to),
         Behaviour::Hang => std::future::pending().await,
     };

@@ -46,6 +46,13 @@ impl S3 {
         self.task = serve(self.folder.path(), Port::at(self.address));
     }
 
+    /// How many objects are in a bucket.
+    pub fn count(&self, bucket: &str) -> usize {
+        let entries = std::fs::read_dir(self.path(bucket)).expect("the bucket's folder");
+        // The server keeps notes of its own beside the objects, in files whose names begin with a dot.
+        entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).count()
+    }
+
     /// Where an object lies: `shots/a.png`.
     pub fn path(&self, object: &str) -> PathBuf {
         Path::new(self.folder.path()).join(object)

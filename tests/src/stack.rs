@@ -145,6 +145,11 @@ impl Stack {
         command.args(arguments).output().expect("snaphook starts")
     }
 
+    /// What the backend was given for a setting, by its environment variable.
+    pub fn setting(&self, variable: &str) -> Option<&str> {
+        self.environment.iter().rfind(|(name, _)| name == variable).map(|(_, value)| value.as_str())
+    }
+
     /// Ends the backend as a crash would, and leaves everything else as it is.
     pub fn kill9(&mut self) {
         if let Some(backend) = &mut self.backend {

@@ -4,6 +4,20 @@ use snaphook_shared::code::{Code, Detail, Problem};
 
 use super::refused::Refused;
 
+/// Whose fault a failure is. It decides whether, and how often, another try makes sense ([`super::retry`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request's own: the same again would only fail again.
+    Request,
+    /// The moment's: the same request may succeed at another time.
+    Moment,
+    /// The browser was lost with every page in it, of which any may have been the reason.
+    Browser,
+    /// This installation's: its store is away, its disk full. An accepted request waits for that to pass, and its attempts
+    /// are not counted.
+    Ours,
+}
+
 /// A render that came to nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: {cause}", problem.code.entry().name)]
@@ -12,30 +26,31 @@ pub struct Failure {
     pub problem: Problem,
     /// For the operator.
     pub cause: String,
-    /// Whether the same request may succeed at another time, through no change of its own. Decided where the failure is
-    /// made, and nowhere else.
-    pub retryable: bool,
+    /// Decided where the failure is made, and nowhere else.
+    pub fault: Fault,
     /// Connections that the page did not get.
     pub refused: Vec<Refused>,
-    /// Whether this installation is at fault (its store is away, its disk full), and not the page: an accepted request
-    /// waits for that to pass, and its attempts are not counted.
-    pub ours: bool,
 }
 
 impl Failure {
     /// A failure that another try would only repeat.
     pub fn new(code: Code, cause: impl Into<String>) -> Failure {
-        Failure { problem: Problem::new(code), cause: cause.into(), retryable: false, ours: false, refused: Vec::new() }
+        Failure { problem: Problem::new(code), cause: cause.into(), fault: Fault::Request, refused: Vec::new() }
     }
 
-    /// A failure of ours, or of the moment.
+    /// A failure of the moment.
     pub fn retryable(code: Code, cause: impl Into<String>) -> Failure {
-        Failure { retryable: true, ..Failure::new(code, cause) }
+        Failure { fault: Fault::Moment, ..Failure::new(code, cause) }
     }
 
     /// A failure of this installation, which says nothing of the request.
     pub fn of_ours(code: Code, cause: impl Into<String>) -> Failure {
-        Failure { ours: true, ..Failure::retryable(code, cause) }
+        Failure { fault: Fault::Ours, ..Failure::new(code, cause) }
+    }
+
+    /// The browser ended under the render.
+    pub fn lost_browser(cause: impl Into<String>) -> Failure {
+        Failure { fault: Fault::Browser, ..Failure::new(Code::InternalApplicationError, cause) }
     }
 
     /// Something that should not have happened; tried again, since it may not happen twice.
@@ -51,9 +66,8 @@ impl Failure {
                 ..Problem::new(Code::RequestNotValid)
             },
             cause: message.to_owned(),
-            retryable: false,
+            fault: Fault::Request,
             refused: Vec::new(),
-            ours: false,
         }
     }
 

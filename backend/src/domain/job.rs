@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use snaphook_shared::dialect::Dialect;
 use snaphook_shared::id;
 use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
 use super::artifact::Size;
@@ -53,6 +54,7 @@ pub struct NewRequest {
     pub endpoint: Endpoint,
     pub options: Options,
     pub idempotency_key: Option<String>,
+    pub urgency: Urgency,
     pub fingerprint: String,
     /// Unix milliseconds.
     pub created_ms: u64,

@@ -9,7 +9,7 @@ use snaphook_shared::event;
 use snaphook_shared::metadata::Content;
 
 use super::artifact::{Artifact, Size};
-use super::failure::Failure;
+use super::failure::{Failure, Fault};
 use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, PutBack, StoredFile, StoredSlice, StoredSlices};
 use super::notice::{self, Links};
 use super::ports::{FileStore, JobQueue, QueueError, Renderer, Uploads};
@@ -78,14 +78,15 @@ impl Pipeline {
                 );
                 (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
-            Err(failure) => match retry::next_render(&failure, failures, postponed) {
+            Err(failure) => match retry::next_render(failure.fault, failures, postponed) {
                 Some(pause) => {
                     let cause = &failure.cause;
                     tracing::warn!(request = request.id, attempt, cause, "the render failed and is tried again");
                     let at_ms = now_ms + pause.as_millis() as u64;
-                    let back = PutBack { now_ms, at_ms, reason: failure.to_string(), ours: failure.ours };
+                    let ours = failure.fault == Fault::Ours;
+                    let back = PutBack { now_ms, at_ms, reason: failure.to_string(), ours };
                     self.queue.put_back(&request.id, owner, back).await?;
-                    return Ok(!failure.ours);
+                    return Ok(!ours);
                 }
                 None => {
                     tracing::info!(request = request.id, attempt, error = %failure, "failed");

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use super::failure::Failure;
+use super::failure::Fault;
 
 /// Attempts of a render that may fail, the first one included. Those that ended with a crash of ours do not count.
 pub const RENDER_ATTEMPTS_MAX: u32 = 4;
+
+/// The same where the browser was lost: that may have been the doing of any page in it. A page that takes every browser down
+/// comes to an end by this.
+pub const LOST_BROWSERS_MAX: u32 = 8;
 
 /// Attempts that failed by a fault of this installation and are not counted; from then on they are. With the pauses below
 /// that is more than a day.
@@ -27,11 +31,15 @@ pub fn render_delay(failures: u32) -> Duration {
 }
 
 /// The pause before a failed render is tried again; None if it is not. `failures` and `postponed` count the attempts before.
-pub fn next_render(failure: &Failure, failures: u32, postponed: u32) -> Option<Duration> {
-    if failure.ours && postponed < POSTPONEMENTS_MAX {
-        return Some(postponement(postponed));
-    }
-    (failure.retryable && failures + 1 < RENDER_ATTEMPTS_MAX).then(|| render_delay(failures + 1))
+pub fn next_render(fault: Fault, failures: u32, postponed: u32) -> Option<Duration> {
+    let attempts_max = match fault {
+        Fault::Request => 1,
+        Fault::Moment => RENDER_ATTEMPTS_MAX,
+        Fault::Browser => LOST_BROWSERS_MAX,
+        Fault::Ours if postponed < POSTPONEMENTS_MAX => return Some(postponement(postponed)),
+        Fault::Ours => RENDER_ATTEMPTS_MAX,
+    };
+    (failures + 1 < attempts_max).then(|| render_delay(failures + 1))
 }
 
 /// How long a request or a delivery waits that failed by a fault of this installation, for the n-th time.
@@ -88,6 +96,20 @@ mod tests {
         assert_eq!(webhook_delay(&schedule, 1, 0.0, true, Some(9_000)), Some(Duration::from_secs(120)));
         assert_eq!(webhook_delay(&schedule, 2, 1.0, true, None), Some(Duration::from_secs(360)));
         assert_eq!(webhook_delay(&schedule, 3, 0.5, true, Some(1)), None);
+    }
+
+    #[test]
+    fn a_render_is_tried_again_as_often_as_its_fault_allows() {
+        let tries =
+            |fault| (0..20).take_while(|failures| next_render(fault, *failures, POSTPONEMENTS_MAX).is_some()).count();
+        let most = [Fault::Request, Fault::Moment, Fault::Browser, Fault::Ours].map(tries);
+        assert_eq!(most, [0, 3, 7, 3]);
+        assert_eq!(next_render(Fault::Ours, 20, POSTPONEMENTS_MAX - 1), Some(Duration::from_secs(60)));
+        let pauses: Vec<u64> = (0..4)
+            .filter_map(|failures| next_render(Fault::Browser, failures, 0))
+            .map(|pause| pause.as_secs())
+            .collect();
+        assert_eq!(pauses, [1, 5, 30, 30]);
     }
 
     #[test]

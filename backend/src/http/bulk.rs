@@ -172,6 +172,7 @@ fn promise(api: &Api, record: &KeyRecord, item: Map<String, Json>) -> Json {
         query,
         access_key_header: None,
         idempotency_key: None,
+        priority: None,
         body: Vec::new(),
     };
     match raw.read().and_then(|read| read.check(&NativeUrlParser, &api.policies)) {
@@ -192,6 +193,7 @@ async fn execute(api: &Api, record: &KeyRecord, item: Map<String, Json>) -> Json
         query: String::new(),
         access_key_header: Some(record.access_key.clone()),
         idempotency_key: None,
+        priority: None,
         body: Json::Object(item).to_string().into_bytes(),
     };
     let (parts, body) = render::serve(api, raw, render::new_id(api)).await.into_parts();

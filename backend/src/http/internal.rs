@@ -72,6 +72,7 @@ async fn take_over(
                 query: envelope.query,
                 access_key_header: Some(envelope.access_key),
                 idempotency_key: envelope.idempotency_key,
+                priority: envelope.priority,
                 body: envelope.body.into_bytes(),
             };
             render::serve_within(&api, raw, id, envelope.wait_ms.map(Duration::from_millis)).await

@@ -64,6 +64,7 @@ async fn handle(
             query: query.clone(),
             access_key_header: text("x-access-key").map(str::to_owned),
             idempotency_key: text("idempotency-key").map(str::to_owned),
+            priority: text("priority").map(str::to_owned),
             body,
         })
     };
@@ -127,6 +128,7 @@ fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {
         endpoint: checked.endpoint,
         options: checked.options,
         idempotency_key: checked.idempotency_key,
+        urgency: checked.urgency,
         created_ms: api.clock.now_ms(),
     }
 }

@@ -109,12 +109,7 @@ impl Sender {
         match self.queue.finish_attempt(&id, attempt, next).await {
             Ok(false) => {}
             Ok(true) => {
-                let access_key = claimed.access_key;
-                tracing::warn!(
-                    access_key,
-                    delivery = id,
-                    "a webhook endpoint is disabled: it is gone or fails for days"
-                );
+                tracing::warn!(delivery = id, "a webhook endpoint is disabled: it is gone or fails for days");
             }
             // The lease runs out and the delivery is sent again: at least once, never less.
             Err(error) => tracing::error!(delivery = id, %error, "the outcome of a webhook could not be kept"),
@@ -187,6 +182,7 @@ fn dice() -> f64 {
 #[cfg(test)]
 mod tests {
     use snaphook_shared::options::model::Options;
+    use snaphook_shared::priority::Urgency;
     use snaphook_shared::request::Endpoint;
     use snaphook_shared::signing::{SecretKey, verify_webhook};
     use snaphook_shared::target::TargetPolicy;
@@ -249,6 +245,7 @@ mod tests {
             endpoint: Endpoint::Screenshot,
             options: Options::default(),
             idempotency_key: None,
+            urgency: Urgency::default(),
             fingerprint: String::new(),
             created_ms: clock.now_ms(),
         };

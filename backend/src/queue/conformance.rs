@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 
@@ -40,6 +41,7 @@ fn request(number: u64, access_key: &str) -> NewRequest {
         endpoint: Endpoint::Screenshot,
         options: Options::default(),
         idempotency_key: None,
+        urgency: Urgency::default(),
         fingerprint: "f".to_owned(),
         created_ms: NOW + number,
     }
@@ -107,6 +109,41 @@ async fn an_idempotency_key_stands_for_one_request_of_one_caller() {
     assert_eq!(ids.len(), 1);
     assert_eq!(queue.accept(keyed(200, "alice", "other")).await.unwrap(), Acceptance::KeyReused);
     assert!(matches!(queue.accept(keyed(201, "bob", "other")).await.unwrap(), Acceptance::Accepted { .. }));
+}
+
+#[tokio::test]
+async fn the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let urgency = |level| Urgency::new(level).unwrap();
+    for (number, access_key, level) in
+        [(1, "alice", 3), (2, "alice", 7), (3, "alice", 0), (4, "alice", 0), (5, "bob", 7)]
+    {
+        let request = NewRequest { urgency: urgency(level), ..request(number, access_key) };
+        assert!(matches!(queue.accept(request).await.unwrap(), Acceptance::Accepted { .. }));
+    }
+    let mut order = Vec::new();
+    for _ in 0..5 {
+        let claimed = queue.claim("w", NOW + 9, NOW + 99).await.unwrap().unwrap();
+        let urgency = claimed.request.urgency;
+        order.push((claimed.request.created_ms - NOW, urgency.level()));
+        // Ended at once, so that the turn alone decides between the keys.
+        assert!(queue.finish(&claimed.request.id, "w", NOW + 9, done(&claimed.request.id, NOW), None).await.unwrap());
+    }
+    assert_eq!(order, [(3, 0), (5, 7), (4, 0), (1, 3), (2, 7)]);
+}
+
+#[tokio::test]
+async fn what_is_not_due_does_not_hold_up_what_is() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let urgent = NewRequest { urgency: Urgency::new(0).unwrap(), ..request(1, "alice") };
+    queue.accept(urgent.clone()).await.unwrap();
+    queue.accept(request(2, "alice")).await.unwrap();
+    queue.claim("w", NOW + 9, NOW + 99).await.unwrap().unwrap();
+    assert!(queue.put_back(&urgent.id, "w", back(NOW + 500, false)).await.unwrap());
+    let next = queue.claim("w", NOW + 10, NOW + 99).await.unwrap().unwrap();
+    assert_eq!(next.request.id, request(2, "alice").id);
+    assert!(queue.claim("w", NOW + 499, NOW + 999).await.unwrap().is_none());
+    assert_eq!(queue.claim("w", NOW + 500, NOW + 999).await.unwrap().unwrap().request.id, urgent.id);
 }
 
 #[tokio::test]

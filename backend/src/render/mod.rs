@@ -37,6 +37,7 @@ use crate::fault;
 pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
+use cdp::CdpError;
 pub use memory::MemoryLimits;
 use video::Studio;
 pub use video::find_ffmpeg;
@@ -153,7 +154,9 @@ impl Renderer for ChromiumRenderer {
         let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
         let opening = async {
             let browser = self.browser().await?;
-            browser.open_tab(Some(way_out)).await.map_err(|error| Failure::internal(error.to_string()))
+            // Nothing of the request has been near the browser yet.
+            let refused = |error: CdpError| Failure::of_ours(Code::InternalApplicationError, error.to_string());
+            browser.open_tab(Some(way_out)).await.map_err(refused)
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
         fault::point("during-render");

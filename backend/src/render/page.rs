@@ -645,7 +645,7 @@ pub(super) fn failure(error: CdpError) -> Failure {
     match error {
         CdpError::Crashed => crashed(),
         CdpError::TimedOut { .. } => Failure::new(Code::TimeoutError, error.to_string()),
-        CdpError::Disconnected => Failure::retryable(Code::InternalApplicationError, error.to_string()),
+        CdpError::Disconnected => Failure::lost_browser(error.to_string()),
         CdpError::Refused { .. } | CdpError::Malformed { .. } => {
             Failure::retryable(Code::InternalApplicationError, error.to_string())
         }

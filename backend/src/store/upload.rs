@@ -13,7 +13,7 @@ use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpClient, HttpRequest, HttpResponseBody};
 use snaphook_shared::code::{Code, Problem};
 
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Fault};
 use crate::domain::ports::Uploads;
 use crate::domain::upload::{Destination, invalid};
 use crate::egress::{Egress, Refusal};
@@ -66,7 +66,7 @@ impl Uploads for Uploader {
         let mut pauses = PAUSES.into_iter();
         loop {
             match (self.put(to, content_type, bytes.clone()).await, pauses.next()) {
-                (Err(failure), Some(pause)) if failure.retryable => {
+                (Err(failure), Some(pause)) if failure.fault == Fault::Moment => {
                     tracing::debug!(cause = failure.cause, "an upload is tried again");
                     tokio::time::sleep(pause).await;
                 }
@@ -124,7 +124,7 @@ fn judge(status: u16, answer: &[u8]) -> Result<(), Failure> {
         |kind: Code| Failure { problem: Problem::with_detail(kind, "", said.trim()), ..Failure::new(kind, &*said) };
     match status {
         200..=299 => Ok(()),
-        408 | 429 | 500.. => Err(Failure { retryable: true, ..refused(Code::StorageReturnedTransientError) }),
+        408 | 429 | 500.. => Err(Failure { fault: Fault::Moment, ..refused(Code::StorageReturnedTransientError) }),
         401 | 403 => Err(refused(Code::StorageAccessDenied)),
         _ => Err(refused(Code::InvalidStorageConfiguration)),
     }
@@ -146,12 +146,12 @@ mod tests {
     fn answers_are_judged_by_whose_fault_they_are() {
         let answer = b"<?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code><Message>x</Message></Error>";
         let failure = judge(404, answer).unwrap_err();
-        assert_eq!((failure.problem.code, failure.retryable), (Code::InvalidStorageConfiguration, false));
+        assert_eq!((failure.problem.code, failure.fault), (Code::InvalidStorageConfiguration, Fault::Request));
         assert_eq!(failure.problem.message(), "the storage answered 404 NoSuchBucket");
         assert_eq!(judge(403, b"").unwrap_err().problem.code, Code::StorageAccessDenied);
         assert_eq!(judge(301, b"").unwrap_err().problem.code, Code::InvalidStorageConfiguration);
         let failure = judge(503, b"<Code><script></Code>").unwrap_err();
-        assert_eq!((failure.problem.code, failure.retryable), (Code::StorageReturnedTransientError, true));
+        assert_eq!((failure.problem.code, failure.fault), (Code::StorageReturnedTransientError, Fault::Moment));
         assert_eq!(failure.problem.message(), "the storage answered 503");
         assert!(judge(204, b"").is_ok());
     }

@@ -40,6 +40,7 @@ pub(crate) fn request() -> NewRequest {
         endpoint: Endpoint::Screenshot,
         options,
         idempotency_key: None,
+        urgency: Default::default(),
         fingerprint: "0123456789abcdef0123456789abcdef".to_owned(),
         created_ms: now_ms(),
     }

@@ -401,6 +401,7 @@ impl JobQueue for SqliteQueue {
 #[cfg(test)]
 mod tests {
     use snaphook_shared::options::model::Options;
+    use snaphook_shared::priority::Urgency;
     use snaphook_shared::request::Endpoint;
 
     use super::*;
@@ -424,6 +425,7 @@ mod tests {
             endpoint: Endpoint::Take,
             options: Options::default(),
             idempotency_key: None,
+            urgency: Urgency::default(),
             fingerprint: String::new(),
             created_ms: NOW,
         }

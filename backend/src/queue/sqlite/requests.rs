@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
 use super::usage;
@@ -66,9 +67,9 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
-                                   state, due_ms, created_ms, secrets)
+                                   urgency, state, due_ms, created_ms, secrets)
              VALUES (:id, :access_key, :endpoint, :asynchronous, :options, :target, :idempotency_key, :fingerprint,
-                     :state, :created_ms, :created_ms, :secrets)",
+                     :urgency, :state, :created_ms, :created_ms, :secrets)",
         )?
         .execute(named_params! {
             ":id": request.id,
@@ -79,6 +80,7 @@ pub(super) fn insert(
             ":target": request.options.source.label(),
             ":idempotency_key": request.idempotency_key,
             ":fingerprint": request.fingerprint,
+            ":urgency": request.urgency.level(),
             ":state": state.name(),
             ":created_ms": request.created_ms,
             ":secrets": secrets,
@@ -87,8 +89,8 @@ pub(super) fn insert(
 }
 
 /// The next request to render: of the keys that wait, the one with the fewest renders under way, then the one whose turn is
-/// the longest ago; of that key, the request that is due first. So no key can hold up another, however much it has queued. Busy
-/// keys have all that they may have under way.
+/// the longest ago; of that key, the most urgent request, and of those the one that is due first. So no key can hold up another,
+/// however much it has queued and however urgent it calls that. Busy keys have all that they may have under way.
 const NEXT: &str = "
     WITH RECURSIVE waiting (access_key) AS (
         SELECT min(access_key) FROM requests WHERE state = 'queued'
@@ -98,7 +100,7 @@ const NEXT: &str = "
     )
     SELECT (SELECT r.id FROM requests r
             WHERE r.state = 'queued' AND r.access_key = waiting.access_key AND r.due_ms <= :now
-            ORDER BY r.due_ms LIMIT 1) AS first
+            ORDER BY r.urgency, r.due_ms LIMIT 1) AS first
     FROM waiting LEFT JOIN keys USING (access_key)
     WHERE first IS NOT NULL AND waiting.access_key NOT IN (SELECT value FROM json_each(:busy))
     ORDER BY (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = waiting.access_key),
@@ -125,7 +127,7 @@ pub(super) fn claim(
                  started_ms = coalesce(started_ms, :now)
              WHERE id = :id
              RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures,
-                       postponed, secrets",
+                       postponed, secrets, urgency",
         )?
         .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, |row| {
             Ok((claimed(row)?, row.get(10)?))
@@ -153,6 +155,7 @@ fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
             options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
             idempotency_key: row.get(4)?,
             fingerprint: row.get(5)?,
+            urgency: Urgency::new(row.get(11)?).unwrap_or_default(),
             created_ms: row.get(6)?,
         },
         attempt: row.get(7)?,
