@@ -347,7 +347,7 @@ fn an_address_that_is_gone_is_disabled_until_it_is_enabled_again() {
 #[test]
 fn a_thousand_webhooks_are_signed_over_the_bytes_that_came() {
     run(async {
-        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,1,1,1,1,1,1,1,1,1").start();
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,2,2,2,2,2,2,2,2,2").start();
         let (client, receiver) = (stack.client(), Receiver::start());
         receiver.behave(Behaviour::EveryNth(10, 204, 500));
         // A storage without its secret fails before any page is opened, and that is announced like a picture.
