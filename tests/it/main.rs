@@ -28,6 +28,7 @@ mod requests;
 mod rotation;
 mod sdk;
 mod secrets;
+mod snippets;
 mod stop;
 mod tasks;
 mod tidy;
