@@ -18,6 +18,7 @@ mod errors;
 mod files;
 mod isolation;
 mod keys;
+mod openapi;
 mod outputs;
 mod parity;
 mod programs;

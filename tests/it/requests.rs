@@ -149,6 +149,20 @@ fn a_hundred_at_the_same_time_with_one_idempotency_key_are_one_request() {
 }
 
 #[test]
+fn an_idempotency_key_says_nothing_to_a_caller_who_waits() {
+    run(async {
+        let stack = Stack::shared();
+        let small = json!({ "html": "<p>x", "viewport_width": 20, "viewport_height": 20 });
+        for client in [own(&stack), own(&stack).at(stack.edge_url())] {
+            for _ in 0..2 {
+                client.post_with("/take", &[("idempotency-key", "twice")], &small).await.expect(200);
+            }
+            assert_eq!(ids(&list(&client, "").await).len(), 2, "rendered twice, and both are listed");
+        }
+    });
+}
+
+#[test]
 fn the_most_urgent_request_of_a_key_is_rendered_first() {
     run(async {
         let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", 1).edge().start();

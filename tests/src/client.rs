@@ -79,6 +79,11 @@ impl Client {
         Client { key: key.clone(), ..self.clone() }
     }
 
+    /// The same caller, elsewhere.
+    pub fn at(&self, base: &str) -> Client {
+        Client { base: base.to_owned(), ..self.clone() }
+    }
+
     /// Sends a request as it is given; `path` may be a whole URL.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Answer {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };

@@ -122,10 +122,11 @@ impl Pipeline {
                 self.failed(&request, failure)
             }
         };
-        self.queue
-            .record(request, self.clock.now_ms(), outcome, delivery)
-            .await
-            .map_err(|error| Failure { problem: Problem::unavailable(), ..Failure::internal(error.to_string()) })?;
+        let id = request.id.clone();
+        self.queue.record(request, self.clock.now_ms(), outcome, delivery).await.map_err(|error| {
+            tracing::error!(request = id, %error, "the outcome could not be kept");
+            Failure { problem: Problem::unavailable(), ..Failure::internal(error.to_string()) }
+        })?;
         finished
     }
 

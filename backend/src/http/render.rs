@@ -121,13 +121,15 @@ async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
 }
 
 fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {
+    // An idempotency key is for what is accepted: a caller who waits has their answer, or asks again.
+    let asynchronous = checked.options.delivery.asynchronous;
     NewRequest {
         id: id.to_owned(),
         fingerprint: checked.fingerprint(),
         access_key: checked.access_key,
         endpoint: checked.endpoint,
         options: checked.options,
-        idempotency_key: checked.idempotency_key,
+        idempotency_key: checked.idempotency_key.filter(|_| asynchronous),
         urgency: checked.urgency,
         created_ms: api.clock.now_ms(),
     }
