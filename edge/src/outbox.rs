@@ -12,10 +12,10 @@
 //!   `refused/`, and logged with the code.
 
 use js_sys::{Array, JsString, Promise, Reflect};
-use serde::Deserialize;
 use snaphook_shared::envelope::Envelope;
+use snaphook_shared::json::Json;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_error};
 
 use crate::bindings::Bindings;
@@ -41,7 +41,7 @@ const SWEEP_MAX: f64 = 200.0;
 /// The platform's: then nothing is promised.
 pub(crate) async fn keep(env: &Env, envelope: &Envelope) -> Result<Option<()>, JsValue> {
     let Some(queue) = services::outbox(env) else { return Ok(None) };
-    let json = serde_json::to_string(envelope).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let json = envelope.to_json();
     let message = if json.len() <= MESSAGE_BYTES_MAX {
         json
     } else {
@@ -62,7 +62,7 @@ pub(crate) async fn consume(bindings: &Bindings, env: &Env, batch: &Batch) {
         .iter()
         .map(|message| {
             let (bindings, env, message) = (bindings.clone(), env.clone(), message.unchecked_into::<Message>());
-            JsValue::from(future_to_promise(async move {
+            JsValue::from(platform::promise(async move {
                 consume_one(&bindings, &env, &message, dead).await;
                 Ok(JsValue::UNDEFINED)
             }))
@@ -168,11 +168,7 @@ async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outco
 }
 
 fn request_id(json: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        request_id: String,
-    }
-    serde_json::from_str::<Named>(json).ok().map(|named| named.request_id)
+    Some(Json::read(json).ok()?.get("request_id")?.text()?.to_owned())
 }
 
 /// Tries again what is kept under `undelivered/`.

@@ -25,6 +25,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::to_json;
 use crate::signing::{SecretKey, any_made, hmac_sha256, parse_decimal, parse_hex, sha256_hex};
 
 /// Where the edge posts envelopes.
@@ -81,6 +82,13 @@ pub struct Envelope {
     pub wait_ms: Option<u64>,
     /// The caller's body as it came; empty for GET.
     pub body: String,
+}
+
+impl Envelope {
+    /// As it is posted.
+    pub fn to_json(&self) -> String {
+        to_json(self)
+    }
 }
 
 impl fmt::Debug for Envelope {

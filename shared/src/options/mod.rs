@@ -9,11 +9,14 @@ pub mod devices;
 pub mod fields;
 mod format;
 pub mod model;
+mod number;
 mod pdf;
 mod rules;
 pub mod screencast;
 pub mod screenshotmax;
 pub mod screenshotone;
+
+use std::cmp::Ordering;
 
 use crate::code::Detail;
 use crate::limits::ERRORS_MAX;
@@ -29,8 +32,8 @@ pub enum Kind {
     Bool,
     /// A whole number within bounds, both included.
     Int { min: i64, max: i64 },
-    /// A real number within bounds, both included.
-    Number { min: f64, max: f64 },
+    /// A real number within bounds, both included, and whole for all that is known.
+    Number { min: i32, max: i32 },
     /// Any text but the empty one.
     Text,
     /// Letters and digits, up to so many.
@@ -236,17 +239,18 @@ impl Kind {
                 }
             }
             Kind::Int { min, max } => {
-                let number = parse_number(text).ok_or_else(|| format!("\"{name}\" must be a number"))?;
+                let number = number::read(text.trim()).ok_or_else(|| format!("\"{name}\" must be a number"))?;
                 if number.fract() != 0.0 {
                     return Err(format!("\"{name}\" must be an integer"));
                 }
                 let number = number as i64; // saturates, and the bounds below are far inside
-                within(name, number, *min, *max)?;
+                within(name, number.cmp(min), number.cmp(max), *min, *max)?;
                 Ok(Value::Int(number))
             }
             Kind::Number { min, max } => {
-                let number = parse_number(text).ok_or_else(|| format!("\"{name}\" must be a number"))?;
-                within(name, number, *min, *max)?;
+                let number = number::read(text.trim()).ok_or_else(|| format!("\"{name}\" must be a number"))?;
+                let to = |bound: i32| number.total_cmp(&f64::from(bound));
+                within(name, to(*min), to(*max), (*min).into(), (*max).into())?;
                 Ok(Value::Number(number))
             }
             Kind::Text if text.is_empty() => Err(format!("\"{name}\" is not allowed to be empty")),
@@ -283,17 +287,11 @@ impl Kind {
     }
 }
 
-/// Decimal numbers as the SDKs write them, the JavaScript one with a trailing dot (`48.`).
-fn parse_number(text: &str) -> Option<f64> {
-    let text = text.trim();
-    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
-    text.parse::<f64>().ok().filter(|number| numeric && number.is_finite())
-}
-
-fn within<T: PartialOrd + std::fmt::Display>(name: &str, number: T, min: T, max: T) -> Result<(), String> {
-    if number < min {
+/// How a number compares with its bounds, and the bounds.
+fn within(name: &str, to_min: Ordering, to_max: Ordering, min: i64, max: i64) -> Result<(), String> {
+    if to_min.is_lt() {
         Err(format!("\"{name}\" must be greater than or equal to {min}"))
-    } else if number > max {
+    } else if to_max.is_gt() {
         Err(format!("\"{name}\" must be less than or equal to {max}"))
     } else {
         Ok(())
