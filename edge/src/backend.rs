@@ -43,23 +43,33 @@ pub(crate) struct Asked<'a> {
     /// As [`platform::headers`] writes them.
     pub(crate) headers: &'a str,
     pub(crate) body: Option<&'a [u8]>,
-    /// For the head of the answer; its body may take any time.
-    pub(crate) limit: Duration,
-    /// Ends it when they go away.
-    pub(crate) caller: Option<&'a AbortSignal>,
+    pub(crate) limit: Limit<'a>,
 }
 
-/// Asks, and waits for the head of the answer.
+/// How long an answer may take.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit<'a> {
+    /// All of it: nobody waits for more than a few lines.
+    Whole(Duration),
+    /// Its head: the body may take any time. It ends when the caller goes away, if one is named.
+    Head(Duration, Option<&'a AbortSignal>),
+}
+
+/// Asks, and gives the answer when its head is there.
 ///
 /// # Errors
 /// [`Away`].
 pub(crate) async fn ask(bindings: &Bindings, asked: Asked<'_>) -> Result<Response, Away> {
     let url = [bindings.backend_origin.as_str(), asked.path_and_query].concat();
-    let milliseconds = asked.limit.as_secs_f64() * 1000.0;
-    let sent = platform::send(&url, asked.method, asked.headers, asked.body, milliseconds, asked.caller);
-    let answer = JsFuture::from(sent).await?;
+    let Asked { method, headers, body, .. } = asked;
+    let milliseconds = |limit: Duration| limit.as_secs_f64() * 1000.0;
+    let (asking, limit) = match asked.limit {
+        Limit::Whole(limit) => (platform::exchange(&url, method, headers, body, milliseconds(limit)), limit),
+        Limit::Head(limit, caller) => (platform::open(&url, method, headers, body, milliseconds(limit), caller), limit),
+    };
+    let answer = JsFuture::from(asking).await?;
     if answer.is_undefined() {
-        return Err(Away::TooSlow(asked.limit));
+        return Err(Away::TooSlow(limit));
     }
     let response: Response = answer.unchecked_into();
     match response.headers().has(REQUEST_ID) {

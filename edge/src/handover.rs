@@ -10,7 +10,7 @@ use snaphook_shared::envelope::{Envelope, REQUESTS_PATH};
 use snaphook_shared::request::RawRequest;
 use web_sys::{AbortSignal, Response};
 
-use crate::backend::{self, Asked, Away};
+use crate::backend::{self, Asked, Away, Limit};
 use crate::bindings::Bindings;
 use crate::platform;
 
@@ -49,9 +49,12 @@ pub(crate) fn wrap(raw: &RawRequest, access_key: &str, arrival: Arrival<'_>) -> 
     })
 }
 
-/// How long the backend may take to begin its answer.
-pub(crate) fn limit(bindings: &Bindings, asynchronous: bool) -> Duration {
-    if asynchronous { ASYNCHRONOUS_LIMIT } else { bindings.sync_wait }
+/// How long the backend may take for its answer: a file that somebody waits for, or the word that it was accepted.
+pub(crate) fn limit<'a>(bindings: &Bindings, waiting: Option<&'a AbortSignal>) -> Limit<'a> {
+    match waiting {
+        Some(caller) => Limit::Head(bindings.sync_wait, Some(caller)),
+        None => Limit::Whole(ASYNCHRONOUS_LIMIT),
+    }
 }
 
 /// How long the backend may render before the request becomes a job.
@@ -63,18 +66,11 @@ pub(crate) fn wait_ms(bindings: &Bindings) -> u64 {
 ///
 /// # Errors
 /// [`Away`].
-pub(crate) async fn post(
-    bindings: &Bindings,
-    json: &str,
-    nonce: &str,
-    limit: Duration,
-    caller: Option<&AbortSignal>,
-) -> Result<Response, Away> {
+pub(crate) async fn post(bindings: &Bindings, json: &str, nonce: &str, limit: Limit<'_>) -> Result<Response, Away> {
     let body = json.as_bytes();
     let mut headers = backend::sealed(bindings, "POST", REQUESTS_PATH, body, platform::now_ms(), nonce);
     headers.push_str(&platform::headers([("content-type", "application/json")]));
-    let asked =
-        Asked { method: "POST", path_and_query: REQUESTS_PATH, headers: &headers, body: Some(body), limit, caller };
+    let asked = Asked { method: "POST", path_and_query: REQUESTS_PATH, headers: &headers, body: Some(body), limit };
     backend::ask(bindings, asked).await
 }
 

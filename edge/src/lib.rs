@@ -37,7 +37,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 use worker::{Env, console_error};
 
-use crate::backend::{Asked, Away};
+use crate::backend::{Asked, Away, Limit};
 use crate::bindings::{BindingError, Bindings};
 use crate::gate::{Address, Route};
 use crate::handover::Arrival;
@@ -88,8 +88,8 @@ pub fn fetch(request: Request, env: Env, context: Context) -> Promise {
 /// The platform's, where not even an answer can be made.
 async fn respond(request: &Request, env: &Env, context: &Context) -> Result<Response, JsValue> {
     let received_at_ms = platform::now_ms();
-    let request_id = request_id(received_at_ms, platform::random()?);
-    let arrived = Arrived::of(request);
+    let (arrived, random) = Arrived::of(request)?;
+    let request_id = request_id(received_at_ms, random);
     let address = Address::cut(arrived.url());
     let bindings = settings(env);
     let answer = match &bindings {
@@ -250,8 +250,8 @@ async fn render(
         envelope.wait_ms = Some(handover::wait_ms(bindings));
     }
     let json = envelope.to_json();
-    let limit = handover::limit(bindings, asynchronous);
-    let away = match handover::post(bindings, &json, &envelope.request_id, limit, caller.as_ref()).await {
+    let limit = handover::limit(bindings, caller.as_ref());
+    let away = match handover::post(bindings, &json, &envelope.request_id, limit).await {
         Ok(response) => return Ok(reply::relay(&response)?),
         Err(away) => away,
     };
@@ -296,8 +296,7 @@ async fn forward(
         path_and_query: &[address.path, question_mark, address.query].concat(),
         headers: &platform::headers(passed_on),
         body: body.as_deref(),
-        limit: FORWARD_LIMIT,
-        caller: None,
+        limit: Limit::Head(FORWARD_LIMIT, None),
     };
     Ok(reply::relay(&backend::ask(bindings, asked).await?)?)
 }

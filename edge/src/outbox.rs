@@ -158,7 +158,7 @@ async fn hand_over(bindings: &Bindings, env: &Env, json: &str, attempts: u32, de
 
 async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outcome {
     let nonce = format!("{id}-{attempts}");
-    let answer = handover::post(bindings, json, &nonce, handover::limit(bindings, true), None).await;
+    let answer = handover::post(bindings, json, &nonce, handover::limit(bindings, None)).await;
     match answer.map(|response| response.status()) {
         Ok(200..=299) => Outcome::Accepted,
         Ok(status @ (400..=499)) if !matches!(status, 408 | 429) => Outcome::Refused(status),
@@ -185,7 +185,7 @@ pub(crate) async fn sweep(bindings: &Bindings, env: &Env) -> Result<(), JsValue>
         let Some(json) = read(&bucket, &name).await? else { continue };
         // The clock's seconds make the nonce another one each time.
         let attempt = u32::try_from(platform::now_ms() / 1000).unwrap_or_default();
-        let id = name.trim_start_matches(UNDELIVERED);
+        let id = name.strip_prefix(UNDELIVERED).unwrap_or(&name);
         match post(bindings, id, &json, attempt).await {
             Outcome::Accepted => {}
             Outcome::Refused(status) => {

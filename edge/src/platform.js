@@ -6,8 +6,9 @@ const pairs = (text) => {
   return Array.from({ length: lines.length >> 1 }, (_, index) => [lines[2 * index], lines[2 * index + 1]]);
 };
 
-/** Method, URL, and those of the named headers that are there. */
-export function head(request, names) {
+/** Method, URL, and those of the named headers that are there; and random bytes. */
+export function head(request, names, random) {
+  crypto.getRandomValues(random);
   let lines = `${request.method}\n${request.url}`;
   for (const name of names.split(' ')) {
     const value = request.headers.get(name);
@@ -22,39 +23,39 @@ export function parts(text) {
   return url ? [url.href, url.protocol, url.hostname, url.port, url.username, url.password].join('\n') : undefined;
 }
 
-export function random(bytes) {
-  crypto.getRandomValues(bytes);
-}
+const wanted = (method, headers, body, signal) => ({
+  method,
+  headers: pairs(headers),
+  // A copy: the memory that it lies in may be moved or written while it is sent.
+  body: body?.slice(),
+  signal,
+  // What may be kept, and for how long, is not for a cache of the platform to say.
+  cache: 'no-store',
+  // A redirect is an answer like any other: following it could lead a sealed request elsewhere.
+  redirect: 'manual',
+});
 
-/** What a promise gives, or undefined when that takes longer. */
-export function within(promise, milliseconds) {
-  let timer;
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, milliseconds);
+/** Fetches, and ends it when so much time is over, wherever it is; undefined when not even a head has come by then. */
+export function exchange(url, method, headers, body, milliseconds) {
+  const signal = AbortSignal.timeout(milliseconds);
+  return fetch(url, wanted(method, headers, body, signal)).catch((error) => {
+    if (!signal.aborted) throw error;
   });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Fetches, and waits so long for the head of the answer; undefined when it is not there by then. */
-export async function send(url, method, headers, body, milliseconds, caller) {
+/** Fetches, and waits so long for the head of the answer; undefined when it is not there by then. Its body may take any time. */
+export async function open(url, method, headers, body, milliseconds, caller) {
   const abort = new AbortController();
-  const answer = await within(
-    fetch(url, {
-      method,
-      headers: pairs(headers),
-      // A copy: the memory that it lies in may be moved or written while it is sent.
-      body: body?.slice(),
-      // Whoever goes away ends the work that was done for them alone.
-      signal: caller ? AbortSignal.any([caller, abort.signal]) : abort.signal,
-      // What may be kept, and for how long, is not for a cache of the platform to say.
-      cache: 'no-store',
-      // A redirect is an answer like any other: following it could lead a sealed request elsewhere.
-      redirect: 'manual',
-    }),
-    milliseconds,
-  );
-  if (!answer) abort.abort();
-  return answer;
+  const timer = setTimeout(() => abort.abort(), milliseconds);
+  try {
+    // Whoever goes away ends the work that was done for them alone.
+    const signal = caller ? AbortSignal.any([caller, abort.signal]) : abort.signal;
+    return await fetch(url, wanted(method, headers, body, signal));
+  } catch (error) {
+    if (!abort.signal.aborted) throw error;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** An answer of one's own; an empty body is none. */

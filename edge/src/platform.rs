@@ -14,14 +14,13 @@ use web_sys::{AbortSignal, Request, Response};
 
 #[wasm_bindgen(module = "/src/platform.js")]
 extern "C" {
-    fn head(request: &Request, names: &str) -> String;
+    #[wasm_bindgen(catch)]
+    fn head(request: &Request, names: &str, random: &mut [u8]) -> Result<String, JsValue>;
     fn parts(text: &str) -> Option<String>;
-    #[wasm_bindgen(catch, js_name = random)]
-    fn fill_at_random(bytes: &mut [u8]) -> Result<(), JsValue>;
-    /// What a promise gives, or undefined when that takes longer.
-    pub(crate) fn within(promise: &Promise, milliseconds: f64) -> Promise;
+    /// Fetches, and ends it when so much time is over; undefined when not even a head has come by then.
+    pub(crate) fn exchange(url: &str, method: &str, headers: &str, body: Option<&[u8]>, milliseconds: f64) -> Promise;
     /// Fetches, and waits so long for the head of the answer; undefined when it is not there by then.
-    pub(crate) fn send(
+    pub(crate) fn open(
         url: &str,
         method: &str,
         headers: &str,
@@ -38,13 +37,21 @@ extern "C" {
 /// The head of a request, as far as anybody here looks at it.
 pub(crate) struct Arrived(String);
 
+/// Random bytes, fit for secrets.
+pub(crate) type Random = [u8; 10];
+
 /// The headers of a request that are read here or passed on.
 const HEADERS: &str =
     "accept content-length content-type idempotency-key if-none-match if-range range traceparent x-access-key";
 
 impl Arrived {
-    pub(crate) fn of(request: &Request) -> Arrived {
-        Arrived(head(request, HEADERS))
+    /// The head, and what makes the request's id its own.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub(crate) fn of(request: &Request) -> Result<(Arrived, Random), JsValue> {
+        let mut random = Random::default();
+        Ok((Arrived(head(request, HEADERS, &mut random)?), random))
     }
 
     pub(crate) fn method(&self) -> &str {
@@ -95,16 +102,6 @@ impl ParseUrl for PlatformUrlParser {
 pub(crate) fn now_ms() -> u64 {
     // A cast from a float saturates, so no clock can make it fail.
     js_sys::Date::now() as u64
-}
-
-/// Random bytes, fit for secrets.
-///
-/// # Errors
-/// The platform's.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], JsValue> {
-    let mut bytes = [0; N];
-    fill_at_random(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// A future as the platform waits for one. Boxed, since what runs it is compiled anew for each kind of future.

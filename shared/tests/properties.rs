@@ -178,7 +178,7 @@ fn odd() -> BoxedStrategy<Given> {
 fn option_set(endpoint: Endpoint) -> BoxedStrategy<Vec<(String, Given)>> {
     let table = endpoint.table();
     let value = move |index: &usize| {
-        let Parameter { name, kind, .. } = table[*index];
+        let Parameter { name, kind, .. } = *table[*index];
         prop_oneof![20 => valid(kind), 1 => odd()].prop_map(move |given| (name.to_owned(), given)).boxed()
     };
     let (urls, others): (Vec<usize>, Vec<usize>) = (0..table.len()).partition(|index| table[*index].name == "url");

@@ -2,8 +2,8 @@
 
 use super::animation::{EASINGS, animation, milliseconds, scroll};
 use super::model::{AspectRatio, Format, Options};
-use super::screenshotone::TAKE;
-use super::{Kind, Parameter, join, without};
+use super::screenshotone::OF_TAKE;
+use super::{Kind, Parameter, join};
 use crate::limits::VIDEO_SIDE_PIXELS_MAX;
 
 const SIDE: Kind = Kind::Int { min: 1, max: VIDEO_SIDE_PIXELS_MAX as i64 };
@@ -79,10 +79,8 @@ const OWN: &[Parameter] = &[
 ];
 
 /// The parameters of `/animate`.
-pub static ANIMATE: &[Parameter] = &join::<{ TAKE.len() - NOT_OF_TAKE.len() + OWN.len() }>(&[
-    &without::<{ TAKE.len() - NOT_OF_TAKE.len() }>(TAKE, NOT_OF_TAKE),
-    OWN,
-]);
+pub static ANIMATE: &[&Parameter] =
+    &join::<{ OF_TAKE.len() - NOT_OF_TAKE.len() + OWN.len() }>(&[(OF_TAKE, NOT_OF_TAKE), (OWN, &[])]);
 
 fn aspect_ratio(name: &str) -> Option<AspectRatio> {
     let (width, height) = name.split_once(':')?;

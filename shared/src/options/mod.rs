@@ -115,38 +115,25 @@ impl Parameter {
     }
 }
 
-/// One table of several parts, so that endpoints can share them. `N` is the sum of their lengths.
+/// One table of several parts, which endpoints share, each without the parameters that are named. `N` is how many are left.
 #[expect(clippy::indexing_slicing, reason = "the compiler runs this, and what it cannot index does not compile")]
-const fn join<const N: usize>(parts: &[&[Parameter]]) -> [Parameter; N] {
-    let mut joined = [parts[0][0]; N];
+const fn join<const N: usize>(parts: &[(&'static [Parameter], &[&str])]) -> [&'static Parameter; N] {
+    let mut joined = [&parts[0].0[0]; N];
     let (mut part, mut filled) = (0, 0);
     while part < parts.len() {
+        let (parameters, without) = parts[part];
         let mut entry = 0;
-        while entry < parts[part].len() {
-            joined[filled] = parts[part][entry];
+        while entry < parameters.len() {
+            if !contains(without, parameters[entry].name) {
+                joined[filled] = &parameters[entry];
+                filled += 1;
+            }
             entry += 1;
-            filled += 1;
         }
         part += 1;
     }
     assert!(filled == N);
     joined
-}
-
-/// A table without some of its parameters, each of which must be in it.
-#[expect(clippy::indexing_slicing, reason = "the compiler runs this, and what it cannot index does not compile")]
-const fn without<const N: usize>(table: &[Parameter], names: &[&str]) -> [Parameter; N] {
-    let mut kept = [table[0]; N];
-    let (mut entry, mut filled) = (0, 0);
-    while entry < table.len() {
-        if !contains(names, table[entry].name) {
-            kept[filled] = table[entry];
-            filled += 1;
-        }
-        entry += 1;
-    }
-    assert!(filled == N);
-    kept
 }
 
 #[expect(clippy::indexing_slicing, reason = "as above")]

@@ -3,7 +3,7 @@
 use super::animation::{EASINGS, animation, milliseconds, scroll};
 use super::model::{Animation, Format, Scroll};
 use super::screenshotmax::{COMMON, VISION, VISUAL};
-use super::{Kind, Parameter, join, without};
+use super::{Kind, Parameter, join};
 
 const FORMATS: &[&str] = &["mp4", "webm", "mov", "avi"];
 /// Milliseconds.
@@ -26,10 +26,10 @@ const OWN: &[Parameter] = &[
 ];
 
 /// The parameters of `/v1/screencast`.
-pub static SCREENCAST: &[Parameter] = &join::<{ COMMON.len() + VISUAL.len() - NOT_VISUAL.len() + OWN.len() }>(&[
-    COMMON,
-    &without::<{ VISUAL.len() - NOT_VISUAL.len() }>(VISUAL, NOT_VISUAL),
-    OWN,
+pub static SCREENCAST: &[&Parameter] = &join::<{ COMMON.len() + VISUAL.len() - NOT_VISUAL.len() + OWN.len() }>(&[
+    (COMMON, &[]),
+    (VISUAL, NOT_VISUAL),
+    (OWN, &[]),
 ]);
 
 /// What holds where nothing is said.

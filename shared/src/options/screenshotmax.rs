@@ -15,7 +15,7 @@ const DEFICIENCIES: &[&str] = &["achromatopsia", "deuteranopia", "blurred_vision
 
 /// What all endpoints know.
 #[rustfmt::skip]
-pub(super) const COMMON: &[Parameter] = &[
+pub(super) static COMMON: &[Parameter] = &[
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::refused("gpu_rendering", Kind::Bool, PAID),
     Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTMAX_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
@@ -59,7 +59,7 @@ pub(super) const COMMON: &[Parameter] = &[
 
 /// What is seen, on a screen or on paper.
 #[rustfmt::skip]
-pub(super) const VISUAL: &[Parameter] = &[
+pub(super) static VISUAL: &[Parameter] = &[
     Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
     Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
     Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
@@ -106,11 +106,13 @@ const TEXT: &[Parameter] = &[
 ];
 
 /// The parameters of `/v1/screenshot`.
-pub static SCREENSHOT: &[Parameter] = &join::<{ COMMON.len() + VISUAL.len() + IMAGE.len() }>(&[COMMON, VISUAL, IMAGE]);
+pub static SCREENSHOT: &[&Parameter] =
+    &join::<{ COMMON.len() + VISUAL.len() + IMAGE.len() }>(&[(COMMON, &[]), (VISUAL, &[]), (IMAGE, &[])]);
 /// The parameters of `/v1/pdf`.
-pub static PDF: &[Parameter] = &join::<{ COMMON.len() + VISUAL.len() + PAPER.len() }>(&[COMMON, VISUAL, PAPER]);
+pub static PDF: &[&Parameter] =
+    &join::<{ COMMON.len() + VISUAL.len() + PAPER.len() }>(&[(COMMON, &[]), (VISUAL, &[]), (PAPER, &[])]);
 /// The parameters of `/v1/scrape`.
-pub static SCRAPE: &[Parameter] = &join::<{ COMMON.len() + TEXT.len() }>(&[COMMON, TEXT]);
+pub static SCRAPE: &[&Parameter] = &join::<{ COMMON.len() + TEXT.len() }>(&[(COMMON, &[]), (TEXT, &[])]);
 
 /// In the names of the DevTools protocol.
 fn deficiency(name: &str) -> String {

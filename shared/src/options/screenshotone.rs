@@ -3,7 +3,7 @@
 use super::devices;
 use super::model::{ContentFormat, Format, Options, ResponseType, WaitUntil};
 use super::pdf::PAPERS;
-use super::{Kind, PAID, Parameter, Support};
+use super::{Kind, PAID, Parameter, Support, join};
 use crate::signing::SecretKey;
 
 const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
@@ -45,8 +45,10 @@ pub(super) const RESOURCES: &[&str] = &[
 ];
 
 /// The parameters of `/take`.
+pub static TAKE: &[&Parameter] = &join::<{ OF_TAKE.len() }>(&[(OF_TAKE, &[])]);
+
 #[rustfmt::skip]
-pub static TAKE: &[Parameter] = &[
+pub(super) static OF_TAKE: &[Parameter] = &[
     // Source and output
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
