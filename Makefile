@@ -8,7 +8,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Each end-to-end test starts a browser of its own.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench-edge bench-queue clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench-edge size-edge bench-queue clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -67,6 +67,10 @@ test-it: edge-dev verify-package
 # CPU of workerd for each request, against Workers written by hand: the figures of docs/performance-edge.md.
 bench-edge: edge
 	node edge/bench/bench.mjs
+
+# What each dependency adds to the Worker; it is built once more, with names.
+size-edge:
+	@node edge/bench/size.mjs
 
 # The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
 soak: edge-dev verify-package

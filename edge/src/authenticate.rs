@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use snaphook_shared::envelope::KEYS_PATH;
+use snaphook_shared::envelope::{KEYS_PATH, SealedBody};
 use snaphook_shared::json::Json;
 use snaphook_shared::key::KeyRecord;
 use wasm_bindgen::JsValue;
@@ -137,7 +137,7 @@ struct Told {
 
 async fn ask_backend(bindings: &Bindings, access_key: &str, nonce: &str) -> Result<Option<Told>, Away> {
     let path = [KEYS_PATH, access_key].concat();
-    let headers = backend::sealed(bindings, "GET", &path, b"", platform::now_ms(), nonce);
+    let headers = backend::sealed(bindings, "GET", &path, SealedBody::Bytes(b""), nonce);
     let limit = Limit::Whole(LOOK_UP_LIMIT);
     let asked = Asked { method: "GET", path_and_query: &path, headers: &headers, body: None, limit };
     let response = backend::ask(bindings, asked).await?;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use snaphook_shared::dialect::REQUEST_ID;
-use snaphook_shared::envelope;
+use snaphook_shared::envelope::{Seal, SealedBody};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, Response};
@@ -79,7 +79,8 @@ pub(crate) async fn ask(bindings: &Bindings, asked: Asked<'_>) -> Result<Respons
 }
 
 /// The headers that seal a request to the backend.
-pub(crate) fn sealed(bindings: &Bindings, method: &str, path: &str, body: &[u8], now_ms: u64, nonce: &str) -> String {
-    let seal = envelope::seal(&bindings.secret, &bindings.key_id, method, path, "", body, now_ms / 1000, nonce);
+pub(crate) fn sealed(bindings: &Bindings, method: &str, path: &str, body: SealedBody<'_>, nonce: &str) -> String {
+    let (timestamp, key_id) = (platform::now_ms() / 1000, bindings.key_id.as_str());
+    let seal = Seal { method, path, query: "", body, timestamp, nonce, key_id }.headers(&bindings.secret);
     platform::headers(seal.iter().map(|(name, value)| (*name, value.as_str())))
 }

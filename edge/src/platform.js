@@ -23,6 +23,11 @@ export function parts(text) {
   return url ? [url.href, url.protocol, url.hostname, url.port, url.username, url.password].join('\n') : undefined;
 }
 
+/** A copy is hashed: the memory that it lies in may be moved meanwhile. */
+export async function sha256(bytes) {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes.slice()));
+}
+
 const wanted = (method, headers, body, signal) => ({
   method,
   headers: pairs(headers),

@@ -5,11 +5,11 @@
 
 use std::pin::Pin;
 
-use js_sys::{JsString, Promise};
+use js_sys::{JsString, Promise, Uint8Array};
 use snaphook_shared::target::{ParseUrl, UrlParts};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::future_to_promise;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{AbortSignal, Request, Response};
 
 #[wasm_bindgen(module = "/src/platform.js")]
@@ -28,6 +28,8 @@ extern "C" {
         milliseconds: f64,
         caller: Option<&AbortSignal>,
     ) -> Promise;
+    #[wasm_bindgen(js_name = sha256)]
+    fn digest(bytes: &[u8]) -> Promise;
     #[wasm_bindgen(catch)]
     pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Result<Response, JsValue>;
     #[wasm_bindgen(catch)]
@@ -102,6 +104,15 @@ impl ParseUrl for PlatformUrlParser {
 pub(crate) fn now_ms() -> u64 {
     // A cast from a float saturates, so no clock can make it fail.
     js_sys::Date::now() as u64
+}
+
+/// SHA-256.
+///
+/// # Errors
+/// The platform's.
+pub(crate) async fn sha256(bytes: &[u8]) -> Result<[u8; 32], JsValue> {
+    let digest: Uint8Array = JsFuture::from(digest(bytes)).await?.unchecked_into();
+    digest.to_vec().try_into().map_err(|_| JsValue::from_str("a digest of another length"))
 }
 
 /// A future as the platform waits for one. Boxed, since what runs it is compiled anew for each kind of future.
