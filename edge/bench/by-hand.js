@@ -1,5 +1,7 @@
 // A Worker as one would write it by hand, without any dependency: the way of an asynchronous request through the edge, with the
-// same kinds of checks (head, parameters, address, signed link, seal) by the platform's own means. For comparison only.
+// same kinds of checks (head, parameters, address, signed link and its end, seal) by the platform's own means. For comparison
+// only: it knows 10 parameters of 200 and no rules between them, stops at the first error, knows private IPv4 addresses and no
+// other, ports or names, and reads no body.
 const encoder = new TextEncoder();
 const hex = (buffer) => Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, '0')).join('');
 const unhex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
@@ -15,7 +17,7 @@ async function key(secret) {
 }
 
 const refuse = (status, code) => Response.json({ is_successful: false, error_code: code }, { status });
-const KNOWN = new Set(['access_key', 'url', 'async', 'format', 'viewport_width', 'viewport_height', 'full_page', 'delay', 'signature']);
+const KNOWN = new Set(['access_key', 'url', 'async', 'format', 'viewport_width', 'viewport_height', 'full_page', 'delay', 'expires', 'signature']);
 
 async function seal(env, method, path, body, nonce) {
   const [id, secret] = env.EDGE_SECRET.split(':');
@@ -44,6 +46,8 @@ export default {
     const receivedAt = Date.now();
     const url = new URL(request.url);
     if (url.pathname !== '/take' || request.method !== 'GET') return refuse(404, 'not_found');
+    const header = (name) => request.headers.get(name) ?? undefined;
+    if (Number(header('content-length') ?? 0) > 5_242_880) return refuse(413, 'request_body_too_large');
     const query = request.url.slice(request.url.indexOf('?') + 1);
     if (query.length > 16_384) return refuse(414, 'uri_too_long');
     const fields = {};
@@ -51,7 +55,9 @@ export default {
       if (!KNOWN.has(name)) return refuse(400, 'request_not_valid');
       fields[name] = value;
     }
-    const owner = await record(env, fields.access_key ?? '');
+    const accessKey = header('x-access-key') ?? fields.access_key ?? '';
+    if (!/^[\w-]{1,64}$/.test(accessKey)) return refuse(400, 'access_key_invalid');
+    const owner = await record(env, accessKey);
     if (!owner) return refuse(400, 'access_key_invalid');
     const pairs = query.split('&');
     const given = pairs.filter((pair) => pair.startsWith('signature='));
@@ -62,6 +68,7 @@ export default {
       if (!(await crypto.subtle.verify('HMAC', await key(owner.secret_key), mac, encoder.encode(message)))) {
         return refuse(400, 'signature_is_not_valid');
       }
+      if (fields.expires !== undefined && !(receivedAt / 1000 <= Number(fields.expires))) return refuse(400, 'signature_is_not_valid');
     }
     let target;
     try { target = new URL(fields.url); } catch { return refuse(400, 'request_not_valid'); }
@@ -74,7 +81,8 @@ export default {
     }
     const id = `req_${crypto.randomUUID().replaceAll('-', '')}`;
     const envelope = JSON.stringify({
-      request_id: id, received_at_ms: receivedAt, access_key: fields.access_key, method: 'GET', path: '/take', query, body: '',
+      request_id: id, received_at_ms: receivedAt, access_key: accessKey, method: 'GET', path: '/take', query,
+      content_type: header('content-type'), idempotency_key: header('idempotency-key'), traceparent: header('traceparent'), body: '',
     });
     const headers = await seal(env, 'POST', '/internal/v1/requests', envelope, id);
     const answer = await fetch(`${env.BACKEND_URL}/internal/v1/requests`, {
@@ -83,6 +91,7 @@ export default {
     if (!answer.headers.has('x-snaphook-request-id')) return refuse(503, 'temporary_unavailable');
     const relayed = new Response(answer.body, answer);
     relayed.headers.set('access-control-allow-origin', '*');
+    relayed.headers.set('access-control-expose-headers', '*');
     return relayed;
   },
 };

@@ -13,18 +13,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use snaphook_shared::envelope::KEYS_PATH;
+use snaphook_shared::envelope::{KEYS_PATH, SealedBody};
+use snaphook_shared::json::Json;
 use snaphook_shared::key::KeyRecord;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{RequestInit, Response};
-use worker::{Context, Env, console_error};
+use worker::{Env, console_error};
 
-use crate::backend::{self, Away};
+use crate::backend::{self, Asked, Away, Limit};
 use crate::bindings::Bindings;
 use crate::platform;
-use crate::services::{self, Kv};
+use crate::services::{self, Context, Kv};
 
 /// How long an isolate remembers what it was told about a key.
 const TTL_MS: u64 = 30_000;
@@ -68,47 +67,57 @@ pub(crate) async fn find(
         MEMORY.with_borrow_mut(|memory| memory.put(access_key, known.clone(), now_ms, until_ms));
         return Ok(known);
     }
-    let known = match (ask_backend(bindings, access_key, nonce).await, &kept) {
-        (Ok(known), _) => known,
+    let told = match (ask_backend(bindings, access_key, nonce).await, &kept) {
+        (Ok(told), _) => told,
         (Err(away), Some(kept)) => {
             console_error!("an older record of a key is used: {away}");
             return Ok(Some(Rc::clone(&kept.record)));
         }
         (Err(away), None) => return Err(away),
     };
+    let known = told.as_ref().map(|told| Rc::clone(&told.record));
     let until_ms = now_ms.saturating_add(TTL_MS.min(bindings.key_fresh_ms));
     MEMORY.with_borrow_mut(|memory| memory.put(access_key, known.clone(), now_ms, until_ms));
     if let Some(kv) = kv {
         let name = format!("{KV_PREFIX}{access_key}");
-        let written = match (&known, kept.is_some()) {
-            (Some(record), _) => {
-                let json = serde_json::to_string(&Kept { asked_at_ms: now_ms, record: Rc::clone(record) });
+        let written = match (told, kept.is_some()) {
+            (Some(told), _) => {
                 let lifetime = services::options(&[("expirationTtl", KEPT_SECONDS.into())]);
-                json.ok().map(|json| kv.put(&name, &json, &lifetime))
+                Some(kv.put(&name, &Kept::write(now_ms, &told.json), &lifetime))
             }
             (None, true) => Some(kv.delete(&name)),
             (None, false) => None,
         };
         if let Some(written) = written {
             // Nobody's work hangs on it: a record that was not kept is asked for again.
-            context.wait_until(async move {
+            context.wait_until(&platform::promise(async move {
                 if let Err(error) = JsFuture::from(written).await {
                     console_error!("KEYS could not be written: {}", platform::message(&error));
                 }
-            });
+                Ok(JsValue::UNDEFINED)
+            }));
         }
     }
     Ok(known)
 }
 
 /// A record as it is kept in KV, with the time at which the backend was asked.
-#[derive(Serialize, Deserialize)]
 struct Kept {
     asked_at_ms: u64,
     record: Rc<KeyRecord>,
 }
 
 impl Kept {
+    fn write(asked_at_ms: u64, record: &str) -> String {
+        format!("{{\"asked_at_ms\":{asked_at_ms},\"record\":{record}}}")
+    }
+
+    fn read(text: &str) -> Option<Kept> {
+        let json = Json::read(text).ok()?;
+        let record = Rc::new(KeyRecord::from_json(json.get("record")?)?);
+        Some(Kept { asked_at_ms: json.get("asked_at_ms")?.whole_number()?, record })
+    }
+
     fn fresh_until_ms(&self, bindings: &Bindings) -> u64 {
         self.asked_at_ms.saturating_add(bindings.key_fresh_ms)
     }
@@ -117,74 +126,65 @@ impl Kept {
 /// A KV that fails is one that has nothing.
 async fn read_kept(kv: &Kv, access_key: &str) -> Option<Kept> {
     let text = kv.get(&format!("{KV_PREFIX}{access_key}")).await.ok()?.as_string()?;
-    serde_json::from_str::<Kept>(&text).ok().filter(|kept| kept.record.access_key == access_key)
+    Kept::read(&text).filter(|kept| kept.record.access_key == access_key)
 }
 
-async fn ask_backend(bindings: &Bindings, access_key: &str, nonce: &str) -> Result<Known, Away> {
-    let unreachable = |error: JsValue| Away::Unreachable(platform::message(&error));
-    let path = format!("{KEYS_PATH}{access_key}");
-    let init = RequestInit::new();
-    init.set_method("GET");
-    let headers = backend::sealed(bindings, "GET", &path, b"", platform::now_ms(), nonce).map_err(unreachable)?;
-    init.set_headers(&headers);
-    let response = backend::fetch(bindings, &path, &init, LOOK_UP_LIMIT, None).await?;
+/// The backend's word on a key: its record, and the text that it stood in.
+struct Told {
+    record: Rc<KeyRecord>,
+    json: String,
+}
+
+async fn ask_backend(bindings: &Bindings, access_key: &str, nonce: &str) -> Result<Option<Told>, Away> {
+    let path = [KEYS_PATH, access_key].concat();
+    let headers = backend::sealed(bindings, "GET", &path, SealedBody::Bytes(b""), nonce);
+    let limit = Limit::Whole(LOOK_UP_LIMIT);
+    let asked = Asked { method: "GET", path_and_query: &path, headers: &headers, body: None, limit };
+    let response = backend::ask(bindings, asked).await?;
     match response.status() {
         200 => {
-            let text = backend::within(LOOK_UP_LIMIT, read_text(&response)).await;
-            let text = text.ok_or(Away::TooSlow(LOOK_UP_LIMIT))?.map_err(unreachable)?;
-            let record: KeyRecord = serde_json::from_str(&text).map_err(|_| Away::Unexpected(200))?;
-            if record.access_key != access_key {
-                return Err(Away::Unexpected(200));
-            }
-            Ok(Some(Rc::new(record)))
+            let json = JsFuture::from(response.text()?).await?.as_string().unwrap_or_default();
+            let record = Json::read(&json).ok().and_then(|json| KeyRecord::from_json(&json));
+            let record = record.filter(|record| record.access_key == access_key).ok_or(Away::Unexpected(200))?;
+            Ok(Some(Told { record: Rc::new(record), json }))
         }
         404 => Ok(None),
         status => Err(Away::Unexpected(status)),
     }
 }
 
-async fn read_text(response: &Response) -> Result<String, JsValue> {
-    let text = JsFuture::from(response.text()?).await?;
-    Ok(text.as_string().unwrap_or_default())
-}
-
-/// What an isolate remembers of keys.
+/// What an isolate remembers of keys, and until when.
 #[derive(Default)]
 struct Memory {
-    known: HashMap<String, (u64, Rc<KeyRecord>)>,
-    unknown: HashMap<String, (u64, ())>,
+    known: Entries,
+    unknown: Entries,
 }
+
+type Entries = HashMap<String, (u64, Known)>;
 
 impl Memory {
     fn get(&self, access_key: &str, now_ms: u64) -> Option<Known> {
-        if let Some((until, record)) = self.known.get(access_key)
-            && now_ms < *until
-        {
-            return Some(Some(Rc::clone(record)));
-        }
-        self.unknown.get(access_key).is_some_and(|(until, ())| now_ms < *until).then_some(None)
+        let fresh = |entries: &Entries| {
+            let (until, known) = entries.get(access_key)?;
+            (now_ms < *until).then(|| known.clone())
+        };
+        fresh(&self.known).or_else(|| fresh(&self.unknown))
     }
 
     fn put(&mut self, access_key: &str, known: Known, now_ms: u64, until: u64) {
         self.known.remove(access_key);
         self.unknown.remove(access_key);
-        match known {
-            Some(record) => insert(&mut self.known, access_key, (until, record), now_ms),
-            None => insert(&mut self.unknown, access_key, (until, ()), now_ms),
+        let entries = if known.is_some() { &mut self.known } else { &mut self.unknown };
+        // The bound: first whatever is over goes, then whatever would be over next.
+        if entries.len() >= KEYS_MAX {
+            entries.retain(|_, (until, _)| now_ms < *until);
         }
+        if entries.len() >= KEYS_MAX {
+            let oldest = entries.iter().min_by_key(|(_, (until, _))| *until).map(|(access_key, _)| access_key.clone());
+            oldest.map(|access_key| entries.remove(&access_key));
+        }
+        entries.insert(access_key.to_owned(), (until, known));
     }
-}
-
-/// Inserts, and keeps the bound: first whatever is over goes, then whatever would be over next.
-fn insert<T>(entries: &mut HashMap<String, (u64, T)>, access_key: &str, entry: (u64, T), now_ms: u64) {
-    if entries.len() >= KEYS_MAX {
-        entries.retain(|_, (until, _)| now_ms < *until);
-    }
-    if entries.len() >= KEYS_MAX {
-        let oldest = entries.iter().min_by_key(|(_, (until, _))| *until).map(|(access_key, _)| access_key.clone());
-        oldest.map(|access_key| entries.remove(&access_key));
-    }
-    entries.insert(access_key.to_owned(), entry);
 }
 
 #[cfg(test)]
@@ -221,6 +221,15 @@ mod tests {
         assert_eq!(is_known(&memory, "real", 1_000 + TTL_MS), None);
         assert_eq!(is_known(&memory, "junk", 1_000 + TTL_MS), None);
         assert_eq!(is_known(&memory, "other", 1_000), None);
+    }
+
+    #[test]
+    fn a_record_is_kept_with_the_time_of_asking() {
+        let kept = Kept::read(&Kept::write(7, r#"{"access_key":"k","secret_key":"s"}"#)).unwrap();
+        assert_eq!((kept.asked_at_ms, kept.record.access_key.as_str()), (7, "k"));
+        for text in ["", "{}", "{\"asked_at_ms\":7}", "{\"asked_at_ms\":7,\"record\":{}}"] {
+            assert!(Kept::read(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -3,18 +3,13 @@
 //! Never takes the answer of something in between (a tunnel's error page, a proxy's 404) for the backend's: whatever
 //! does not name the request in the header that the backend always sets counts as the backend being away.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
-use js_sys::Array;
 use snaphook_shared::dialect::REQUEST_ID;
-use snaphook_shared::envelope;
+use snaphook_shared::envelope::{Seal, SealedBody};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, AbortSignal, Headers, RequestCache, RequestInit, RequestRedirect, Response};
-use worker::Delay;
+use web_sys::{AbortSignal, Response};
 
 use crate::bindings::Bindings;
 use crate::platform;
@@ -35,39 +30,48 @@ pub(crate) enum Away {
     Unexpected(u16),
 }
 
-/// Fetches a path (and query) of the backend and waits for the head of the answer; its body may take any time. With the
-/// signal of a caller, it ends when they go away.
+impl From<JsValue> for Away {
+    fn from(error: JsValue) -> Away {
+        Away::Unreachable(platform::message(&error))
+    }
+}
+
+/// What is asked of the backend.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path_and_query: &'a str,
+    /// As [`platform::headers`] writes them.
+    pub(crate) headers: &'a str,
+    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) limit: Limit<'a>,
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit<'a> {
+    /// All of it: nobody waits for more than a few lines.
+    Whole(Duration),
+    /// Its head: the body may take any time. It ends when the caller goes away, if one is named.
+    Head(Duration, Option<&'a AbortSignal>),
+}
+
+/// Asks, and gives the answer when its head is there.
 ///
 /// # Errors
 /// [`Away`].
-pub(crate) async fn fetch(
-    bindings: &Bindings,
-    path_and_query: &str,
-    init: &RequestInit,
-    limit: Duration,
-    caller: Option<&AbortSignal>,
-) -> Result<Response, Away> {
-    let unreachable = |error: JsValue| Away::Unreachable(platform::message(&error));
-    let abort = AbortController::new().map_err(unreachable)?;
-    let signal = match caller {
-        // Whoever goes away ends the work that was done for them alone.
-        Some(caller) => AbortSignal::any(&Array::of2(caller, &abort.signal())),
-        None => abort.signal(),
+pub(crate) async fn ask(bindings: &Bindings, asked: Asked<'_>) -> Result<Response, Away> {
+    let url = [bindings.backend_origin.as_str(), asked.path_and_query].concat();
+    let Asked { method, headers, body, .. } = asked;
+    let milliseconds = |limit: Duration| limit.as_secs_f64() * 1000.0;
+    let (asking, limit) = match asked.limit {
+        Limit::Whole(limit) => (platform::exchange(&url, method, headers, body, milliseconds(limit)), limit),
+        Limit::Head(limit, caller) => (platform::open(&url, method, headers, body, milliseconds(limit), caller), limit),
     };
-    init.set_signal(Some(&signal));
-    // What may be kept, and for how long, is `files`' to say: a cache of the platform would keep more.
-    init.set_cache(RequestCache::NoStore);
-    // A redirect is an answer like any other: following it could lead a sealed request elsewhere.
-    init.set_redirect(RequestRedirect::Manual);
-
-    let url = format!("{}{path_and_query}", bindings.backend_origin);
-    let fetching = platform::global().fetch_with_str_and_init(&url, init);
-    let answer = within(limit, JsFuture::from(fetching)).await;
-    let Some(answer) = answer else {
-        abort.abort();
+    let answer = JsFuture::from(asking).await?;
+    if answer.is_undefined() {
         return Err(Away::TooSlow(limit));
-    };
-    let response: Response = answer.map_err(unreachable)?.unchecked_into();
+    }
+    let response: Response = answer.unchecked_into();
     match response.headers().has(REQUEST_ID) {
         Ok(true) => Ok(response),
         _ => Err(Away::Unmarked(response.status())),
@@ -75,32 +79,8 @@ pub(crate) async fn fetch(
 }
 
 /// The headers that seal a request to the backend.
-///
-/// # Errors
-/// The platform's, for a value that no header can hold.
-pub(crate) fn sealed(
-    bindings: &Bindings,
-    method: &str,
-    path: &str,
-    body: &[u8],
-    now_ms: u64,
-    nonce: &str,
-) -> Result<Headers, JsValue> {
-    let headers = Headers::new()?;
-    let now = now_ms / 1000;
-    for (name, value) in envelope::seal(&bindings.secret, &bindings.key_id, method, path, "", body, now, nonce) {
-        headers.set(name, &value)?;
-    }
-    Ok(headers)
-}
-
-/// The output of `future`, or None when the time is up first. The timer ends with it.
-pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut timer = pin!(Delay::from(limit));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
-    })
-    .await
+pub(crate) fn sealed(bindings: &Bindings, method: &str, path: &str, body: SealedBody<'_>, nonce: &str) -> String {
+    let (timestamp, key_id) = (platform::now_ms() / 1000, bindings.key_id.as_str());
+    let seal = Seal { method, path, query: "", body, timestamp, nonce, key_id }.headers(&bindings.secret);
+    platform::headers(seal.iter().map(|(name, value)| (*name, value.as_str())))
 }

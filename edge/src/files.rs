@@ -4,17 +4,15 @@
 //! [`Bindings::file_cache_seconds`] at most: no entry is kept for longer than the smaller of the two. Whole files are kept,
 //! and the cache cuts ranges out of them by itself.
 
-use std::rc::Rc;
-
-use snaphook_shared::dialect::REQUEST_ID;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Cache, Headers, Request, RequestInit, Response, ResponseInit};
-use worker::Context;
+use web_sys::{Cache, Headers, Request, RequestInit, Response};
 
 use crate::bindings::Bindings;
 use crate::gate::Address;
-use crate::{Failure, forward, reply, services};
+use crate::platform::Arrived;
+use crate::services::Context;
+use crate::{Failure, forward, platform, reply, services};
 
 /// A copy for the cache waits in memory for whichever of the two readers is slower.
 const CACHED_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -24,43 +22,45 @@ const PARTIAL: [&str; 3] = ["range", "if-none-match", "if-modified-since"];
 pub(crate) async fn serve(
     bindings: &Bindings,
     context: &Context,
-    method: &str,
+    arrived: &Arrived,
     address: Address<'_>,
-    headers: &Headers,
     request_id: &str,
 ) -> Result<Response, Failure> {
-    let cache = services::cache().filter(|_| method == "GET" && bindings.file_cache_seconds > 0);
-    let Some(cache) = cache else { return forward(bindings, method, address, headers, None).await };
-    let key = format!("{}{}", address.origin, address.path);
-    if let Some(hit) = find(&cache, &key, headers).await {
-        let response = reply::relay(&hit)?;
-        response.headers().set(REQUEST_ID, request_id)?;
-        return Ok(response);
+    let cache = services::cache().filter(|_| arrived.method() == "GET" && bindings.file_cache_seconds > 0);
+    let key = [address.origin, address.path].concat();
+    if let Some(cache) = &cache
+        && let Some(hit) = find(cache, &key, arrived).await
+    {
+        return Ok(reply::relay_cached(&hit, request_id)?);
     }
-    let response = forward(bindings, method, address, headers, None).await?;
-    let whole = PARTIAL.iter().all(|name| !headers.has(name).unwrap_or(true));
-    if let (true, Some(seconds)) = (whole, cacheable_seconds(bindings, &response)) {
-        let copy = for_cache(&response.clone()?, seconds)?;
-        let cache = Rc::new(cache);
+    let response = forward(bindings, arrived, address, None).await?;
+    let whole = PARTIAL.iter().all(|name| arrived.header(name).is_none());
+    if let Some(cache) = cache.filter(|_| whole)
+        && let Some(seconds) = cacheable_seconds(bindings, &response)
+    {
+        // Its readers are told the shorter time.
+        let time = platform::headers([("cache-control", format!("public, max-age={seconds}").as_str())]);
+        let copy = platform::relay(&response.clone()?, &time)?;
         // Nobody's work hangs on it: what is not kept is asked for again.
-        context.wait_until(async move {
+        context.wait_until(&platform::promise(async move {
             let _ = JsFuture::from(cache.put_with_str(&key, &copy)).await;
-        });
+            Ok(JsValue::UNDEFINED)
+        }));
     }
     Ok(response)
 }
 
 /// A cache that fails is one that has nothing.
-async fn find(cache: &Cache, key: &str, headers: &Headers) -> Option<Response> {
+async fn find(cache: &Cache, key: &str, arrived: &Arrived) -> Option<Response> {
     let init = RequestInit::new();
     let asked = Headers::new().ok()?;
     for name in PARTIAL {
-        if let Ok(Some(value)) = headers.get(name) {
-            asked.set(name, &value).ok()?;
+        if let Some(value) = arrived.header(name) {
+            asked.set(name, value).ok()?;
         }
     }
     // `If-Range` names a file of another content; the backend knows.
-    if headers.has("if-range").unwrap_or(true) {
+    if arrived.header("if-range").is_some() {
         return None;
     }
     init.set_headers(&asked);
@@ -82,14 +82,6 @@ fn cacheable_seconds(bindings: &Bindings, response: &Response) -> Option<u64> {
 
 fn max_age(cache_control: &str) -> Option<u64> {
     cache_control.split(',').find_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok())
-}
-
-/// The copy that is kept; its readers are told the shorter time.
-fn for_cache(response: &Response, seconds: u64) -> Result<Response, JsValue> {
-    let init: &ResponseInit = response.unchecked_ref();
-    let copy = Response::new_with_opt_readable_stream_and_init(response.body().as_ref(), init)?;
-    copy.headers().set("cache-control", &format!("public, max-age={seconds}"))?;
-    Ok(copy)
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ impl<'a> Address<'a> {
     pub(crate) fn cut(url: &'a str) -> Address<'a> {
         let url = url.split_once('#').map_or(url, |(url, _)| url);
         let (rest, query) = url.split_once('?').unwrap_or((url, ""));
-        let host = rest.find("://").map_or(0, |scheme| scheme.saturating_add(3));
+        // Behind the scheme's colon and two slashes.
+        let host = rest.find(':').map_or(0, |colon| colon.saturating_add(3));
         let slash =
             rest.get(host..).and_then(|rest| rest.find('/')).map_or(rest.len(), |slash| host.saturating_add(slash));
         let (origin, path) = rest.split_at_checked(slash).unwrap_or((rest, ""));

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use snaphook_shared::code::{Code, Problem};
-use snaphook_shared::envelope::{Envelope, REQUESTS_PATH};
+use snaphook_shared::envelope::{Envelope, REQUESTS_PATH, SealedBody};
 use snaphook_shared::request::RawRequest;
-use wasm_bindgen::JsValue;
-use web_sys::{AbortSignal, RequestInit, Response};
+use web_sys::{AbortSignal, Response};
 
-use crate::backend::{self, Away};
+use crate::backend::{self, Asked, Away, Limit};
 use crate::bindings::Bindings;
 use crate::platform;
 
@@ -19,13 +18,15 @@ use crate::platform;
 const TURNOVER: Duration = Duration::from_secs(1);
 /// One commit at the backend.
 const ASYNCHRONOUS_LIMIT: Duration = Duration::from_secs(10);
+/// The platform hashes several times as fast, but asking it takes as long as some thousand bytes do here.
+const HASHED_BY_PLATFORM_BYTES_MIN: usize = 16 * 1024;
 
 /// What the edge knows of a request besides what `shared` has read.
 pub(crate) struct Arrival<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) received_at_ms: u64,
-    pub(crate) content_type: Option<String>,
-    pub(crate) traceparent: Option<String>,
+    pub(crate) content_type: Option<&'a str>,
+    pub(crate) traceparent: Option<&'a str>,
 }
 
 /// Wraps a request for the backend.
@@ -42,18 +43,21 @@ pub(crate) fn wrap(raw: &RawRequest, access_key: &str, arrival: Arrival<'_>) -> 
         method: raw.method.name().to_owned(),
         path: raw.endpoint.path().to_owned(),
         query: raw.query.clone(),
-        content_type: arrival.content_type,
+        content_type: arrival.content_type.map(str::to_owned),
         idempotency_key: raw.idempotency_key.clone(),
         priority: raw.priority.clone(),
-        traceparent: arrival.traceparent.filter(|text| is_traceparent(text)),
+        traceparent: arrival.traceparent.filter(|text| is_traceparent(text)).map(str::to_owned),
         wait_ms: None,
         body: body.to_owned(),
     })
 }
 
-/// How long the backend may take to begin its answer.
-pub(crate) fn limit(bindings: &Bindings, asynchronous: bool) -> Duration {
-    if asynchronous { ASYNCHRONOUS_LIMIT } else { bindings.sync_wait }
+/// How long the backend may take for its answer: a file that somebody waits for, or the word that it was accepted.
+pub(crate) fn limit<'a>(bindings: &Bindings, waiting: Option<&'a AbortSignal>) -> Limit<'a> {
+    match waiting {
+        Some(caller) => Limit::Head(bindings.sync_wait, Some(caller)),
+        None => Limit::Whole(ASYNCHRONOUS_LIMIT),
+    }
 }
 
 /// How long the backend may render before the request becomes a job.
@@ -65,23 +69,17 @@ pub(crate) fn wait_ms(bindings: &Bindings) -> u64 {
 ///
 /// # Errors
 /// [`Away`].
-pub(crate) async fn post(
-    bindings: &Bindings,
-    json: &str,
-    nonce: &str,
-    limit: Duration,
-    caller: Option<&AbortSignal>,
-) -> Result<Response, Away> {
-    let unreachable = |error: JsValue| Away::Unreachable(platform::message(&error));
-    let now_ms = platform::now_ms();
-    let headers = backend::sealed(bindings, "POST", REQUESTS_PATH, json.as_bytes(), now_ms, nonce);
-    let headers = headers.map_err(unreachable)?;
-    headers.set("content-type", "application/json").map_err(unreachable)?;
-    let init = RequestInit::new();
-    init.set_method("POST");
-    init.set_headers(&headers);
-    init.set_body(&js_sys::Uint8Array::from(json.as_bytes()));
-    backend::fetch(bindings, REQUESTS_PATH, &init, limit, caller).await
+pub(crate) async fn post(bindings: &Bindings, json: &str, nonce: &str, limit: Limit<'_>) -> Result<Response, Away> {
+    let body = json.as_bytes();
+    let sealed = if body.len() < HASHED_BY_PLATFORM_BYTES_MIN {
+        SealedBody::Bytes(body)
+    } else {
+        SealedBody::Sha256(platform::sha256(body).await?)
+    };
+    let mut headers = backend::sealed(bindings, "POST", REQUESTS_PATH, sealed, nonce);
+    headers.push_str(&platform::headers([("content-type", "application/json")]));
+    let asked = Asked { method: "POST", path_and_query: REQUESTS_PATH, headers: &headers, body: Some(body), limit };
+    backend::ask(bindings, asked).await
 }
 
 /// The form of W3C trace context, version 00. Whatever else a caller sends there is of no use to a log.
@@ -112,8 +110,8 @@ mod tests {
         let arrival = Arrival {
             request_id: "req_1",
             received_at_ms: 7,
-            content_type: Some("application/json".to_owned()),
-            traceparent: Some(traceparent.to_owned()),
+            content_type: Some("application/json"),
+            traceparent: Some(traceparent),
         };
         wrap(&raw, "key", arrival)
     }

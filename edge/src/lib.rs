@@ -26,22 +26,23 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use js_sys::Promise;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect};
 use snaphook_shared::id::request_id;
 use snaphook_shared::limits::RETRY_AFTER_SECONDS;
-use snaphook_shared::request::{Endpoint, Head, Method, RawRequest};
+use snaphook_shared::request::{Head, Method, RawRequest};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Headers, Request, RequestInit, Response};
-use worker::{Context, Env, console_error, event};
+use web_sys::{Request, Response};
+use worker::{Env, console_error};
 
-use crate::backend::Away;
+use crate::backend::{Asked, Away, Limit};
 use crate::bindings::{BindingError, Bindings};
 use crate::gate::{Address, Route};
 use crate::handover::Arrival;
-use crate::platform::PlatformUrlParser;
-use crate::services::{Batch, Message};
+use crate::platform::{Arrived, PlatformUrlParser};
+use crate::services::{Batch, Context, Message};
 
 /// What is passed on with a request that the backend answers by itself.
 const FORWARDED_HEADERS: [&str; 6] = ["accept", "content-type", "if-none-match", "if-range", "range", "x-access-key"];
@@ -75,18 +76,26 @@ impl From<JsValue> for Failure {
     }
 }
 
-/// The one entry point.
-#[event(fetch)]
-pub async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
+/// A request.
+#[wasm_bindgen(js_name = fetch)]
+pub fn fetch(request: Request, env: Env, context: Context) -> Promise {
+    platform::promise(async move { respond(&request, &env, &context).await.map(Into::into) })
+}
+
+/// Answers whatever comes.
+///
+/// # Errors
+/// The platform's, where not even an answer can be made.
+async fn respond(request: &Request, env: &Env, context: &Context) -> Result<Response, JsValue> {
     let received_at_ms = platform::now_ms();
-    let request_id = request_id(received_at_ms, platform::random()?);
-    let url = request.url();
-    let address = Address::cut(&url);
-    let bindings = settings(&env);
+    let (arrived, random) = Arrived::of(request)?;
+    let request_id = request_id(received_at_ms, random);
+    let address = Address::cut(arrived.url());
+    let bindings = settings(env);
     let answer = match &bindings {
         Ok(bindings) => {
-            let worker = Worker { bindings, env: &env, context: &context };
-            answer(&request, worker, address, &request_id, received_at_ms).await
+            let worker = Worker { bindings, env, context };
+            answer(request, worker, &arrived, address, &request_id, received_at_ms).await
         }
         Err(error) => Err(Failure::Unconfigured(*error)),
     };
@@ -97,14 +106,22 @@ pub async fn fetch(request: Request, env: Env, context: Context) -> worker::Resu
     let public_origin = bindings.as_ref().ok().and_then(|bindings| bindings.public_origin.as_deref());
     let docs_base = format!("{}/docs/errors", public_origin.unwrap_or(address.origin));
     let reply = dialect::error(Dialect::of_path(address.path), &problem(failure, &request_id), &docs_base);
-    Ok(reply::own(&reply, &request_id)?)
+    reply::own(&reply, &request_id)
 }
 
-/// The outbox is to be emptied. Never fails: an error here would end the isolate, and all that is under way in it.
+/// The outbox is to be emptied.
 #[wasm_bindgen(js_name = queue)]
-pub async fn queue(batch: Batch, env: Env, _context: JsValue) {
-    match settings(&env) {
-        Ok(bindings) => outbox::consume(&bindings, &env, &batch).await,
+pub fn queue(batch: Batch, env: Env, _context: JsValue) -> Promise {
+    platform::promise(async move {
+        empty_outbox(&batch, &env).await;
+        Ok(JsValue::UNDEFINED)
+    })
+}
+
+/// Never fails: an error here would bring all messages of the batch again.
+async fn empty_outbox(batch: &Batch, env: &Env) {
+    match settings(env) {
+        Ok(bindings) => outbox::consume(&bindings, env, batch).await,
         Err(error) => {
             console_error!("the Worker is not configured: {error}");
             // They come again, by the Queue's own schedule.
@@ -117,14 +134,17 @@ pub async fn queue(batch: Batch, env: Env, _context: JsValue) {
 
 /// The clock: what could not be handed over for days is tried again.
 #[wasm_bindgen(js_name = scheduled)]
-pub async fn scheduled(_event: JsValue, env: Env, _context: JsValue) {
-    let swept = match settings(&env) {
-        Ok(bindings) => outbox::sweep(&bindings, &env).await.map_err(|error| platform::message(&error)),
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(error) = swept {
-        console_error!("undelivered requests could not be tried: {error}");
-    }
+pub fn scheduled(_event: JsValue, env: Env, _context: JsValue) -> Promise {
+    platform::promise(async move {
+        let swept = match settings(&env) {
+            Ok(bindings) => outbox::sweep(&bindings, &env).await.map_err(|error| platform::message(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = swept {
+            console_error!("undelivered requests could not be tried: {error}");
+        }
+        Ok(JsValue::UNDEFINED)
+    })
 }
 
 /// What a request is answered with.
@@ -163,7 +183,7 @@ fn settings(env: &Env) -> Result<Rc<Bindings>, BindingError> {
     if let Some(bindings) = SETTINGS.with_borrow(Option::clone) {
         return Ok(bindings);
     }
-    let get = |name: &str| env.var(name).ok().map(|text| text.to_string());
+    let get = |name: &str| services::variable(env, name);
     let bindings = Rc::new(Bindings::read(&get, &PlatformUrlParser)?);
     SETTINGS.set(Some(Rc::clone(&bindings)));
     Ok(bindings)
@@ -172,32 +192,39 @@ fn settings(env: &Env) -> Result<Rc<Bindings>, BindingError> {
 async fn answer(
     request: &Request,
     worker: Worker<'_>,
+    arrived: &Arrived,
     address: Address<'_>,
     request_id: &str,
     received_at_ms: u64,
 ) -> Result<Response, Failure> {
-    let (method, headers) = (request.method(), request.headers());
-    let content_type = headers.get("content-type")?;
-    let content_length = headers.get("content-length")?.and_then(|length| length.parse().ok());
+    let content_type = arrived.header("content-type");
     let head = Head {
-        method: &method,
+        method: arrived.method(),
         path: address.path,
         query: address.query,
-        content_type: content_type.as_deref(),
-        content_length,
+        content_type,
+        content_length: arrived.header("content-length").and_then(|length| length.parse().ok()),
     };
     match gate::route(head)? {
         Route::Preflight(methods) => Ok(reply::own(&dialect::preflight(methods), request_id)?),
-        Route::File => files::serve(worker.bindings, worker.context, &method, address, &headers, request_id).await,
+        Route::File => files::serve(worker.bindings, worker.context, arrived, address, request_id).await,
         Route::Forward => {
-            let body =
-                if matches!(method.as_str(), "POST" | "PATCH") { Some(body::read(request).await?) } else { None };
-            forward(worker.bindings, &method, address, &headers, body).await
+            let body = if matches!(head.method, "POST" | "PATCH") { Some(body::read(request).await?) } else { None };
+            forward(worker.bindings, arrived, address, body).await
         }
         Route::Render(endpoint, method) => {
-            let traceparent = headers.get("traceparent")?;
+            let traceparent = arrived.header("traceparent");
             let arrival = Arrival { request_id, received_at_ms, content_type, traceparent };
-            render(request, worker, (endpoint, method), address, &headers, arrival).await
+            let raw = RawRequest {
+                endpoint,
+                method,
+                query: address.query.to_owned(),
+                access_key_header: arrived.header("x-access-key").map(str::to_owned),
+                idempotency_key: arrived.header("idempotency-key").map(str::to_owned),
+                priority: arrived.header("priority").map(str::to_owned),
+                body: if method == Method::Post { body::read(request).await? } else { Vec::new() },
+            };
+            render(request, worker, raw, address, arrival).await
         }
     }
 }
@@ -205,21 +232,11 @@ async fn answer(
 async fn render(
     request: &Request,
     worker: Worker<'_>,
-    (endpoint, method): (Endpoint, Method),
+    raw: RawRequest,
     address: Address<'_>,
-    headers: &Headers,
     arrival: Arrival<'_>,
 ) -> Result<Response, Failure> {
     let Worker { bindings, env, context } = worker;
-    let raw = RawRequest {
-        endpoint,
-        method,
-        query: address.query.to_owned(),
-        access_key_header: headers.get("x-access-key")?,
-        idempotency_key: headers.get("idempotency-key")?,
-        priority: headers.get("priority")?,
-        body: if method == Method::Post { body::read(request).await? } else { Vec::new() },
-    };
     let read = raw.read()?;
     let nonce = format!("{}-key", arrival.request_id);
     let record = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
@@ -233,9 +250,9 @@ async fn render(
     if !asynchronous {
         envelope.wait_ms = Some(handover::wait_ms(bindings));
     }
-    let json = serde_json::to_string(&envelope).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    let limit = handover::limit(bindings, asynchronous);
-    let away = match handover::post(bindings, &json, &envelope.request_id, limit, caller.as_ref()).await {
+    let json = envelope.to_json();
+    let limit = handover::limit(bindings, caller.as_ref());
+    let away = match handover::post(bindings, &json, &envelope.request_id, limit).await {
         Ok(response) => return Ok(reply::relay(&response)?),
         Err(away) => away,
     };
@@ -269,25 +286,18 @@ async fn allowance(env: &Env, access_key: &str) -> Result<(), Problem> {
 
 async fn forward(
     bindings: &Bindings,
-    method: &str,
+    arrived: &Arrived,
     address: Address<'_>,
-    headers: &Headers,
     body: Option<Vec<u8>>,
 ) -> Result<Response, Failure> {
-    let passed_on = Headers::new()?;
-    for name in FORWARDED_HEADERS {
-        if let Some(value) = headers.get(name)? {
-            passed_on.set(name, &value)?;
-        }
-    }
-    let init = RequestInit::new();
-    init.set_method(method);
-    init.set_headers(&passed_on);
-    if let Some(body) = body {
-        init.set_body(&js_sys::Uint8Array::from(body.as_slice()));
-    }
+    let passed_on = FORWARDED_HEADERS.into_iter().filter_map(|name| Some((name, arrived.header(name)?)));
     let question_mark = if address.query.is_empty() { "" } else { "?" };
-    let path_and_query = format!("{}{question_mark}{}", address.path, address.query);
-    let response = backend::fetch(bindings, &path_and_query, &init, FORWARD_LIMIT, None).await?;
-    Ok(reply::relay(&response)?)
+    let asked = Asked {
+        method: arrived.method(),
+        path_and_query: &[address.path, question_mark, address.query].concat(),
+        headers: &platform::headers(passed_on),
+        body: body.as_deref(),
+        limit: Limit::Head(FORWARD_LIMIT, None),
+    };
+    Ok(reply::relay(&backend::ask(bindings, asked).await?)?)
 }

@@ -12,10 +12,10 @@
 //!   `refused/`, and logged with the code.
 
 use js_sys::{Array, JsString, Promise, Reflect};
-use serde::Deserialize;
 use snaphook_shared::envelope::Envelope;
+use snaphook_shared::json::Json;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_error};
 
 use crate::bindings::Bindings;
@@ -41,7 +41,7 @@ const SWEEP_MAX: f64 = 200.0;
 /// The platform's: then nothing is promised.
 pub(crate) async fn keep(env: &Env, envelope: &Envelope) -> Result<Option<()>, JsValue> {
     let Some(queue) = services::outbox(env) else { return Ok(None) };
-    let json = serde_json::to_string(envelope).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let json = envelope.to_json();
     let message = if json.len() <= MESSAGE_BYTES_MAX {
         json
     } else {
@@ -62,7 +62,7 @@ pub(crate) async fn consume(bindings: &Bindings, env: &Env, batch: &Batch) {
         .iter()
         .map(|message| {
             let (bindings, env, message) = (bindings.clone(), env.clone(), message.unchecked_into::<Message>());
-            JsValue::from(future_to_promise(async move {
+            JsValue::from(platform::promise(async move {
                 consume_one(&bindings, &env, &message, dead).await;
                 Ok(JsValue::UNDEFINED)
             }))
@@ -158,7 +158,7 @@ async fn hand_over(bindings: &Bindings, env: &Env, json: &str, attempts: u32, de
 
 async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outcome {
     let nonce = format!("{id}-{attempts}");
-    let answer = handover::post(bindings, json, &nonce, handover::limit(bindings, true), None).await;
+    let answer = handover::post(bindings, json, &nonce, handover::limit(bindings, None)).await;
     match answer.map(|response| response.status()) {
         Ok(200..=299) => Outcome::Accepted,
         Ok(status @ (400..=499)) if !matches!(status, 408 | 429) => Outcome::Refused(status),
@@ -168,11 +168,7 @@ async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outco
 }
 
 fn request_id(json: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        request_id: String,
-    }
-    serde_json::from_str::<Named>(json).ok().map(|named| named.request_id)
+    Some(Json::read(json).ok()?.get("request_id")?.text()?.to_owned())
 }
 
 /// Tries again what is kept under `undelivered/`.
@@ -189,7 +185,7 @@ pub(crate) async fn sweep(bindings: &Bindings, env: &Env) -> Result<(), JsValue>
         let Some(json) = read(&bucket, &name).await? else { continue };
         // The clock's seconds make the nonce another one each time.
         let attempt = u32::try_from(platform::now_ms() / 1000).unwrap_or_default();
-        let id = name.trim_start_matches(UNDELIVERED);
+        let id = name.strip_prefix(UNDELIVERED).unwrap_or(&name);
         match post(bindings, id, &json, attempt).await {
             Outcome::Accepted => {}
             Outcome::Refused(status) => {

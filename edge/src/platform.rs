@@ -1,26 +1,102 @@
-//! What the edge asks of the JavaScript platform: its URL parser, its clock, its random numbers.
+//! What the edge asks of the JavaScript platform: its URL parser, its clock, its random numbers, its fetch.
 //!
-//! Never judges; the rules are in `shared`, which takes all three as arguments.
+//! Never judges; the rules are in `shared`, which takes all of it as arguments. What a request needs each time is asked
+//! for in one call (`platform.js`): most of what a Worker of wasm costs is going there and back.
 
-use js_sys::JsString;
+use std::pin::Pin;
+
+use js_sys::{JsString, Promise, Uint8Array};
 use snaphook_shared::target::{ParseUrl, UrlParts};
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Url, WorkerGlobalScope};
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use web_sys::{AbortSignal, Request, Response};
+
+#[wasm_bindgen(module = "/src/platform.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    fn head(request: &Request, names: &str, random: &mut [u8]) -> Result<String, JsValue>;
+    fn parts(text: &str) -> Option<String>;
+    /// Fetches, and ends it when so much time is over; undefined when not even a head has come by then.
+    pub(crate) fn exchange(url: &str, method: &str, headers: &str, body: Option<&[u8]>, milliseconds: f64) -> Promise;
+    /// Fetches, and waits so long for the head of the answer; undefined when it is not there by then.
+    pub(crate) fn open(
+        url: &str,
+        method: &str,
+        headers: &str,
+        body: Option<&[u8]>,
+        milliseconds: f64,
+        caller: Option<&AbortSignal>,
+    ) -> Promise;
+    #[wasm_bindgen(js_name = sha256)]
+    fn digest(bytes: &[u8]) -> Promise;
+    #[wasm_bindgen(catch)]
+    pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Result<Response, JsValue>;
+    #[wasm_bindgen(catch)]
+    pub(crate) fn relay(response: &Response, headers: &str) -> Result<Response, JsValue>;
+}
+
+/// The head of a request, as far as anybody here looks at it.
+pub(crate) struct Arrived(String);
+
+/// Random bytes, fit for secrets.
+pub(crate) type Random = [u8; 10];
+
+/// The headers of a request that are read here or passed on.
+const HEADERS: &str =
+    "accept content-length content-type idempotency-key if-none-match if-range priority range traceparent x-access-key";
+
+impl Arrived {
+    /// The head, and what makes the request's id its own.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub(crate) fn of(request: &Request) -> Result<(Arrived, Random), JsValue> {
+        let mut random = Random::default();
+        Ok((Arrived(head(request, HEADERS, &mut random)?), random))
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        self.0.lines().next().unwrap_or_default()
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.0.lines().nth(1).unwrap_or_default()
+    }
+
+    /// One of [`HEADERS`].
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.0.split('\n').skip(2);
+        while let (Some(own), Some(value)) = (lines.next(), lines.next()) {
+            if own == name {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+/// Headers as they cross the boundary.
+pub(crate) fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        for part in [name, "\n", value, "\n"] {
+            text.push_str(part);
+        }
+    }
+    text
+}
 
 /// The platform's own WHATWG parser: the `url` crate would bring 79 KB (gzipped) of Unicode tables.
 pub(crate) struct PlatformUrlParser;
 
 impl ParseUrl for PlatformUrlParser {
     fn parse(&self, input: &str) -> Option<UrlParts> {
-        let url = Url::new(input).ok()?;
-        UrlParts::from_platform(
-            &url.href(),
-            &url.protocol(),
-            &url.hostname(),
-            &url.port(),
-            &url.username(),
-            &url.password(),
-        )
+        let parts = parts(input)?;
+        let mut parts = parts.split('\n');
+        let mut next = || parts.next().unwrap_or_default();
+        let (href, protocol, hostname, port) = (next(), next(), next(), next());
+        UrlParts::from_platform(href, protocol, hostname, port, next(), next())
     }
 }
 
@@ -30,19 +106,19 @@ pub(crate) fn now_ms() -> u64 {
     js_sys::Date::now() as u64
 }
 
-/// Random bytes, fit for secrets.
+/// SHA-256.
 ///
 /// # Errors
 /// The platform's.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], JsValue> {
-    let mut bytes = [0; N];
-    global().crypto()?.get_random_values_with_u8_array(&mut bytes)?;
-    Ok(bytes)
+pub(crate) async fn sha256(bytes: &[u8]) -> Result<[u8; 32], JsValue> {
+    let digest: Uint8Array = JsFuture::from(digest(bytes)).await?.unchecked_into();
+    digest.to_vec().try_into().map_err(|_| JsValue::from_str("a digest of another length"))
 }
 
-/// The global object, for its `fetch`.
-pub(crate) fn global() -> WorkerGlobalScope {
-    js_sys::global().unchecked_into()
+/// A future as the platform waits for one. Boxed, since what runs it is compiled anew for each kind of future.
+pub(crate) fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
+    future_to_promise(future)
 }
 
 /// What a JavaScript error says, for the log.
@@ -50,4 +126,22 @@ pub(crate) fn message(error: &JsValue) -> String {
     let text = error.dyn_ref::<js_sys::Error>().map(|error| error.message());
     text.or_else(|| error.dyn_ref::<JsString>().cloned())
         .map_or_else(|| "an error without a text".to_owned(), Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_taken_apart() {
+        let arrived = Arrived("GET\nhttps://s.example/?a\naccept\n\nrange\nbytes=0-".to_owned());
+        assert_eq!((arrived.method(), arrived.url()), ("GET", "https://s.example/?a"));
+        assert_eq!([arrived.header("range"), arrived.header("accept")], [Some("bytes=0-"), Some("")]);
+        assert_eq!([arrived.header("bytes=0-"), arrived.header("GET")], [None, None]);
+    }
+
+    #[test]
+    fn headers_cross_as_lines() {
+        assert_eq!(headers([("a", "b"), ("c", "")]), "a\nb\nc\n\n");
+    }
 }

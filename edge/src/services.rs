@@ -12,6 +12,11 @@ use worker::Env;
 
 #[wasm_bindgen]
 extern "C" {
+    /// What an event of the platform may last on for, after it was answered.
+    pub type Context;
+    #[wasm_bindgen(method, js_name = waitUntil)]
+    pub(crate) fn wait_until(this: &Context, promise: &Promise);
+
     /// Workers KV.
     pub(crate) type Kv;
     #[wasm_bindgen(method, catch)]
@@ -84,6 +89,11 @@ pub(crate) fn limiter(env: &Env) -> Option<Limiter> {
 pub(crate) fn cache() -> Option<Cache> {
     let caches = Reflect::get(&js_sys::global(), &"caches".into()).ok()?;
     Reflect::get(&caches, &"default".into()).ok().filter(JsValue::is_object).map(JsCast::unchecked_into)
+}
+
+/// A variable or secret.
+pub(crate) fn variable(env: &Env, name: &str) -> Option<String> {
+    Reflect::get(env, &name.into()).ok()?.as_string()
 }
 
 fn bound<T: JsCast>(env: &Env, name: &str) -> Option<T> {

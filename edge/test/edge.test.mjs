@@ -337,8 +337,11 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
     assert.equal((await call(edge, 'HEAD', `/take?${query}`)).status, 202);
     const body = JSON.stringify({ url: PAGE, html: 'ä\n\u2028"', async: true });
     await post(edge, '/v1/screenshot?x=1', body, { 'x-access-key': 'whole' });
+    // Of such a length the platform makes the digest.
+    const large = JSON.stringify({ html: 'ä'.repeat(100_000), async: true });
+    await post(edge, '/take', large, { 'x-access-key': 'whole' });
 
-    const [byGet, byHead, byPost] = envelopes('whole');
+    const [byGet, byHead, byPost, byLargePost] = envelopes('whole');
     const { request_id, received_at_ms, ...rest } = byGet;
     assert.match(request_id, /^req_[0-9a-f]{32}$/);
     assert.ok(Math.abs(Date.now() - received_at_ms) < 10_000);
@@ -358,8 +361,9 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       [byPost.method, byPost.path, byPost.query, byPost.content_type, byPost.body],
       ['POST', '/v1/screenshot', 'x=1', 'application/json', body],
     );
+    assert.equal(byLargePost.body, large);
     const asked = seen.filter(({ envelope, path }) => envelope?.access_key === 'whole' || path.endsWith('/whole'));
-    assert.deepEqual(asked.map(({ sealed }) => sealed), [true, true, true, true]);
+    assert.deepEqual(asked.map(({ sealed }) => sealed), [true, true, true, true, true]);
     const nonces = new Set(asked.map(({ headers }) => headers['x-snaphook-nonce']));
     assert.equal(nonces.size, asked.length, 'no nonce twice');
   });

@@ -1,5 +1,5 @@
 #![no_main]
-//! `cargo +nightly fuzz run request`; what must hold stands in `../src/properties.rs`.
+//! `sh fuzz/run.sh request`; what must hold stands in `../src/properties.rs`.
 
 #[path = "../src/properties.rs"]
 #[allow(dead_code)]

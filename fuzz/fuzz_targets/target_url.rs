@@ -1,5 +1,5 @@
 #![no_main]
-//! `cargo +nightly fuzz run target_url`; what must hold stands in `../src/properties.rs`.
+//! `sh fuzz/run.sh target_url`; what must hold stands in `../src/properties.rs`.
 
 #[path = "../src/properties.rs"]
 #[allow(dead_code)]

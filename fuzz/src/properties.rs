@@ -1,7 +1,9 @@
-//! What must hold for any bytes that a stranger sends. libFuzzer looks for bytes for which it does not (`make fuzz`), and
-//! `shared/tests/fuzz.rs` tries a fixed number of them in every test run. That nothing panics is the least of it.
+//! What must hold for any bytes that a stranger sends. libFuzzer looks for bytes for which it does not (`run.sh`: seconds in
+//! every test run, as long as one likes by `make fuzz`), and `shared/tests/fuzz.rs` tries the same ones each time. That nothing
+//! panics is the least of it.
 
 use snaphook_shared::envelope::{self, Envelope};
+use snaphook_shared::json::Json;
 use snaphook_shared::key::KeyRecord;
 use snaphook_shared::link;
 use snaphook_shared::request::{Endpoint, Head, Method, Policies, RawRequest, gate};
@@ -11,10 +13,10 @@ use snaphook_shared::target::{NativeUrlParser, ParseUrl, TargetPolicy, check_tar
 
 const NOW: u64 = 1_764_000_000;
 
-/// Text before the first NUL, and what is behind it.
+/// Text before the first empty line, and what is behind it: a head and a body, as in HTTP.
 fn cut(data: &[u8]) -> (String, &[u8]) {
-    let (text, rest) = match data.iter().position(|byte| *byte == 0) {
-        Some(at) => (&data[..at], &data[at + 1..]),
+    let (text, rest) = match data.windows(2).position(|pair| pair == b"\n\n") {
+        Some(at) => (&data[..at], &data[at + 2..]),
         None => (data, &data[data.len()..]),
     };
     (String::from_utf8_lossy(text).into_owned(), rest)
@@ -130,5 +132,35 @@ pub(crate) fn target_url(data: &[u8]) {
         assert!(matches!(parts.scheme.as_str(), "http" | "https") && !parts.has_credentials, "{url}");
         // What a browser makes of it is as allowed as what was given.
         assert!(check_target(&parts.serialized, &NativeUrlParser, &policy).is_ok(), "{url} as {}", parts.serialized);
+    }
+}
+
+/// JSON, of which another reader must think the same.
+pub(crate) fn json(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match (Json::read(&text), serde_json::from_str::<serde_json::Value>(&text)) {
+        (Ok(ours), Ok(theirs)) => assert!(same(&ours, &theirs), "{ours:?} and {theirs:?}"),
+        // A number that is only kept as text has no end.
+        (Ok(_), Err(error)) => assert!(error.to_string().starts_with("number out of range"), "{text}: {error}"),
+        (Err(error), Ok(_)) => panic!("{text}: {error}"),
+        (Err(_), Err(_)) => {}
+    }
+}
+
+fn same(ours: &Json, theirs: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match (ours, theirs) {
+        (Json::Null, Value::Null) => true,
+        (Json::Bool(ours), Value::Bool(theirs)) => ours == theirs,
+        (Json::Text(ours), Value::String(theirs)) => ours == theirs,
+        (Json::Number(ours), theirs) => serde_json::from_str::<Value>(ours).is_ok_and(|ours| ours == *theirs),
+        (Json::List(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| same(ours, theirs))
+        }
+        (Json::Object(properties), Value::Object(theirs)) => {
+            properties.iter().all(|(name, _)| theirs.contains_key(name))
+                && theirs.iter().all(|(name, theirs)| ours.get(name).is_some_and(|ours| same(ours, theirs)))
+        }
+        _ => false,
     }
 }

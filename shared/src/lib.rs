@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod envelope;
 pub mod event;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod limits;
 pub mod link;

@@ -66,7 +66,7 @@ impl Endpoint {
     }
 
     /// The parameters this endpoint knows.
-    pub fn table(self) -> &'static [Parameter] {
+    pub fn table(self) -> &'static [&'static Parameter] {
         match self {
             Endpoint::Take => screenshotone::TAKE,
             Endpoint::Animate => animate::ANIMATE,

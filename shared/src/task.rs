@@ -435,13 +435,13 @@ mod tests {
                 r#"{{"name":"{long}","api":"animate","query":"format=bmp&access_key=A","frequency":"often","crontab":"* *","timezone":"Mars","enabled":"maybe","foo":1}}"#
             )),
             [
+                "\"name\" length must be less than or equal to 100 characters long",
                 "\"api\" must be one of [screenshot, screencast, pdf, scrape]",
+                "\"frequency\" must be one of [every_minute, every_hour, every_day, every_month, custom]",
                 "\"crontab\" must have five fields: minute, hour, day, month, weekday",
+                "\"timezone\" must be the IANA name of a time zone, like Europe/Berlin",
                 "\"enabled\" must be a boolean",
                 "\"foo\" is not allowed",
-                "\"frequency\" must be one of [every_minute, every_hour, every_day, every_month, custom]",
-                "\"name\" length must be less than or equal to 100 characters long",
-                "\"timezone\" must be the IANA name of a time zone, like Europe/Berlin",
             ]
         );
         let with = |query: &str, more: &str| {

@@ -1,8 +1,12 @@
-//! The properties that `make fuzz` hunts for hours, tried on a fixed number of inputs: known good ones, bent at random. The
+//! The properties that libFuzzer hunts (`fuzz/run.sh`), tried on a fixed number of inputs: known good ones, bent at random. The
 //! randomness is the same each time, so that a failure can be had again.
 
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 #[path = "../../fuzz/src/properties.rs"]
 mod properties;
@@ -10,7 +14,7 @@ mod properties;
 const ROUNDS: usize = 10_000;
 
 /// Pieces that mean something somewhere.
-const PIECES: [&str; 34] = [
+const PIECES: [&str; 35] = [
     "access_key=key",
     "&",
     "=",
@@ -38,6 +42,7 @@ const PIECES: [&str; 34] = [
     "}",
     "[",
     "\u{0}",
+    "\n\n",
     "\n",
     "html=",
     "async=true",
@@ -47,18 +52,13 @@ const PIECES: [&str; 34] = [
     "-1",
 ];
 
-const SEEDS: [&str; 10] = [
-    "\u{0}access_key=key&url=https%3A%2F%2Fexample.com%2F&format=png&viewport_width=800&full_page=true",
-    "\u{2}\u{0}{\"access_key\":\"key\",\"url\":\"https://example.com/\",\"async\":true,\"webhook_url\":\"https://example.org/\"}",
-    "\u{6}\u{0}{\"access_key\":\"key\",\"html\":\"<p>\",\"cookies\":[\"a=b\"],\"headers\":[\"X-A: b\"],\"clip_x\":1}",
-    "access_key=key&url=https://example.com/%7e'x'|y+z&delay=0&signature=00",
-    "https://user:pass@[2001:db8::1]:8443/a/../b?c=d#e",
-    "http://0177.0.0.1/",
-    "http://xn--e1afmkfd.xn--p1ai./",
-    "1764000000\nnonce-of-sixteen-or-more\nk\n0000\n/internal/v1/requests\n\u{0}{}",
-    "1764000000\nabcdefghijklmnop\nk\nff\n/x\ny\u{0}{\"request_id\":\"req_1\",\"received_at_ms\":1,\"access_key\":\"a\",\"method\":\"GET\",\"path\":\"/take\",\"query\":\"\",\"body\":\"\"}",
-    "",
-];
+/// The inputs that libFuzzer starts from as well.
+fn seeds() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let entries =
+        |folder: &Path| folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect::<BTreeSet<_>>();
+    entries(&folder).iter().flat_map(|target| entries(target)).map(|seed| fs::read(seed).unwrap()).collect()
+}
 
 struct Random(u64);
 
@@ -70,8 +70,8 @@ impl Random {
         usize::try_from(self.0 % bound.max(1) as u64).unwrap()
     }
 
-    fn input(&mut self) -> Vec<u8> {
-        let mut bytes = SEEDS[self.below(SEEDS.len())].as_bytes().to_vec();
+    fn input(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = seeds[self.below(seeds.len())].clone();
         for _ in 0..=self.below(6) {
             let at = self.below(bytes.len() + 1);
             match self.below(5) {
@@ -91,9 +91,9 @@ impl Random {
 }
 
 fn try_all(seed: u64, property: fn(&[u8])) {
-    let mut random = Random(seed);
+    let (mut random, seeds) = (Random(seed), seeds());
     for _ in 0..ROUNDS {
-        let input = random.input();
+        let input = random.input(&seeds);
         let held = std::panic::catch_unwind(|| property(&input));
         assert!(held.is_ok(), "for {:?}", String::from_utf8_lossy(&input));
     }
@@ -117,4 +117,9 @@ fn envelopes() {
 #[test]
 fn target_urls() {
     try_all(4, properties::target_url);
+}
+
+#[test]
+fn json() {
+    try_all(5, properties::json);
 }

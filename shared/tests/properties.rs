@@ -113,12 +113,12 @@ fn valid(kind: Kind) -> BoxedStrategy<Given> {
         Kind::Int { min, max } => prop_oneof![Just(min), Just(max), min..=max].prop_flat_map(written).boxed(),
         Kind::Number { min, max } => prop_oneof![
             // Nobody means more digits, and of more the JSON parser may lose the last.
-            (min..=max).prop_map(|number| {
+            (f64::from(min)..=f64::from(max)).prop_map(|number| {
                 let text = format!("{number:.9}");
                 let number: f64 = text.parse().expect("a number");
                 scalar(text, number)
             }),
-            (min.ceil() as i64..=max.floor() as i64).prop_flat_map(written),
+            (i64::from(min)..=i64::from(max)).prop_flat_map(written),
         ]
         .boxed(),
         Kind::Text => text().prop_map(same).boxed(),
@@ -178,7 +178,7 @@ fn odd() -> BoxedStrategy<Given> {
 fn option_set(endpoint: Endpoint) -> BoxedStrategy<Vec<(String, Given)>> {
     let table = endpoint.table();
     let value = move |index: &usize| {
-        let Parameter { name, kind, .. } = table[*index];
+        let Parameter { name, kind, .. } = *table[*index];
         prop_oneof![20 => valid(kind), 1 => odd()].prop_map(move |given| (name.to_owned(), given)).boxed()
     };
     let (urls, others): (Vec<usize>, Vec<usize>) = (0..table.len()).partition(|index| table[*index].name == "url");

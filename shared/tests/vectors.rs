@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::Value;
-use snaphook_shared::envelope::{self, Envelope, EnvelopeError, Seal};
+use sha2::{Digest as _, Sha256};
+use snaphook_shared::envelope::{self, Envelope, EnvelopeError, Seal, SealedBody};
 use snaphook_shared::link::{self, LinkError, LinkSignature};
 use snaphook_shared::signing::{
     SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, Scheme, SecretKey, VerifyError, WEBHOOK_ID, WEBHOOK_SIGNATURE,
@@ -533,7 +534,10 @@ fn internal_vectors() {
         let [version, method, path, query, digest, timestamp, nonce, key_id] = lines[..] else { panic!("{row}") };
         assert_eq!((version, digest), ("v1", sha256_hex(body.as_bytes()).as_str()));
         let timestamp = timestamp.parse().unwrap();
-        let seal = Seal { method, path, query, body: body.as_bytes(), timestamp, nonce, key_id };
+        let bytes = SealedBody::Bytes(body.as_bytes());
+        let seal = Seal { method, path, query, body: bytes, timestamp, nonce, key_id };
+        let hashed = Seal { body: SealedBody::Sha256(Sha256::digest(body).into()), ..seal };
+        assert_eq!(seal.canonical(), hashed.canonical());
         assert_eq!(seal.canonical(), text(row, "canonical"));
         assert_eq!(seal.signature(&key), text(row, "sig"));
         assert!(seal.is_signed_by([key.as_slice()], text(row, "sig")));

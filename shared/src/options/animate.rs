@@ -2,8 +2,8 @@
 
 use super::animation::{EASINGS, animation, milliseconds, scroll};
 use super::model::{AspectRatio, Format, Options};
-use super::screenshotone::TAKE;
-use super::{Kind, Parameter, join, without};
+use super::screenshotone::OF_TAKE;
+use super::{Kind, Parameter, join};
 use crate::limits::VIDEO_SIDE_PIXELS_MAX;
 
 const SIDE: Kind = Kind::Int { min: 1, max: VIDEO_SIDE_PIXELS_MAX as i64 };
@@ -53,16 +53,16 @@ const NOT_OF_TAKE: &[&str] = &[
 #[rustfmt::skip]
 const OWN: &[Parameter] = &[
     Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the video."),
-    Parameter::effect("duration", Kind::Number { min: 1.0, max: 30.0 }, |o, v| animation(o).duration_ms = milliseconds(v.number()), "Seconds of the recording."),
+    Parameter::effect("duration", Kind::Number { min: 1, max: 30 }, |o, v| animation(o).duration_ms = milliseconds(v.number()), "Seconds of the recording."),
     Parameter::effect("width", SIDE, |o, v| animation(o).width = Some(v.int() as u32), "Width of the video, times device_scale_factor; the viewport's if not given."),
     Parameter::effect("height", SIDE, |o, v| animation(o).height = Some(v.int() as u32), "Height of the video, times device_scale_factor; the viewport's if not given."),
     Parameter::effect("aspect_ratio", Kind::Enum { of: &["4:3", "16:9"], fold: true }, |o, v| animation(o).aspect_ratio = aspect_ratio(&v.text()), "Put what is recorded into a picture of these proportions; width and height are not used then."),
     Parameter::effect("scenario", Kind::Enum { of: SCENARIOS, fold: true }, |o, v| animation(o).scrolls = v.text() == "scroll", "Leave the page alone, or scroll it."),
-    Parameter::effect("scroll_duration", Kind::Number { min: 100.0, max: 1_000_000.0 }, |o, v| scroll(o).duration_ms = v.number(), "Milliseconds of one scroll."),
-    Parameter::effect("scroll_delay", Kind::Number { min: 0.0, max: 1_000_000.0 }, |o, v| scroll(o).delay_ms = v.number(), "Milliseconds between two scrolls."),
-    Parameter::effect("scroll_by", Kind::Number { min: 1.0, max: 1_000_000.0 }, |o, v| scroll(o).by = v.number(), "Pixels of one scroll."),
+    Parameter::effect("scroll_duration", Kind::Number { min: 100, max: 1_000_000 }, |o, v| scroll(o).duration_ms = v.number(), "Milliseconds of one scroll."),
+    Parameter::effect("scroll_delay", Kind::Number { min: 0, max: 1_000_000 }, |o, v| scroll(o).delay_ms = v.number(), "Milliseconds between two scrolls."),
+    Parameter::effect("scroll_by", Kind::Number { min: 1, max: 1_000_000 }, |o, v| scroll(o).by = v.number(), "Pixels of one scroll."),
     Parameter::effect("scroll_start_immediately", Kind::Bool, |o, v| scroll(o).start_immediately = v.bool(), "Do not wait for scroll_delay before the first scroll."),
-    Parameter::effect("scroll_start_delay", Kind::Number { min: 0.0, max: 1_000_000.0 }, |o, v| scroll(o).start_delay_ms = v.number(), "Milliseconds before the scrolling starts."),
+    Parameter::effect("scroll_start_delay", Kind::Number { min: 0, max: 1_000_000 }, |o, v| scroll(o).start_delay_ms = v.number(), "Milliseconds before the scrolling starts."),
     Parameter::effect("scroll_complete", Kind::Bool, |o, v| scroll(o).complete = v.bool(), "End the recording with the scrolling (after a second at the soonest)."),
     Parameter::effect("scroll_back", Kind::Bool, |o, v| scroll(o).back = v.bool(), "Scroll back to the top in the end."),
     Parameter::effect("scroll_back_algorithm", Kind::Enum { of: &["once", "repeat"], fold: true }, |o, v| scroll(o).back_by_steps = v.text() == "repeat", "Back in one scroll, or as it came."),
@@ -79,10 +79,8 @@ const OWN: &[Parameter] = &[
 ];
 
 /// The parameters of `/animate`.
-pub static ANIMATE: &[Parameter] = &join::<{ TAKE.len() - NOT_OF_TAKE.len() + OWN.len() }>(&[
-    &without::<{ TAKE.len() - NOT_OF_TAKE.len() }>(TAKE, NOT_OF_TAKE),
-    OWN,
-]);
+pub static ANIMATE: &[&Parameter] =
+    &join::<{ OF_TAKE.len() - NOT_OF_TAKE.len() + OWN.len() }>(&[(OF_TAKE, NOT_OF_TAKE), (OWN, &[])]);
 
 fn aspect_ratio(name: &str) -> Option<AspectRatio> {
     let (width, height) = name.split_once(':')?;

@@ -4,7 +4,8 @@
 //! list's `repr`. All of them end up as the same [`Field`].
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value as Json;
+
+use crate::json::{Json, JsonError};
 
 /// One parameter as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,13 +20,20 @@ pub struct Field {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(Vec<Field>);
 
+/// Properties in a body: many times as many as there are parameters. Each is compared with all before it.
+const PROPERTIES_MAX: usize = 1000;
+
 /// Why a JSON body has no fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     #[error("the body is not valid JSON: {0}")]
-    Invalid(String),
+    Invalid(#[from] JsonError),
+    #[error("the body is not valid UTF-8 from byte {0} on")]
+    NotUtf8(usize),
     #[error("the body must be a JSON object")]
     NotAnObject,
+    #[error("the body has more than {PROPERTIES_MAX} properties")]
+    TooMany,
     #[error("\"{0}\" must be a string, a number, a boolean or an array of them")]
     Nested(String),
 }
@@ -50,22 +58,23 @@ impl Fields {
     /// # Errors
     /// [`BodyError`] for what is no JSON object of scalars and arrays of scalars.
     pub fn from_json(body: &[u8]) -> Result<Fields, BodyError> {
-        let json: Json = serde_json::from_slice(body).map_err(|error| BodyError::Invalid(error.to_string()))?;
-        let Json::Object(object) = json else { return Err(BodyError::NotAnObject) };
+        let text = str::from_utf8(body).map_err(|error| BodyError::NotUtf8(error.valid_up_to()))?;
+        let Json::Object(object) = Json::read(text)? else { return Err(BodyError::NotAnObject) };
+        if object.len() > PROPERTIES_MAX {
+            return Err(BodyError::TooMany);
+        }
         let mut fields = Fields::default();
         for (name, value) in object {
-            match value {
-                Json::Null => {}
-                Json::Array(items) => {
-                    fields.0.retain(|field| field.name != name);
-                    let values = items.into_iter().map(scalar).collect::<Option<Vec<_>>>();
-                    let values = values.ok_or_else(|| BodyError::Nested(name.clone()))?;
-                    fields.0.push(Field { name, values, list: true });
-                }
-                value => {
-                    let text = scalar(value).ok_or_else(|| BodyError::Nested(name.clone()))?;
-                    fields.push(&name, text, false);
-                }
+            // Of a name that came twice the later counts, as everywhere.
+            fields.0.retain(|field| field.name != name);
+            let (values, list) = match value {
+                Json::Null => continue,
+                Json::List(items) => (items.into_iter().map(scalar).collect(), true),
+                value => (scalar(value).map(|text| vec![text]), false),
+            };
+            let values = values.ok_or_else(|| BodyError::Nested(name.clone()))?;
+            if !name.is_empty() {
+                fields.0.push(Field { name, values, list });
             }
         }
         Ok(fields)
@@ -121,10 +130,9 @@ impl Field {
 
 fn scalar(value: Json) -> Option<String> {
     match value {
-        Json::String(text) => Some(text),
-        Json::Bool(flag) => Some(flag.to_string()),
-        Json::Number(number) => Some(number.to_string()),
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
+        Json::Text(text) | Json::Number(text) => Some(text),
+        Json::Bool(flag) => Some(if flag { "true" } else { "false" }.to_owned()),
+        Json::Null | Json::List(_) | Json::Object(_) => None,
     }
 }
 
@@ -200,6 +208,18 @@ mod tests {
         assert_eq!(Fields::from_json(br#"{"url":{}}"#), Err(BodyError::Nested("url".into())));
         assert_eq!(Fields::from_json(b"[1]"), Err(BodyError::NotAnObject));
         assert!(matches!(Fields::from_json(b"{"), Err(BodyError::Invalid(_))));
+        assert_eq!(Fields::from_json(b"{\"\xff\":1}"), Err(BodyError::NotUtf8(2)));
+    }
+
+    #[test]
+    fn properties_keep_their_order_and_their_numbers_and_have_an_end() {
+        let fields = Fields::from_json(br#"{"b":1.50,"a":true,"b":2e3,"c":1,"c":null}"#).unwrap();
+        let shown: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.single())).collect();
+        assert_eq!(shown, [("a", Some("true")), ("b", Some("2e3"))]);
+        let many =
+            |count: usize| format!("{{{}}}", (0..count).map(|n| format!("\"p{n}\":0")).collect::<Vec<_>>().join(","));
+        assert_eq!(Fields::from_json(many(1000).as_bytes()).unwrap().iter().count(), 1000);
+        assert_eq!(Fields::from_json(many(1001).as_bytes()), Err(BodyError::TooMany));
     }
 
     #[test]

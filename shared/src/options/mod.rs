@@ -9,11 +9,14 @@ pub mod devices;
 pub mod fields;
 mod format;
 pub mod model;
+mod number;
 mod pdf;
 mod rules;
 pub mod screencast;
 pub mod screenshotmax;
 pub mod screenshotone;
+
+use std::cmp::Ordering;
 
 use crate::code::Detail;
 use crate::limits::ERRORS_MAX;
@@ -29,8 +32,8 @@ pub enum Kind {
     Bool,
     /// A whole number within bounds, both included.
     Int { min: i64, max: i64 },
-    /// A real number within bounds, both included.
-    Number { min: f64, max: f64 },
+    /// A real number within bounds, both included, and whole for all that is known.
+    Number { min: i32, max: i32 },
     /// Any text but the empty one.
     Text,
     /// Letters and digits, up to so many.
@@ -112,38 +115,25 @@ impl Parameter {
     }
 }
 
-/// One table of several parts, so that endpoints can share them. `N` is the sum of their lengths.
+/// One table of several parts, which endpoints share, each without the parameters that are named. `N` is how many are left.
 #[expect(clippy::indexing_slicing, reason = "the compiler runs this, and what it cannot index does not compile")]
-const fn join<const N: usize>(parts: &[&[Parameter]]) -> [Parameter; N] {
-    let mut joined = [parts[0][0]; N];
+const fn join<const N: usize>(parts: &[(&'static [Parameter], &[&str])]) -> [&'static Parameter; N] {
+    let mut joined = [&parts[0].0[0]; N];
     let (mut part, mut filled) = (0, 0);
     while part < parts.len() {
+        let (parameters, without) = parts[part];
         let mut entry = 0;
-        while entry < parts[part].len() {
-            joined[filled] = parts[part][entry];
+        while entry < parameters.len() {
+            if !contains(without, parameters[entry].name) {
+                joined[filled] = &parameters[entry];
+                filled += 1;
+            }
             entry += 1;
-            filled += 1;
         }
         part += 1;
     }
     assert!(filled == N);
     joined
-}
-
-/// A table without some of its parameters, each of which must be in it.
-#[expect(clippy::indexing_slicing, reason = "the compiler runs this, and what it cannot index does not compile")]
-const fn without<const N: usize>(table: &[Parameter], names: &[&str]) -> [Parameter; N] {
-    let mut kept = [table[0]; N];
-    let (mut entry, mut filled) = (0, 0);
-    while entry < table.len() {
-        if !contains(names, table[entry].name) {
-            kept[filled] = table[entry];
-            filled += 1;
-        }
-        entry += 1;
-    }
-    assert!(filled == N);
-    kept
 }
 
 #[expect(clippy::indexing_slicing, reason = "as above")]
@@ -236,17 +226,18 @@ impl Kind {
                 }
             }
             Kind::Int { min, max } => {
-                let number = parse_number(text).ok_or_else(|| format!("\"{name}\" must be a number"))?;
+                let number = number::read(text.trim()).ok_or_else(|| format!("\"{name}\" must be a number"))?;
                 if number.fract() != 0.0 {
                     return Err(format!("\"{name}\" must be an integer"));
                 }
                 let number = number as i64; // saturates, and the bounds below are far inside
-                within(name, number, *min, *max)?;
+                within(name, number.cmp(min), number.cmp(max), *min, *max)?;
                 Ok(Value::Int(number))
             }
             Kind::Number { min, max } => {
-                let number = parse_number(text).ok_or_else(|| format!("\"{name}\" must be a number"))?;
-                within(name, number, *min, *max)?;
+                let number = number::read(text.trim()).ok_or_else(|| format!("\"{name}\" must be a number"))?;
+                let to = |bound: i32| number.total_cmp(&f64::from(bound));
+                within(name, to(*min), to(*max), (*min).into(), (*max).into())?;
                 Ok(Value::Number(number))
             }
             Kind::Text if text.is_empty() => Err(format!("\"{name}\" is not allowed to be empty")),
@@ -283,17 +274,11 @@ impl Kind {
     }
 }
 
-/// Decimal numbers as the SDKs write them, the JavaScript one with a trailing dot (`48.`).
-fn parse_number(text: &str) -> Option<f64> {
-    let text = text.trim();
-    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
-    text.parse::<f64>().ok().filter(|number| numeric && number.is_finite())
-}
-
-fn within<T: PartialOrd + std::fmt::Display>(name: &str, number: T, min: T, max: T) -> Result<(), String> {
-    if number < min {
+/// How a number compares with its bounds, and the bounds.
+fn within(name: &str, to_min: Ordering, to_max: Ordering, min: i64, max: i64) -> Result<(), String> {
+    if to_min.is_lt() {
         Err(format!("\"{name}\" must be greater than or equal to {min}"))
-    } else if number > max {
+    } else if to_max.is_gt() {
         Err(format!("\"{name}\" must be less than or equal to {max}"))
     } else {
         Ok(())

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number;
+
 /// Names that both vendors know.
 pub(super) const PAPERS: &[&str] = &["a0", "a1", "a2", "a3", "a4", "a5", "a6", "legal", "letter", "tabloid"];
 /// ScreenshotMAX knows one more.
@@ -101,7 +103,7 @@ fn length_inches(text: &str) -> Option<f64> {
         "pc" => 6.0,
         _ => return None,
     };
-    number.parse::<f64>().ok().map(|number| number / per_inch).filter(|inches| (0.0..=100.0).contains(inches))
+    number::read(number).map(|number| number / per_inch).filter(|inches| (0.0..=100.0).contains(inches))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::animation::{EASINGS, animation, milliseconds, scroll};
 use super::model::{Animation, Format, Scroll};
 use super::screenshotmax::{COMMON, VISION, VISUAL};
-use super::{Kind, Parameter, join, without};
+use super::{Kind, Parameter, join};
 
 const FORMATS: &[&str] = &["mp4", "webm", "mov", "avi"];
 /// Milliseconds.
@@ -15,7 +15,7 @@ const NOT_VISUAL: &[&str] = &["html"];
 const OWN: &[Parameter] = &[
     VISION,
     Parameter::effect("format", Kind::Enum { of: FORMATS, fold: true }, |o, v| o.output.format = Format::from_name(&v.text()), "Format of the video."),
-    Parameter::effect("duration", Kind::Number { min: 1.0, max: 30.0 }, |o, v| animation(o).duration_ms = milliseconds(v.number()), "Seconds of the recording."),
+    Parameter::effect("duration", Kind::Number { min: 1, max: 30 }, |o, v| animation(o).duration_ms = milliseconds(v.number()), "Seconds of the recording."),
     Parameter::effect("scenario", Kind::Enum { of: &["video", "scroll"], fold: true }, |o, v| animation(o).scrolls = v.text() == "scroll", "Leave the page alone, or scroll it."),
     Parameter::effect("scroll_by_amount", Kind::Int { min: 1, max: 1_000_000 }, |o, v| scroll(o).by = v.int() as f64, "Pixels of one scroll."),
     Parameter::effect("scroll_by_delay", PAUSE, |o, v| scroll(o).delay_ms = v.int() as f64, "Milliseconds between two scrolls."),
@@ -26,10 +26,10 @@ const OWN: &[Parameter] = &[
 ];
 
 /// The parameters of `/v1/screencast`.
-pub static SCREENCAST: &[Parameter] = &join::<{ COMMON.len() + VISUAL.len() - NOT_VISUAL.len() + OWN.len() }>(&[
-    COMMON,
-    &without::<{ VISUAL.len() - NOT_VISUAL.len() }>(VISUAL, NOT_VISUAL),
-    OWN,
+pub static SCREENCAST: &[&Parameter] = &join::<{ COMMON.len() + VISUAL.len() - NOT_VISUAL.len() + OWN.len() }>(&[
+    (COMMON, &[]),
+    (VISUAL, NOT_VISUAL),
+    (OWN, &[]),
 ]);
 
 /// What holds where nothing is said.

@@ -15,7 +15,7 @@ const DEFICIENCIES: &[&str] = &["achromatopsia", "deuteranopia", "blurred_vision
 
 /// What all endpoints know.
 #[rustfmt::skip]
-pub(super) const COMMON: &[Parameter] = &[
+pub(super) static COMMON: &[Parameter] = &[
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::refused("gpu_rendering", Kind::Bool, PAID),
     Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTMAX_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
@@ -24,13 +24,13 @@ pub(super) const COMMON: &[Parameter] = &[
     Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
     Parameter::effect("viewport_has_touch", Kind::Bool, |o, v| o.viewport.touch = v.bool(), "Offer touch events."),
     Parameter::effect("viewport_mobile", Kind::Bool, |o, v| o.viewport.mobile = v.bool(), "Honour the page's viewport meta tag."),
-    Parameter::effect("device_scale_factor", Kind::Number { min: 1.0, max: 5.0 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
+    Parameter::effect("device_scale_factor", Kind::Number { min: 1, max: 5 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
     Parameter::effect("attachment_name", Kind::Text, |o, v| o.delivery.attachment_name = Some(v.text()), "File name for download; the extension is added."),
     Parameter::effect("block_annoyance", Kind::Enum { of: &["none", "ads", "tracking", "cookies_banner"], fold: true }, |o, v| annoyance(o, &v.text()), "What is kept out; consent banners where nothing is said."),
     Parameter::effect("block_ressources", Kind::EnumList { of: RESOURCES }, |o, v| o.blocking.resources = v.list(), "Kinds of resources that are not loaded."),
     Parameter::effect("geolocation_accuracy", Kind::Int { min: 0, max: 1000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
-    Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
-    Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_latitude", Kind::Number { min: -90, max: 90 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_longitude", Kind::Number { min: -180, max: 180 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
     Parameter::effect("timezone", Kind::Text, |o, v| o.emulation.time_zone = Some(v.text()), "IANA name."),
     Parameter::effect("hide_selectors", Kind::List, |o, v| o.page.hide_selectors = v.list(), "Elements to hide."),
     Parameter::effect("click_selector", Kind::Text, |o, v| o.page.click = Some(v.text()), "Element to click first."),
@@ -59,7 +59,7 @@ pub(super) const COMMON: &[Parameter] = &[
 
 /// What is seen, on a screen or on paper.
 #[rustfmt::skip]
-pub(super) const VISUAL: &[Parameter] = &[
+pub(super) static VISUAL: &[Parameter] = &[
     Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
     Parameter::effect("dark_mode", Kind::Bool, |o, v| o.emulation.dark_mode = Some(v.bool()), "prefers-color-scheme."),
     Parameter::effect("reduced_motion", Kind::Bool, |o, v| o.emulation.reduced_motion = Some(v.bool()), "prefers-reduced-motion."),
@@ -106,11 +106,13 @@ const TEXT: &[Parameter] = &[
 ];
 
 /// The parameters of `/v1/screenshot`.
-pub static SCREENSHOT: &[Parameter] = &join::<{ COMMON.len() + VISUAL.len() + IMAGE.len() }>(&[COMMON, VISUAL, IMAGE]);
+pub static SCREENSHOT: &[&Parameter] =
+    &join::<{ COMMON.len() + VISUAL.len() + IMAGE.len() }>(&[(COMMON, &[]), (VISUAL, &[]), (IMAGE, &[])]);
 /// The parameters of `/v1/pdf`.
-pub static PDF: &[Parameter] = &join::<{ COMMON.len() + VISUAL.len() + PAPER.len() }>(&[COMMON, VISUAL, PAPER]);
+pub static PDF: &[&Parameter] =
+    &join::<{ COMMON.len() + VISUAL.len() + PAPER.len() }>(&[(COMMON, &[]), (VISUAL, &[]), (PAPER, &[])]);
 /// The parameters of `/v1/scrape`.
-pub static SCRAPE: &[Parameter] = &join::<{ COMMON.len() + TEXT.len() }>(&[COMMON, TEXT]);
+pub static SCRAPE: &[&Parameter] = &join::<{ COMMON.len() + TEXT.len() }>(&[(COMMON, &[]), (TEXT, &[])]);
 
 /// In the names of the DevTools protocol.
 fn deficiency(name: &str) -> String {

@@ -3,7 +3,7 @@
 use super::devices;
 use super::model::{ContentFormat, Format, Options, ResponseType, WaitUntil};
 use super::pdf::PAPERS;
-use super::{Kind, PAID, Parameter, Support};
+use super::{Kind, PAID, Parameter, Support, join};
 use crate::signing::SecretKey;
 
 const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
@@ -45,8 +45,10 @@ pub(super) const RESOURCES: &[&str] = &[
 ];
 
 /// The parameters of `/take`.
+pub static TAKE: &[&Parameter] = &join::<{ OF_TAKE.len() }>(&[(OF_TAKE, &[])]);
+
 #[rustfmt::skip]
-pub static TAKE: &[Parameter] = &[
+pub(super) static OF_TAKE: &[Parameter] = &[
     // Source and output
     Parameter::effect("url", Kind::Url, |o, v| o.source.url = Some(v.text()), "Page to take."),
     Parameter::effect("html", Kind::Text, |o, v| o.source.html = Some(v.text()), "HTML to render instead of a page."),
@@ -101,7 +103,7 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("viewport_device", Kind::Enum { of: &devices::SCREENSHOTONE_IDS, fold: false }, |o, v| device(o, &v.text()), "Screen, scale, touch and user agent of a device."),
     Parameter::effect("viewport_width", PIXELS, |o, v| o.viewport.width = v.int() as u32, "CSS pixels."),
     Parameter::effect("viewport_height", PIXELS, |o, v| o.viewport.height = v.int() as u32, "CSS pixels."),
-    Parameter::effect("device_scale_factor", Kind::Number { min: 1.0, max: 5.0 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
+    Parameter::effect("device_scale_factor", Kind::Number { min: 1, max: 5 }, |o, v| o.viewport.device_scale_factor = v.number(), "Device pixels per CSS pixel."),
     Parameter::effect("viewport_mobile", Kind::Bool, |o, v| o.viewport.mobile = v.bool(), "Honour the page's viewport meta tag."),
     Parameter::effect("viewport_has_touch", Kind::Bool, |o, v| o.viewport.touch = v.bool(), "Offer touch events."),
     Parameter::effect("viewport_landscape", Kind::Bool, |o, v| o.viewport.landscape = v.bool(), "Report landscape orientation."),
@@ -137,8 +139,8 @@ pub static TAKE: &[Parameter] = &[
     Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(SecretKey::new(v.text())), "Your own proxy for the page, http://user:password@host:port."),
     Parameter::effect("proxy_bypass_hosts", Kind::List, |o, v| o.network.proxy_bypass_hosts = v.list(), "Hosts that are reached without it; * stands for anything."),
     Parameter { name: "ip_country_code", kind: Kind::Enum { of: COUNTRIES, fold: false }, support: Support::RefusedBut("us", PAID), about: "us, the vendor's default, is taken and changes nothing." },
-    Parameter::effect("geolocation_latitude", Kind::Number { min: -90.0, max: 90.0 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
-    Parameter::effect("geolocation_longitude", Kind::Number { min: -180.0, max: 180.0 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_latitude", Kind::Number { min: -90, max: 90 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
+    Parameter::effect("geolocation_longitude", Kind::Number { min: -180, max: 180 }, |o, v| o.emulation.geolocation.longitude = Some(v.number()), "Degrees."),
     Parameter::effect("geolocation_accuracy", Kind::Int { min: 1, max: 1_000_000 }, |o, v| o.emulation.geolocation.accuracy = Some(v.int() as f64), "Metres."),
     Parameter::effect("time_zone", Kind::Text, |o, v| o.emulation.time_zone = Some(v.text()), "IANA name."),
     Parameter::effect("bypass_csp", Kind::Bool, |o, v| o.network.bypass_csp = v.bool(), "Ignore the page's Content-Security-Policy."),
