@@ -8,7 +8,17 @@ use crate::config::LogConfig;
 
 /// Starts logging; a second call changes nothing.
 pub fn start(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    start_at(&config.level, config);
+}
+
+/// As [`start`], for a command that a person waits for: the level of a service is too much to be told, if it is `info`.
+pub fn start_quiet(config: &LogConfig) {
+    let level = if config.level == "info" { "warn" } else { &config.level };
+    start_at(level, config);
+}
+
+fn start_at(level: &str, config: &LogConfig) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
