@@ -1,6 +1,7 @@
 //! `snaphook doctor`, `config`, `completions` and the like: what an operator asks before anything runs.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -8,6 +9,9 @@ use serde_json::Value as Json;
 use snaphook_tests::run;
 use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
 use snaphook_tests::stack::{Stack, snaphook};
+
+/// A user who owns nothing.
+const NOBODY: u32 = 65_534;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -51,6 +55,20 @@ fn a_healthy_machine_is_told_so() {
             0
         );
     });
+}
+
+#[test]
+fn the_sandbox_is_seen_to_be_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = snaphook(folder.path());
+    if rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.env("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX", "false").args(["doctor", "--json"]).output().unwrap();
+    let told: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let sandbox = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "sandbox");
+    assert_eq!(sandbox.map(|check| &check["state"]), Some(&"ok".into()), "{told:#}");
 }
 
 #[test]

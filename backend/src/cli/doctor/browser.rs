@@ -1,7 +1,5 @@
 //! Chromium: found, started, kept in, and able to take a picture.
 
-use std::path::Path;
-
 use serde_json::{Map, json};
 use snaphook_shared::request::Policies;
 
@@ -73,11 +71,8 @@ fn sandbox(config: &Config) -> Finding {
             mend,
         );
     }
-    let own = std::fs::read_link("/proc/self/ns/pid").ok();
-    let apart = children(std::process::id())
-        .into_iter()
-        .filter(|pid| has_argument(*pid, "--type=zygote") || has_argument(*pid, "--type=renderer"))
-        .any(|pid| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok() != own);
+    let own = depth(std::process::id());
+    let apart = children(std::process::id()).into_iter().any(|pid| depth(pid) > own);
     match apart {
         true => Finding::ok("sandbox", "engaged: its processes are in a namespace of their own"),
         false => Finding::warn(
@@ -108,9 +103,11 @@ fn parent(pid: u32) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn has_argument(pid: u32, argument: &str) -> bool {
-    let command = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
-    command.split(|byte| *byte == 0).any(|part| part == argument.as_bytes())
+/// How many nested namespaces a process has a number in.
+fn depth(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.map_or(0, |numbers| numbers.split_whitespace().count())
 }
 
 async fn picture(engine: &Engine) -> Finding {

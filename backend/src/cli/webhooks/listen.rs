@@ -231,8 +231,7 @@ fn as_line(now_ms: u64, received: &Received<'_>, verdict: Option<&Verdict>, answ
 }
 
 fn as_json(now_ms: u64, received: &Received<'_>, verdict: Option<&Verdict>, answered: StatusCode) -> Json {
-    let each =
-        |verdict: &Verdict| verdict.iter().map(|(scheme, result)| told(scheme, result)).collect::<Map<_, _>>();
+    let each = |verdict: &Verdict| verdict.iter().map(|(scheme, result)| told(scheme, result)).collect::<Map<_, _>>();
     json!({
         "at": rfc3339(now_ms),
         "id": received.header(WEBHOOK_ID),
