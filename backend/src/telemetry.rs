@@ -1,6 +1,6 @@
 //! Logs, to standard error. Secrets, keys and whole URLs are never written: the types that hold them do not print them.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -21,11 +21,39 @@ fn start_at(level: &str, config: &LogConfig) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(OwnLine::default)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     let _ = match config.format.as_str() {
         "json" => builder.json().try_init(),
         _ => builder.try_init(),
     };
+}
+
+/// Standard error; on a terminal each event begins a line of its own, also where a progress bar is being drawn.
+struct OwnLine {
+    is_terminal: bool,
+}
+
+impl Default for OwnLine {
+    fn default() -> OwnLine {
+        OwnLine { is_terminal: io::stderr().is_terminal() }
+    }
+}
+
+impl Write for OwnLine {
+    /// Gets an event at a time, line end included.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
+        let mut stderr = io::stderr().lock();
+        if self.is_terminal {
+            stderr.write_all(CLEAR_LINE)?;
+        }
+        stderr.write_all(event)?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

@@ -122,6 +122,32 @@ async fn ready(client: &Client, stack: &Stack) -> (u16, Json, Duration) {
 }
 
 #[test]
+fn it_answers_at_once_however_busy_it_is() {
+    run(async {
+        let stack = Stack::builder().start();
+        let client = stack.client();
+        let page = json!({ "html": "<script>for (const end = Date.now() + 300; Date.now() < end;);</script><p>x" });
+        let mut ids = Vec::new();
+        for _ in 0..16 {
+            ids.push(client.enqueue("/take", &page).await);
+        }
+        let mut slowest = Duration::ZERO;
+        let all_done = async || {
+            let (status, told, took) = ready(&client, &stack).await;
+            assert_eq!(status, 200, "{told}");
+            slowest = slowest.max(took);
+            (sample(&scrape(&stack).await, "snaphook_renders_total{medium=\"image\",outcome=\"done\"}") >= 16.0)
+                .then_some(())
+        };
+        wait::until("all of them", s(120), all_done).await;
+        assert!(slowest < s(1), "it took {slowest:?}");
+        for id in ids {
+            client.done(&id, s(10)).await;
+        }
+    });
+}
+
+#[test]
 fn it_stays_ready_while_browsers_die_and_others_take_their_place() {
     run(async {
         let stack = Stack::builder().start();

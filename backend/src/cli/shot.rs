@@ -245,8 +245,8 @@ pub(super) fn line(artifact: &Artifact, file: &Path, took: Duration) -> String {
 }
 
 /// One line that says what goes on; nothing where nobody looks.
-pub(super) fn spinner(quiet: bool) -> ProgressBar {
-    if quiet || !io::stderr().is_terminal() {
+pub(super) fn spinner() -> ProgressBar {
+    if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let spinner = ProgressBar::new_spinner();

@@ -47,7 +47,7 @@ pub(super) async fn execute(config: Config, command: TakeCommand) -> Result<(), 
         parameters.insert("format".to_owned(), json!(shot::format_of(&command.output)?));
     }
     let checked = shot::check(parameters, &config.policies()?).map_err(|problem| refused(&problem))?;
-    let spinner = shot::spinner(false);
+    let spinner = shot::spinner();
     spinner.set_message("starting Chromium");
     let work = async |engine: &crate::run::Engine| {
         let began = Instant::now();

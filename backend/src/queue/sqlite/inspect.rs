@@ -40,8 +40,9 @@ mod tests {
         drop(super::super::database::Database::open(&path).unwrap());
         let inspection = inspect(&path).unwrap();
         assert_eq!((inspection.version, inspection.problems), (KNOWN_VERSION, Vec::new()));
-        std::fs::write(&path, "this is no database, whatever it is called; it is only a text of some length").unwrap();
-        assert!(inspect(&path).is_err());
+        let text = folder.path().join("text.db");
+        std::fs::write(&text, "this is no database, whatever it is called; it is only a text of some length").unwrap();
+        assert!(inspect(&text).is_err());
         assert!(inspect(&folder.path().join("none.db")).is_err());
     }
 }
