@@ -1,12 +1,17 @@
 //! Settings: the compiled-in defaults, a file over them, the environment over both. Read once, then frozen.
 
+mod effective;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use snaphook_shared::request::Policies;
 use snaphook_shared::signing::SecretKey;
 use snaphook_shared::target::{Subnet, TargetPolicy};
 use toml::{Table, Value};
+
+pub use effective::{Effective, effective, unknown_variables};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -128,13 +133,9 @@ pub enum ConfigError {
 impl Config {
     /// Reads everything. `environment` gives the value of a variable.
     pub fn load(file: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let syntax = |path: &Path, source| ConfigError::Syntax { path: path.display().to_string(), source };
-        let mut settings: Table = DEFAULTS.parse().map_err(|source| syntax(Path::new("the defaults"), source))?;
-        let usual = Path::new("snaphook.toml");
-        if let Some(path) = file.or_else(|| usual.is_file().then_some(usual)) {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::File { path: path.display().to_string(), source })?;
-            merge(&mut settings, text.parse::<Table>().map_err(|source| syntax(path, source))?);
+        let (mut settings, over) = read(file)?;
+        if let Some((_, over)) = over {
+            merge(&mut settings, over);
         }
         override_from(&mut settings, "SNAPHOOK", environment)?;
         let config: Config = settings.try_into().map_err(ConfigError::Shape)?;
@@ -198,6 +199,12 @@ impl Config {
         }
     }
 
+    /// Where pages and webhooks may lead, as the checks of a request want to know it.
+    pub fn policies(&self) -> Result<Policies, ConfigError> {
+        let policy = self.target_policy().map_err(|error| ConfigError::Values(vec![error]))?;
+        Ok(Policies { pages: policy.clone(), webhooks: policy })
+    }
+
     /// Where pages and webhooks may lead.
     pub fn target_policy(&self) -> Result<TargetPolicy, String> {
         let mut policy = match self.development {
@@ -214,6 +221,18 @@ impl Config {
         policy.deny_hosts.extend(self.egress.deny_hosts.iter().cloned());
         Ok(policy)
     }
+}
+
+/// The defaults, and what a file says over them.
+fn read(file: Option<&Path>) -> Result<(Table, Option<(PathBuf, Table)>), ConfigError> {
+    let syntax = |path: &Path, source| ConfigError::Syntax { path: path.display().to_string(), source };
+    let defaults: Table = DEFAULTS.parse().map_err(|source| syntax(Path::new("the defaults"), source))?;
+    let usual = Path::new("snaphook.toml");
+    let Some(path) = file.or_else(|| usual.is_file().then_some(usual)) else { return Ok((defaults, None)) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::File { path: path.display().to_string(), source })?;
+    let over = text.parse().map_err(|source| syntax(path, source))?;
+    Ok((defaults, Some((path.to_owned(), over))))
 }
 
 /// Tables are merged, everything else is replaced.

@@ -11,6 +11,7 @@ pub mod domain;
 pub mod egress;
 pub mod fault;
 pub mod http;
+pub mod metrics;
 pub mod notify;
 pub mod queue;
 pub mod reference;

@@ -1,14 +1,15 @@
 //! The composition root: from settings to running parts, and their end in the right order.
 
+mod engine;
+mod operations;
+
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use snaphook_shared::request::Policies;
-use snaphook_shared::target::{PortPolicy, TargetPolicy};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,18 +19,17 @@ use crate::config::Config;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{JobQueue, QueueError};
-use crate::egress::{Egress, EgressProxy, ProxyLimits, resolver};
-use crate::http::{Api, Flights, Limits, Readiness, Server, operations_routes, routes};
+use crate::http::{Api, Flights, Limits, Server, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
-use crate::render::{
-    Blocklists, BrowserSettings, ChromiumRenderer, LaunchError, MemoryLimits, PageTraffic, find_chromium, find_ffmpeg,
-};
+use crate::render::{ChromiumRenderer, LaunchError};
 use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};
 use crate::sweep::Sweeper;
 use crate::worker::Worker;
+pub use engine::Engine;
+use operations::Operations;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub enum StartError {
 pub struct Running {
     /// Where the API listens.
     pub address: SocketAddr,
-    /// Where `/healthz` and `/readyz` are.
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
     pub operations_address: SocketAddr,
     stop: CancellationToken,
     /// What is under way is given up.
@@ -117,14 +117,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let operations_address = bound(&operations, config.http.operations_listen)?;
 
     let policy = config.target_policy().map_err(StartError::Policy)?;
-    let egress = Egress::new(policy.clone(), resolver());
-    egress.deny_endpoint(operations_address);
-    // For a browser by itself, without a render: nothing.
-    let nothing = TargetPolicy { allowed_ports: PortPolicy::Only(Vec::new()), ..TargetPolicy::default() };
-    let nowhere = Egress::new(nothing, resolver());
-    let proxy = Arc::new(EgressProxy::start(nowhere, ProxyLimits::default()).await.map_err(StartError::Proxy)?);
-    egress.deny_endpoint(proxy.address);
-    let renderer = Arc::new(start_renderer(&config, egress.clone(), proxy).await?);
+    let scratch = config.data_dir.join("scratch");
+    let engine = Engine::start(&config, scratch, config.render_concurrency(), &[operations_address]).await?;
+    let Engine { renderer, egress } = engine;
     // The operator's own store may be anywhere; only what callers name is judged.
     let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
     let store = Arc::new(Store::open(&config, store_client)?);
@@ -188,6 +183,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         requests: requests.clone(),
     };
     tasks.spawn(scheduler.run(stop.clone()));
+    let watch_clock = clock.clone();
     let api = Arc::new(Api {
         pipeline,
         queue: queue.clone(),
@@ -206,9 +202,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         deliveries,
     });
     tasks.spawn(server.run(routes(api), stop.clone()));
-    let readiness =
-        Arc::new(Ready { renderer: renderer.clone(), queue: queue.clone(), sandbox: !config.render.allow_no_sandbox });
-    tasks.spawn(operations.run(operations_routes(readiness), stop.clone()));
+    let sandbox = !config.render.allow_no_sandbox;
+    let watch = Arc::new(Operations::new(renderer.clone(), queue.clone(), watch_clock, sandbox));
+    tasks.spawn(watch.clone().watch(stop.clone()));
+    tasks.spawn(operations.run(operations_routes(watch), stop.clone()));
     Ok(Running { address, operations_address, stop, abandon, tasks, queue, renderer, _lock: lock })
 }
 
@@ -235,6 +232,12 @@ impl Running {
     }
 }
 
+/// Whether a service is at work on this directory.
+pub fn is_in_use(data_dir: &Path) -> bool {
+    let file = File::options().write(true).open(data_dir.join("lock"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// One service for one data directory: two would render everything twice.
 fn lock(data_dir: &Path) -> Result<File, StartError> {
     let path = data_dir.join("lock");
@@ -244,83 +247,5 @@ fn lock(data_dir: &Path) -> Result<File, StartError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(data_dir.display().to_string())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-async fn start_renderer(
-    config: &Config,
-    egress: Egress,
-    proxy: Arc<EgressProxy>,
-) -> Result<ChromiumRenderer, StartError> {
-    let sandbox = !config.render.allow_no_sandbox;
-    if sandbox && rustix::process::geteuid().is_root() {
-        return Err(StartError::SandboxAsRoot);
-    }
-    if !sandbox {
-        tracing::warn!(
-            "Chromium runs without its sandbox ([render] allow_no_sandbox): a page that breaks out is on this machine"
-        );
-    }
-    let scratch = config.data_dir.join("scratch");
-    let failed = |source| StartError::DataDir { path: scratch.display().to_string(), source };
-    std::fs::create_dir_all(&scratch).map_err(failed)?;
-    let scratch_parent = scratch.canonicalize().map_err(failed)?;
-    let directory = (!config.render.blocklists_dir.is_empty()).then(|| Path::new(&config.render.blocklists_dir));
-    let blocklists = Blocklists::load(directory)
-        .map_err(|source| StartError::Blocklists { path: config.render.blocklists_dir.clone(), source })?;
-    let settings = BrowserSettings {
-        executable: find_chromium(&config.render.chromium).ok_or(StartError::NoChromium)?,
-        scratch_parent,
-        proxy,
-        sandbox,
-        memory: MemoryLimits {
-            page_mb: config.render.page_memory_max_mb,
-            browser_mb: config.render.browser_memory_max_mb,
-        },
-    };
-    let ffmpeg = find_ffmpeg(&config.render.ffmpeg);
-    if ffmpeg.is_none() {
-        tracing::warn!("{NO_FFMPEG}: /animate and /v1/screencast will be refused");
-    }
-    let traffic = PageTraffic {
-        bytes_max: config.render.page_bytes_max,
-        requests_max: config.render.page_requests_max,
-        connections_max: config.render.page_connections_max,
-    };
-    let (blocklists, concurrency) = (Arc::new(blocklists), config.render_concurrency());
-    let renderer = ChromiumRenderer::start(settings, egress, traffic, blocklists, concurrency).await?;
-    Ok(renderer.with_ffmpeg(ffmpeg))
-}
-
-const NO_FFMPEG: &str = "there is no ffmpeg (install it, or say with [render] ffmpeg where it is)";
-
-struct Ready {
-    renderer: Arc<ChromiumRenderer>,
-    queue: Arc<SqliteQueue>,
-    sandbox: bool,
-}
-
-#[async_trait]
-impl Readiness for Ready {
-    async fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        if !self.renderer.is_ready().await {
-            missing.push("browser".to_owned());
-        }
-        if self.queue.key("readiness").await.is_err() {
-            missing.push("database".to_owned());
-        }
-        missing
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if !self.sandbox {
-            warnings.push("Chromium runs without its sandbox (allow_no_sandbox)".to_owned());
-        }
-        if !self.renderer.makes_videos() {
-            warnings.push(format!("{NO_FFMPEG}: no videos"));
-        }
-        warnings
     }
 }

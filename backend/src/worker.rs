@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::domain::job::ClaimedRequest;
@@ -40,8 +41,10 @@ impl Worker {
                 Ok(Some(claimed)) => {
                     // There may be more; a colleague who sleeps should look.
                     self.requests.notify_one();
+                    // Of the level that is never filtered out: what is logged inside says whose it is.
+                    let span = tracing::error_span!("render", request = claimed.request.id);
                     let went_well = tokio::select! {
-                        went_well = self.work(claimed) => went_well,
+                        went_well = self.work(claimed).instrument(span) => went_well,
                         () = abandon.cancelled() => return,
                     };
                     self.deliveries.notify_one();
@@ -70,14 +73,14 @@ impl Worker {
             tokio::select! {
                 result = self.pipeline.run(claimed, &self.name) => result,
                 () = self.keep_lease(&id) => {
-                    tracing::warn!(request = id, "the lease was lost, the render is abandoned");
+                    tracing::warn!("the lease was lost, the render is abandoned");
                     return true;
                 }
             }
         };
         result.unwrap_or_else(|error| {
             // The lease runs out and the request comes round again.
-            tracing::error!(request = id, %error, "the outcome could not be kept");
+            tracing::error!(%error, "the outcome could not be kept");
             false
         })
     }
@@ -89,7 +92,7 @@ impl Worker {
             match self.pipeline.queue.extend(id, &self.name, self.lease_end(self.clock.now_ms())).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => tracing::warn!(request = id, %error, "the lease could not be prolonged"),
+                Err(error) => tracing::warn!(%error, "the lease could not be prolonged"),
             }
         }
     }

@@ -70,6 +70,26 @@ fn requests_of_all_keys_are_listed_shown_and_cancelled() {
 }
 
 #[test]
+fn a_request_is_followed_to_its_end() {
+    run(async {
+        let stack = Stack::builder().start();
+        let (client, site) = (stack.client(), Site::start());
+        let slow = client.enqueue("/take", &json!({ "url": site.url("/slow?1500") })).await;
+        let output = stack.run_command(&["requests", "watch", &slow, "--json"]);
+        let told: Vec<Json> =
+            output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        assert_eq!(output.status.code(), Some(0), "{told:#?}");
+        assert!(told.len() >= 2 && told[0]["state"] != "done", "{told:#?}");
+        assert_eq!(told.last().unwrap()["state"], "done");
+        let bad = client.enqueue("/take", &json!({ "url": site.url("/status/404") })).await;
+        let output = stack.run_command(&["requests", "watch", &bad]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("host_returned_error"));
+        assert!(refused(&stack, &["requests", "watch", "req_0"]).contains("no request req_0"));
+    });
+}
+
+#[test]
 fn dead_webhooks_are_found_and_sent_again_one_by_one_and_by_filter() {
     run(async {
         let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0").start();

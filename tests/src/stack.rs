@@ -141,8 +141,12 @@ impl Stack {
 
     /// Runs any command of snaphook on this stack's data.
     pub fn run_command(&self, arguments: &[&str]) -> Output {
-        let mut command = command(&snaphook_binary().expect("built"), &self.environment, self.data_dir());
-        command.args(arguments).output().expect("snaphook starts")
+        self.command().args(arguments).output().expect("snaphook starts")
+    }
+
+    /// Snaphook with this stack's settings, to be given arguments.
+    pub fn command(&self) -> Command {
+        command(&snaphook_binary().expect("built"), &self.environment, self.data_dir())
     }
 
     /// What the backend was given for a setting, by its environment variable.
@@ -405,6 +409,18 @@ fn command(program: &Path, environment: &[(String, String)], directory: &Path) -
     }
     command.envs(environment.iter().map(|(name, value)| (name, value))).current_dir(directory);
     command
+}
+
+/// Snaphook in a folder, in development mode and without a service: for commands that need none.
+///
+/// # Panics
+/// If it is not built.
+pub fn snaphook(folder: &Path) -> Command {
+    let root = rustix::process::geteuid().is_root();
+    let settings =
+        [("SNAPHOOK_DEVELOPMENT", "true".to_owned()), ("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX", root.to_string())];
+    let environment: Vec<(String, String)> = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    command(&snaphook_binary().expect("built"), &environment, folder)
 }
 
 fn import_key(key: &KeyPair, environment: &[(String, String)], directory: &Path) -> Result<(), String> {

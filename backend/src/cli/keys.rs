@@ -18,6 +18,7 @@ use crate::run;
 #[derive(Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a new pair of access key and secret key.
+    #[command(after_help = "Example: snaphook keys create --name laptop --quota 1000")]
     Create(KeyOptions),
     /// Bring a pair that you have, from a vendor or another installation.
     #[command(after_help = "Example: snaphook keys import --access-key AK --secret-key SK")]
@@ -40,11 +41,13 @@ pub(super) enum KeysCommand {
         json: bool,
     },
     /// List the keys, without their secrets.
+    #[command(after_help = "Example: snaphook keys list")]
     List {
         #[arg(long)]
         json: bool,
     },
     /// Give a key a new secret. The old one stays good for a while, and older ones for no longer than that.
+    #[command(after_help = "Example: snaphook keys rotate AK --overlap-hours 48")]
     Rotate {
         #[arg(allow_hyphen_values = true)]
         access_key: String,
@@ -55,6 +58,7 @@ pub(super) enum KeysCommand {
         json: bool,
     },
     /// End a key at once.
+    #[command(after_help = "Example: snaphook keys revoke AK")]
     Revoke {
         #[arg(allow_hyphen_values = true)]
         access_key: String,

@@ -1,30 +1,38 @@
 //! The command line: one file for each family of commands. Results go to standard output, for people or, with `--json`, for
 //! programs; what went wrong goes to standard error.
 
+mod batch;
+mod doctor;
 mod keys;
+mod manual;
 mod requests;
 mod serve;
+mod settings;
+mod shot;
+mod take;
 mod webhooks;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::Value as Json;
 
 use crate::config::{Config, ConfigError};
 use crate::domain::ports::QueueError;
 use crate::reference;
-use crate::run::StartError;
+use crate::run::{self, StartError};
 use crate::telemetry;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong settings, 130 interrupted.";
 
 /// A screenshot API that you run yourself.
 #[derive(Parser)]
-#[command(name = "snaphook", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong settings.")]
+#[command(name = "snaphook", version, after_help = EXIT_CODES)]
 struct Cli {
     /// Settings file (default: ./snaphook.toml if it is there).
-    #[arg(long, global = true, env = "SNAPHOOK_CONFIG")]
+    #[arg(long, global = true, env = "SNAPHOOK_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -33,8 +41,34 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the service until it gets SIGTERM or SIGINT.
+    #[command(after_help = "Example: SNAPHOOK_HTTP_LISTEN=0.0.0.0:8400 snaphook serve")]
     Serve,
+    /// Take one picture, without a service.
+    #[command(after_help = take::HELP)]
+    Take(take::TakeCommand),
+    /// Take many pictures, without a service. Run it again to go on where it was ended.
+    #[command(after_help = batch::HELP)]
+    Batch(batch::BatchCommand),
+    /// Look for what would keep the service from working, and say how to mend it.
+    #[command(after_help = doctor::HELP)]
+    Doctor {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the settings, or show them.
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    /// Print the OpenAPI description, as the service has it at /openapi.json.
+    #[command(after_help = "Example: snaphook openapi > openapi.json")]
+    Openapi,
+    /// Print what completes commands in a shell.
+    #[command(after_help = "Example: snaphook completions bash > /etc/bash_completion.d/snaphook")]
+    Completions { shell: clap_complete::Shell },
+    /// Print the help of all commands, as docs/cli.md has it.
+    #[command(after_help = "Example: snaphook manual | less")]
+    Manual,
     /// Print what of the vendors' APIs is supported, as docs/compat.md has it.
+    #[command(after_help = "Example: snaphook compat | grep refused")]
     Compat,
     /// Say who may call.
     #[command(subcommand)]
@@ -55,8 +89,13 @@ enum CliError {
     Start(#[from] StartError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// Wrong usage.
     #[error("{0}")]
     Refused(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("interrupted")]
+    Interrupted,
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -75,6 +114,7 @@ pub fn main() -> ExitCode {
             match error {
                 CliError::Config(_) => ExitCode::from(78),
                 CliError::Refused(_) => ExitCode::from(2),
+                CliError::Interrupted => ExitCode::from(130),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -82,15 +122,39 @@ pub fn main() -> ExitCode {
 }
 
 async fn execute(cli: Cli) -> Result<(), CliError> {
+    // What needs no settings does not mind wrong ones.
+    match &cli.command {
+        Command::Compat => return print(&reference::compat()),
+        Command::Manual => return print(&manual::of(Cli::command())),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "snaphook", &mut script);
+            return Ok(std::io::stdout().write_all(&script)?);
+        }
+        Command::Config(command) => return settings::execute(cli.config.as_deref(), command),
+        _ => {}
+    }
     let config = Config::load(cli.config.as_deref(), &|name| std::env::var(name).ok())?;
-    telemetry::start(&config.log);
+    match cli.command {
+        Command::Serve => telemetry::start(&config.log),
+        // Their own words are the news; of the parts that they use, only troubles are.
+        _ => telemetry::start_quiet(&config.log),
+    }
     match cli.command {
         Command::Serve => serve::execute(config).await,
-        Command::Compat => Ok(std::io::stdout().write_all(reference::compat().as_bytes())?),
+        Command::Take(command) => take::execute(config, command).await,
+        Command::Batch(command) => batch::execute(config, command).await,
         Command::Keys(command) => keys::execute(config, command).await,
         Command::Requests(command) => requests::execute(config, command).await,
         Command::Webhooks(command) => webhooks::execute(config, command).await,
+        Command::Doctor { json } => doctor::execute(&config, json).await,
+        Command::Openapi => say_json(&reference::openapi(&run::links(&config, config.http.listen).public_url)),
+        Command::Compat | Command::Manual | Command::Completions { .. } | Command::Config(_) => Ok(()),
     }
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 fn say(line: &str) -> Result<(), CliError> {
@@ -116,8 +180,6 @@ fn since(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

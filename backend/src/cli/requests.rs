@@ -1,5 +1,7 @@
 //! `snaphook requests`: what became of requests, of all keys. Works beside a running service.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value as Json, json};
@@ -11,6 +13,9 @@ use crate::domain::job::{RequestState, RequestView};
 use crate::domain::ports::{JobQueue, RequestFilter};
 use crate::http::requests::{to_json, with_log};
 use crate::run;
+
+/// Between two looks at a request that is followed.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Subcommand)]
 pub(super) enum RequestsCommand {
@@ -33,12 +38,22 @@ pub(super) enum RequestsCommand {
         json: bool,
     },
     /// Show a request with every attempt.
+    #[command(after_help = "Example: snaphook requests show req_0123… --json")]
     Show {
         id: String,
         #[arg(long)]
         json: bool,
     },
+    /// Follow a request until it has ended; exit code 0 if it is done, 1 if it failed or was cancelled.
+    #[command(after_help = "Example: snaphook requests watch req_0123… && echo done")]
+    Watch {
+        id: String,
+        /// A line of JSON for each change.
+        #[arg(long)]
+        json: bool,
+    },
     /// End a request that has not ended. A render that is under way stops within seconds.
+    #[command(after_help = "Example: snaphook requests cancel req_0123…")]
     Cancel {
         id: String,
         #[arg(long)]
@@ -76,6 +91,13 @@ pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<
             }
             Ok(())
         }
+        RequestsCommand::Watch { id, json } => {
+            let told = |view: &RequestView| match json {
+                true => with_key(view, to_json(view, &links, Clock::default().now_ms())).to_string(),
+                false => format!("{}  {}", rfc3339(Clock::default().now_ms()), line(view)),
+            };
+            watch(&queue, &id, told).await
+        }
         RequestsCommand::Cancel { id, json } => {
             let view = find(&queue, &id).await?;
             let state = queue.cancel(&view.access_key, &id, now_ms).await?;
@@ -90,6 +112,27 @@ pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<
                 true => say_json(&json!({ "id": id, "state": "cancelled" })),
                 false => say(&format!("{id} is cancelled")),
             }
+        }
+    }
+}
+
+/// Tells each change, and ends with the request.
+async fn watch(queue: &impl JobQueue, id: &str, told: impl Fn(&RequestView) -> String) -> Result<(), CliError> {
+    let mut last = None;
+    loop {
+        let view = find(queue, id).await?;
+        let now = (view.state, view.attempts);
+        if last != Some(now) {
+            say(&told(&view))?;
+            last = Some(now);
+        }
+        match view.state {
+            RequestState::Done => return Ok(()),
+            RequestState::Failed | RequestState::Cancelled => {
+                let code = view.error_code.unwrap_or_default();
+                return Err(CliError::Failed(format!("{id} is {} {code}", view.state.name()).trim_end().to_owned()));
+            }
+            RequestState::Queued | RequestState::Rendering => tokio::time::sleep(WATCH_INTERVAL).await,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! `snaphook webhooks`: what was sent and what came of it, of all keys. Works beside a running service, which takes up what is
 //! replayed within a second.
 
+mod listen;
+mod signatures;
+mod verify;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
@@ -15,6 +19,19 @@ use crate::run;
 
 #[derive(Subcommand)]
 pub(super) enum WebhooksCommand {
+    #[command(flatten)]
+    Kept(KeptCommand),
+    /// Receive webhooks on this machine, and show what comes and whether its signatures hold.
+    #[command(after_help = listen::HELP)]
+    Listen(listen::ListenCommand),
+    /// Check the signatures of a webhook that was kept.
+    #[command(after_help = verify::HELP)]
+    Verify(verify::VerifyCommand),
+}
+
+/// What is done with the webhooks in the database.
+#[derive(Subcommand)]
+pub(super) enum KeptCommand {
     /// List webhooks, newest first.
     #[command(after_help = "Example: snaphook webhooks list --dead --since 2d")]
     List {
@@ -33,6 +50,7 @@ pub(super) enum WebhooksCommand {
         json: bool,
     },
     /// Show a webhook with every attempt.
+    #[command(after_help = "Example: snaphook webhooks show msg_0123… --json")]
     Show {
         id: String,
         #[arg(long)]
@@ -50,6 +68,7 @@ pub(super) enum WebhooksCommand {
         json: bool,
     },
     /// List the addresses whose last attempt failed, and those that are disabled.
+    #[command(after_help = "Example: snaphook webhooks endpoints --key AK")]
     Endpoints {
         /// Only those of this access key.
         #[arg(long, allow_hyphen_values = true)]
@@ -58,6 +77,7 @@ pub(super) enum WebhooksCommand {
         json: bool,
     },
     /// Send to a disabled address again, from its next webhook on. `replay --dead --url …` sends what it has missed.
+    #[command(after_help = "Example: snaphook webhooks enable https://your.app/hook --key AK")]
     Enable {
         /// The address, as `endpoints` has it.
         url: String,
@@ -86,9 +106,17 @@ pub(super) struct Which {
 }
 
 pub(super) async fn execute(config: Config, command: WebhooksCommand) -> Result<(), CliError> {
-    let queue = run::open_queue(&config)?;
     match command {
-        WebhooksCommand::List { which, state, limit, before, json } => {
+        WebhooksCommand::Listen(command) => listen::execute(config, command).await,
+        WebhooksCommand::Verify(command) => verify::execute(command),
+        WebhooksCommand::Kept(command) => look_after(&config, command).await,
+    }
+}
+
+async fn look_after(config: &Config, command: KeptCommand) -> Result<(), CliError> {
+    let queue = run::open_queue(config)?;
+    match command {
+        KeptCommand::List { which, state, limit, before, json } => {
             let state = match which.dead {
                 true => Some(DeliveryState::Dead),
                 false => state.as_deref().and_then(DeliveryState::from_name),
@@ -104,7 +132,7 @@ pub(super) async fn execute(config: Config, command: WebhooksCommand) -> Result<
             }
             Ok(())
         }
-        WebhooksCommand::Show { id, json } => {
+        KeptCommand::Show { id, json } => {
             let view = find(&queue, &id).await?;
             if json {
                 return say_json(&to_json(&view));
@@ -118,7 +146,7 @@ pub(super) async fn execute(config: Config, command: WebhooksCommand) -> Result<
             }
             Ok(())
         }
-        WebhooksCommand::Replay { id, which, json } => {
+        KeptCommand::Replay { id, which, json } => {
             if let Some(id) = &id {
                 find(&queue, id).await?;
             }
@@ -133,7 +161,7 @@ pub(super) async fn execute(config: Config, command: WebhooksCommand) -> Result<
                 false => say(&format!("{replayed} to be sent again")),
             }
         }
-        WebhooksCommand::Endpoints { key, json } => {
+        KeptCommand::Endpoints { key, json } => {
             let views = queue.endpoints(key.as_deref()).await?;
             if json {
                 let with_key = |view| {
@@ -155,7 +183,7 @@ pub(super) async fn execute(config: Config, command: WebhooksCommand) -> Result<
             }
             Ok(())
         }
-        WebhooksCommand::Enable { url, key, json } => {
+        KeptCommand::Enable { url, key, json } => {
             if !queue.enable_endpoint(&key, &url).await? {
                 return Err(CliError::Refused(format!("{key} has no disabled endpoint {url}")));
             }

@@ -69,19 +69,13 @@ impl Pipeline {
         let (outcome, delivery) = match finished {
             Ok(rendered) => {
                 let render_ms = elapsed_ms(started);
-                tracing::info!(
-                    request = request.id,
-                    attempt,
-                    render_ms,
-                    bytes = rendered.artifact.bytes.len(),
-                    "rendered"
-                );
+                tracing::info!(attempt, render_ms, bytes = rendered.artifact.bytes.len(), "rendered");
                 (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
             Err(failure) => match retry::next_render(failure.fault, failures, postponed) {
                 Some(pause) => {
                     let cause = &failure.cause;
-                    tracing::warn!(request = request.id, attempt, cause, "the render failed and is tried again");
+                    tracing::warn!(attempt, cause, "the render failed and is tried again");
                     let at_ms = now_ms + pause.as_millis() as u64;
                     let ours = failure.fault == Fault::Ours;
                     let back = PutBack { now_ms, at_ms, reason: failure.to_string(), ours };
@@ -89,13 +83,13 @@ impl Pipeline {
                     return Ok(!ours);
                 }
                 None => {
-                    tracing::info!(request = request.id, attempt, error = %failure, "failed");
+                    tracing::info!(attempt, error = %failure, "failed");
                     self.failed(&request, &failure)
                 }
             },
         };
         if !self.queue.finish(&request.id, owner, now_ms, outcome, delivery).await? {
-            tracing::warn!(request = request.id, "the lease was lost; another worker will finish the request");
+            tracing::warn!("the lease was lost; another worker will finish the request");
         }
         Ok(true)
     }
@@ -118,7 +112,7 @@ impl Pipeline {
                 (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
             }
             Err(failure) => {
-                tracing::info!(request = request.id, error = %failure, "failed");
+                tracing::info!(error = %failure, "failed");
                 self.failed(&request, failure)
             }
         };

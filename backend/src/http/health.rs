@@ -1,4 +1,4 @@
-//! `/healthz` (alive) and `/readyz` (can work; says what is missing), on a listener of their own.
+//! `/healthz` (alive), `/readyz` (can work; says what is missing) and `/metrics` (for Prometheus), on a listener of their own.
 
 use std::sync::Arc;
 
@@ -9,14 +9,17 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::{Response, reply, with};
+use crate::metrics;
 
 /// Who knows whether work can be done.
 #[async_trait]
 pub trait Readiness: Send + Sync {
-    /// What is missing; empty when nothing is.
-    async fn missing(&self) -> Vec<String>;
+    /// What is missing; empty when nothing is. Known without a look, so that it can be asked often.
+    fn missing(&self) -> Vec<String>;
     /// What an operator should know although work goes on.
     fn warnings(&self) -> Vec<String>;
+    /// What was counted and measured, in Prometheus' text format.
+    async fn metrics(&self) -> String;
 }
 
 /// The routes of the operations listener.
@@ -25,13 +28,19 @@ pub fn routes(readiness: Arc<dyn Readiness>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .map(|| reply::from_shared(Reply::json(200, json!({ "status": "alive" }).to_string())));
     let ready =
-        warp::path!("readyz").and(warp::get()).and(with(readiness)).then(|readiness: Arc<dyn Readiness>| async move {
-            let missing = readiness.missing().await;
+        warp::path!("readyz").and(warp::get()).and(with(readiness.clone())).map(|readiness: Arc<dyn Readiness>| {
+            let missing = readiness.missing();
             let status = if missing.is_empty() { 200 } else { 503 };
             let body = json!({ "ready": missing.is_empty(), "missing": missing, "warnings": readiness.warnings() });
             reply::from_shared(Reply::json(status, body.to_string()))
         });
+    let metrics =
+        warp::path!("metrics").and(warp::get()).and(with(readiness)).then(|readiness: Arc<dyn Readiness>| async move {
+            let mut response = Response::new(readiness.metrics().await.into());
+            reply::set(&mut response, "content-type", metrics::CONTENT_TYPE);
+            response
+        });
     let nowhere =
         warp::any().map(|| reply::from_shared(Reply::json(404, json!({ "status": "not found" }).to_string())));
-    alive.or(ready).unify().or(nowhere).unify().boxed()
+    alive.or(ready).unify().or(metrics).unify().or(nowhere).unify().boxed()
 }

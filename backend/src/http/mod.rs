@@ -12,6 +12,7 @@ mod docs;
 mod files;
 mod health;
 mod internal;
+mod measure;
 mod openapi;
 mod owner;
 mod render;
@@ -110,6 +111,8 @@ pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(nowhere)
         .unify()
         .map(move |response: Response| finish(response, &api))
+        .with(measure::answers())
+        .map(into_response)
         .boxed()
 }
 

@@ -12,6 +12,7 @@ use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
 use snaphook_shared::options::model::{Medium, ResponseType};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
 use snaphook_shared::target::NativeUrlParser;
+use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
@@ -86,6 +87,12 @@ pub(super) async fn serve(api: &Api, raw: RawRequest, id: String) -> Response {
 
 /// As [`serve`], for a caller who can wait for so long only: a render that takes longer goes on as a job.
 pub(super) async fn serve_within(api: &Api, raw: RawRequest, id: String, wait: Option<Duration>) -> Response {
+    // Of the level that is never filtered out: what is logged inside says whose it is.
+    let span = tracing::error_span!("render", request = id);
+    answer_within(api, raw, id, wait).instrument(span).await
+}
+
+async fn answer_within(api: &Api, raw: RawRequest, id: String, wait: Option<Duration>) -> Response {
     let dialect = raw.endpoint.dialect();
     let response = match (admit(api, raw).await, wait) {
         (Ok(checked), _) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
@@ -165,9 +172,8 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
 
 /// The id under which it is kept, and since when.
 async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
-    let id = request.id.clone();
     let acceptance = api.queue.accept(request).await.map_err(|error| {
-        tracing::error!(request = id, %error, "a request could not be accepted");
+        tracing::error!(%error, "a request could not be accepted");
         Problem::unavailable()
     })?;
     let accepted = match acceptance {

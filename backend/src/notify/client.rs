@@ -10,6 +10,7 @@ use reqwest::redirect::Policy;
 use rustix::io::Errno;
 
 use crate::egress::{Egress, EgressResolver, Refusal};
+use crate::metrics;
 
 /// What is read of an answer at the most; a receiver has no need to say more.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -65,7 +66,10 @@ impl WebhookClient {
         // The resolver is never asked about addresses that are written out, so those are judged here.
         let parts = match self.egress.check_url(url) {
             Ok(parts) => parts,
-            Err(refusal) => return Answer::failed(format!("the address is not allowed: {refusal}")),
+            Err(refusal) => {
+                metrics::get().egress_refused("webhook", "refused");
+                return Answer::failed(format!("the address is not allowed: {refusal}"));
+            }
         };
         let mut header_map = HeaderMap::new();
         for (name, value) in headers {
@@ -137,6 +141,11 @@ fn is_ours(error: &reqwest::Error) -> bool {
 /// An error with its causes, without the address: that may hold a secret.
 fn explain(error: &reqwest::Error) -> String {
     if let Some(refusal) = Refusal::find(error) {
+        let reason = match refusal {
+            Refusal::Refused { .. } => "refused",
+            Refusal::NameNotResolved { .. } => "name-not-resolved",
+        };
+        metrics::get().egress_refused("webhook", reason);
         return refusal.external().to_owned();
     }
     let mut text = String::new();

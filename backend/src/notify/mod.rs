@@ -9,12 +9,14 @@ use snaphook_shared::signing;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::domain::job::{ClaimedDelivery, DeliveryAttempt, DeliveryBody, NextStep};
 use crate::domain::ports::{FileStore, JobQueue};
 use crate::domain::retry;
 use crate::fault;
+use crate::metrics;
 use client::Answer;
 pub use client::{WebhookClient, build_client};
 
@@ -61,11 +63,15 @@ impl Sender {
             for delivery in due {
                 let Ok(slot) = slots.clone().acquire_owned().await else { return };
                 let sender = self.clone();
-                under_way.spawn(async move {
+                let id = &delivery.delivery.id;
+                // Of the level that is never filtered out: what is logged inside says whose it is.
+                let span = tracing::error_span!("webhook", request = id.replacen("msg_", "req_", 1));
+                let attempt = async move {
                     sender.attempt(delivery).await;
                     drop(slot);
                     sender.wake.notify_one();
-                });
+                };
+                under_way.spawn(attempt.instrument(span));
             }
             if idle {
                 tokio::select! {
@@ -106,6 +112,14 @@ impl Sender {
             ?next,
             "webhook"
         );
+        let outcome = match next {
+            NextStep::Delivered => "delivered",
+            NextStep::RetryAt { .. } => "retried",
+            NextStep::PostponedTo { .. } => "postponed",
+            NextStep::Dead => "dead",
+            NextStep::Gone => "gone",
+        };
+        metrics::get().webhook_attempted(outcome, started.elapsed());
         match self.queue.finish_attempt(&id, attempt, next).await {
             Ok(false) => {}
             Ok(true) => {

@@ -25,8 +25,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chromiumoxide::cdp::browser_protocol::browser::GetVersionParams;
 use snaphook_shared::code::Code;
-use snaphook_shared::options::model::Options;
+use snaphook_shared::options::model::{Medium, Options};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::domain::artifact::Artifact;
@@ -34,6 +35,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ports::Renderer;
 use crate::egress::Egress;
 use crate::fault;
+use crate::metrics::{self, Laps};
 pub use blocking::Blocklists;
 use browser::Browser;
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
@@ -70,6 +72,7 @@ impl ChromiumRenderer {
     ) -> Result<ChromiumRenderer, LaunchError> {
         browser::sweep_scratch(&settings.scratch_parent);
         let first = Browser::launch(&settings).await?;
+        metrics::get().browser_started("first");
         tracing::info!(product = first.product, sandbox = settings.sandbox, concurrency, "Chromium is ready");
         Ok(ChromiumRenderer {
             studio: Studio { ffmpeg: None, scratch: settings.scratch_parent.clone() },
@@ -93,9 +96,24 @@ impl ChromiumRenderer {
         self.studio.ffmpeg.is_some()
     }
 
+    /// Name and version of the browser; empty if there is none at the moment.
+    pub async fn product(&self) -> String {
+        self.current.lock().await.as_ref().map(|browser| browser.product.clone()).unwrap_or_default()
+    }
+
     /// Whether a browser is there, or can be had.
     pub async fn is_ready(&self) -> bool {
-        self.browser().await.is_ok()
+        match self.browser().await {
+            // A process that is there may yet hang.
+            Ok(browser) => browser.call(GetVersionParams::default()).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// What all processes of the browser held when it was last looked at; 0 while there is none, or one is being started.
+    pub fn memory_mb(&self) -> u64 {
+        let current = self.current.try_lock().ok();
+        current.and_then(|current| current.as_ref().map(|browser| browser.memory_mb())).unwrap_or(0)
     }
 
     /// Ends the browser and removes what it wrote. Renders that are under way fail.
@@ -119,6 +137,7 @@ impl ChromiumRenderer {
     /// The browser to use now. One that died or is worn out is replaced; pages still open in it finish there.
     async fn browser(&self) -> Result<Arc<Browser>, Failure> {
         let mut current = self.current.lock().await;
+        let mut reason = "first";
         if let Some(browser) = current.as_ref() {
             let (contexts, age) = browser.wear();
             let memory_mb = browser.memory_mb();
@@ -126,10 +145,20 @@ impl ChromiumRenderer {
             if browser.is_alive() && !is_worn {
                 return Ok(browser.clone());
             }
+            reason = if !browser.is_alive() {
+                "died"
+            } else if contexts >= CONTEXTS_MAX {
+                "contexts"
+            } else if age >= AGE_MAX {
+                "age"
+            } else {
+                "memory"
+            };
             tracing::info!(alive = browser.is_alive(), contexts, memory_mb, "replacing the browser");
         }
         let launched = Browser::launch(&self.settings).await;
         let browser = launched.map_err(|error| of_launch(&error))?;
+        metrics::get().browser_started(reason);
         *current = Some(browser.clone());
         Ok(browser)
     }
@@ -147,9 +176,26 @@ fn of_launch(error: &LaunchError) -> Failure {
 #[async_trait]
 impl Renderer for ChromiumRenderer {
     async fn render(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
+        let result = self.render_once(options, deadline).await;
+        let medium = match options.medium() {
+            Medium::Image => "image",
+            Medium::Document => "document",
+            Medium::Text => "text",
+            Medium::Video => "video",
+        };
+        let outcome = result.as_ref().map_or_else(|failure| failure.problem.code.entry().name, |_| "done");
+        metrics::get().rendered(medium, outcome);
+        result
+    }
+}
+
+impl ChromiumRenderer {
+    async fn render_once(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
+        let mut laps = Laps::start();
         let late = |_| Failure::of_ours(Code::TimeoutError, "no browser was free within the deadline");
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.acquire()).await.map_err(late)?;
         let _slot = slot.map_err(|_| stopped())?;
+        laps.end("wait");
         way_out::check_target(&self.egress, options).await?;
         let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
         let opening = async {
@@ -159,9 +205,11 @@ impl Renderer for ChromiumRenderer {
             browser.open_tab(Some(way_out)).await.map_err(refused)
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
+        laps.end("open");
         fault::point("during-render");
         let result = page::render(&mut tab, options, &self.blocklists, &self.studio, deadline).await;
         let refused = way_out::refused(tab.way_out());
+        way_out::count(tab.way_out(), began);
         if !refused.is_empty() {
             tracing::info!(targets = refused.len(), ?refused, "the page was refused connections");
         }

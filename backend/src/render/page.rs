@@ -37,6 +37,7 @@ use super::video::{self, SetVisibleSize, Studio};
 use super::{blocking, capture, content, markdown, metadata, pdf};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
+use crate::metrics::Laps;
 
 /// The origin of HTML that has no address of its own. `.invalid` never resolves, so nothing else can live there.
 const HTML_ADDRESS: &str = "https://html.snaphook.invalid/";
@@ -84,6 +85,7 @@ pub(super) async fn render(
         Page { session: tab.session.clone(), watcher, options, blocklists, deadline, opened: Opened::default() };
     let located = options.emulation.geolocation.latitude.is_some();
     let tab = &*tab;
+    let mut laps = Laps::start();
     let work = async {
         if located {
             tab.grant_geolocation().await.map_err(failure)?;
@@ -91,6 +93,7 @@ pub(super) async fn render(
         page.prepare(intercept).await?;
         page.open().await?;
         page.wait().await?;
+        laps.end("load");
         page.block().await?;
         page.change().await?;
         page.check_content().await?;
@@ -98,12 +101,14 @@ pub(super) async fn render(
         page.check_requests()?;
         let content = metadata::content(&page).await?;
         let metadata = metadata::gather(&page).await?;
+        laps.end("prepare");
         let mut artifact = match options.medium() {
             Medium::Image => capture::take(&page).await?,
             Medium::Document => pdf::print(&page).await?,
             Medium::Text => content::read(&page).await?,
             Medium::Video => video::record(&mut page, studio).await?,
         };
+        laps.end("capture");
         artifact.metadata = metadata;
         if options.metadata.hash {
             artifact.metadata.hash = Some(snaphook_shared::signing::sha256_hex(&artifact.bytes));

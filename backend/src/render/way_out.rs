@@ -10,6 +10,7 @@ use snaphook_shared::target::{Host, NativeUrlParser, ParseUrl, classify};
 use crate::domain::failure::Failure;
 use crate::domain::refused::{Refused, RefusedFor};
 use crate::egress::{self, Egress, EgressProxy, FailedExchange, ProxyLimits, Refusal, Upstream};
+use crate::metrics;
 
 /// Entries of a request's record; a page that scans a network need not fill it.
 const REFUSED_MAX: usize = 50;
@@ -76,6 +77,13 @@ pub(super) fn explain(failure: Failure, options: &Options, proxy: &EgressProxy, 
         egress::Failure::ProxyUnreachable => Failure::invalid("proxy", "\"proxy\" cannot be reached"),
         egress::Failure::ProxyDenied => Failure::invalid("proxy", "\"proxy\" refused the user name and password (407)"),
         _ => failure,
+    }
+}
+
+/// Counts what the page did not get, for the metrics.
+pub(super) fn count(proxy: &EgressProxy, since: Instant) {
+    for failed in proxy.failures_since(since) {
+        metrics::get().egress_refused("page", failed.failure.marker());
     }
 }
 

@@ -40,6 +40,7 @@ use snaphook_shared::target::Host;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::Instrument;
 
 use super::Egress;
 pub use upstream::Upstream;
@@ -213,7 +214,7 @@ impl EgressProxy {
             failures: Mutex::default(),
             work,
         });
-        let listener = tokio::spawn(listen(socket, Arc::clone(&shared), inbox));
+        let listener = tokio::spawn(listen(socket, Arc::clone(&shared), inbox).in_current_span());
         Ok(EgressProxy { address, shared, listener })
     }
 
@@ -247,7 +248,7 @@ async fn listen(socket: TcpListener, shared: Arc<Shared>, mut inbox: mpsc::Unbou
             accepted = socket.accept() => match accepted {
                 Ok((stream, _)) => {
                     if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
-                        tasks.spawn(serve(stream, Arc::clone(&shared), permit));
+                        tasks.spawn(serve(stream, Arc::clone(&shared), permit).in_current_span());
                     }
                 }
                 // Out of file descriptors, most likely: others must close some first.
@@ -257,7 +258,7 @@ async fn listen(socket: TcpListener, shared: Arc<Shared>, mut inbox: mpsc::Unbou
                 }
             },
             Some(work) = inbox.recv() => {
-                tasks.spawn(work);
+                tasks.spawn(work.in_current_span());
             }
             Some(_) = tasks.join_next() => {}
         }

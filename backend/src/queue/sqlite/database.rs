@@ -100,7 +100,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(10))?;
@@ -117,6 +117,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_outbox.sql"),
     include_str!("schema_urgency.sql"),
 ];
+
+/// The version of a file that has had them all.
+pub(super) const KNOWN_VERSION: usize = MIGRATIONS.len();
 
 fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN IMMEDIATE")?;

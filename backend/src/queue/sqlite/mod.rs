@@ -1,9 +1,11 @@
 //! The queue on SQLite: the embedded default, one process.
 
+mod backlog;
 mod cache;
 mod database;
 mod deliveries;
 mod endpoints;
+mod inspect;
 mod keys;
 mod requests;
 mod tasks;
@@ -26,7 +28,9 @@ use crate::domain::limits::{UnderWay, Usage};
 use crate::domain::ports::{
     Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
 };
+pub use backlog::Backlog;
 use database::Database;
+pub use inspect::{Inspection, inspect};
 use keys::KeyRow;
 pub use keys::Rotation;
 
@@ -142,6 +146,11 @@ impl SqliteQueue {
             revoked_ms: row.revoked_ms,
         };
         Ok(rows.into_iter().map(summary).collect())
+    }
+
+    /// How much there is still to do.
+    pub async fn backlog(&self) -> Result<Backlog, QueueError> {
+        self.database.read(backlog::backlog).await
     }
 
     fn seal(&self, access_key: &str, secret: &SecretKey) -> Result<Vec<u8>, QueueError> {

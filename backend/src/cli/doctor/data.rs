@@ -1,0 +1,142 @@
+//! What is kept: the data directory, the root key, the database, the store.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use rustix::fs::{Access, access, statvfs};
+
+use super::Finding;
+use crate::config::Config;
+use crate::domain::ports::FileStore;
+use crate::queue::secrets::RootKey;
+use crate::queue::sqlite::{Inspection, inspect};
+use crate::store::Store;
+
+const GIGABYTE: u64 = 1 << 30;
+/// Free bytes below which something should be done.
+const ROOM_WANTED: u64 = 2 * GIGABYTE;
+/// And below which nothing can be done: a browser's scratch alone takes so much.
+const ROOM_NEEDED: u64 = GIGABYTE / 4;
+
+pub(super) async fn look(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![directory(&config.data_dir), room(&config.data_dir)];
+    findings.push(root_key(config));
+    findings.push(database(&config.data_dir));
+    if !config.store.url.is_empty() {
+        findings.push(bucket(config).await);
+    }
+    findings
+}
+
+/// The folder, or the nearest above it that is there.
+fn existing(path: &Path) -> &Path {
+    let mut ancestors = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    ancestors.find(|path| path.is_dir()).unwrap_or(Path::new("."))
+}
+
+fn directory(path: &Path) -> Finding {
+    let there = existing(path);
+    let may_write = access(there, Access::WRITE_OK | Access::EXEC_OK);
+    match (may_write, there == path) {
+        (Ok(()), true) => Finding::ok("data", format!("{} can be written", path.display())),
+        (Ok(()), false) => Finding::ok("data", format!("{} will be made at the first start", path.display())),
+        (Err(error), _) => {
+            let mend = format!("chown {} to the user that snaphook runs as, or change data_dir", there.display());
+            Finding::fail("data", format!("{}: {error}", there.display()), mend)
+        }
+    }
+}
+
+fn room(path: &Path) -> Finding {
+    let there = existing(path);
+    let mend = "make room, or shorten [store] file_lifetime_seconds";
+    match statvfs(there) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let says = format!("{:.1} GB are free below {}", free as f64 / GIGABYTE as f64, there.display());
+            match free {
+                0..ROOM_NEEDED => Finding::fail("disk", says, mend),
+                ROOM_NEEDED..ROOM_WANTED => Finding::warn("disk", says, mend),
+                _ => Finding::ok("disk", says),
+            }
+        }
+        Err(error) => Finding::warn("disk", format!("{}: {error}", there.display()), mend),
+    }
+}
+
+fn root_key(config: &Config) -> Finding {
+    let path = config.data_dir.join("root.key");
+    if config.root_key().is_empty() && !path.exists() {
+        return Finding::ok("root key", format!("{} will be made at the first start", path.display()));
+    }
+    // It is there, so nothing is made.
+    if let Err(error) = RootKey::load(config.root_key(), &config.data_dir) {
+        let mend = "bring the key back from where you keep a copy: without it the secrets in the database are lost";
+        return Finding::fail("root key", error.to_string(), mend);
+    }
+    if !config.root_key().is_empty() {
+        return Finding::ok("root key", "from the settings");
+    }
+    match std::fs::metadata(&path).map(|file| file.permissions().mode() & 0o777) {
+        Ok(mode) if mode & 0o077 == 0 => Finding::ok("root key", format!("{} is its owner's alone", path.display())),
+        Ok(mode) => {
+            let says = format!("{} can be read by others (mode {mode:03o})", path.display());
+            Finding::fail("root key", says, format!("chmod 600 {}", path.display()))
+        }
+        Err(error) => Finding::fail("root key", format!("{}: {error}", path.display()), "see why it cannot be read"),
+    }
+}
+
+fn database(data_dir: &Path) -> Finding {
+    let path = data_dir.join("snaphook.db");
+    if !path.exists() {
+        return Finding::ok("database", format!("{} will be made at the first start", path.display()));
+    }
+    match inspect(&path) {
+        Ok(Inspection { version, known, .. }) if version > known => {
+            let says = format!("its version is {version}, and this program knows {known}");
+            Finding::fail("database", says, "run the newer snaphook that wrote it")
+        }
+        Ok(Inspection { problems, .. }) if !problems.is_empty() => {
+            let mend =
+                "end the service, keep a copy of the file, and restore a backup or recover it with sqlite3's .recover";
+            Finding::fail("database", format!("it is damaged: {}", problems.join("; ")), mend)
+        }
+        Ok(Inspection { version, .. }) => Finding::ok("database", format!("whole, version {version}")),
+        Err(error) => Finding::fail("database", format!("{}: {error}", path.display()), "see whether it is a database"),
+    }
+}
+
+/// A file is put there, read and removed.
+async fn bucket(config: &Config) -> Finding {
+    let mend = "check [store] url, endpoint, region and credentials, and that they may put, get and delete";
+    match try_bucket(config).await {
+        Ok(()) => Finding::ok("bucket", format!("{}: put, get and delete work", config.store.url)),
+        Err(error) => Finding::fail("bucket", format!("{}: {error}", config.store.url), mend),
+    }
+}
+
+async fn try_bucket(config: &Config) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+    let store = Store::open(config, client.map_err(|error| text(&error))?).map_err(|error| text(&error))?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| text(&error))?;
+    let name = format!("doctor-{}.txt", hex::encode(random));
+    store
+        .put(&name, "text/plain", Bytes::from_static(b"snaphook"))
+        .await
+        .map_err(|failure| format!("put: {}", failure.cause))?;
+    let read = async {
+        let stream = store.get(&name, None).await?;
+        stream.try_fold(Vec::new(), |all, chunk| async move { Ok([all, chunk.to_vec()].concat()) }).await
+    };
+    let read = read.await.map_err(|error| format!("get: {error}"));
+    store.delete(&name).await.map_err(|error| format!("delete: {error}"))?;
+    match read?.as_slice() {
+        b"snaphook" => Ok(()),
+        _ => Err("get: not what was put".to_owned()),
+    }
+}

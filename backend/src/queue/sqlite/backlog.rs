@@ -1,0 +1,33 @@
+//! How much there is still to do, in a few numbers: for metrics, read in one look at the indexes.
+
+use rusqlite::Connection;
+
+/// What has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub queued: u64,
+    pub rendering: u64,
+    /// Since when the request that waits longest could have been rendered.
+    pub oldest_due_ms: Option<u64>,
+    /// Webhooks that are neither delivered nor dead.
+    pub webhooks_open: u64,
+}
+
+pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
+    connection.query_row(
+        "SELECT (SELECT count(*) FROM requests WHERE state = 'queued'),
+                (SELECT count(*) FROM requests WHERE state = 'rendering'),
+                (SELECT min(due_ms) FROM requests WHERE state = 'queued'),
+                (SELECT count(*) FROM deliveries WHERE state = 'pending')
+                  + (SELECT count(*) FROM deliveries WHERE state = 'sending')",
+        [],
+        |row| {
+            Ok(Backlog {
+                queued: row.get(0)?,
+                rendering: row.get(1)?,
+                oldest_due_ms: row.get(2)?,
+                webhooks_open: row.get(3)?,
+            })
+        },
+    )
+}

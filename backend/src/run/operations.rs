@@ -1,0 +1,158 @@
+//! What the operations listener tells: whether work can be done, and what the metrics are at this moment.
+//!
+//! The browser and the database are looked at in the background, so that whoever asks gets the answer at once, however busy
+//! they are. One failure may be chance, two in a row are not.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::NO_FFMPEG;
+use crate::clock::Clock;
+use crate::domain::ports::JobQueue;
+use crate::http::Readiness;
+use crate::metrics::{self, Snapshot};
+use crate::queue::sqlite::SqliteQueue;
+use crate::render::ChromiumRenderer;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A look may start a browser, which may take so long on a busy machine.
+const BROWSER_LIMIT: Duration = Duration::from_secs(40);
+const DATABASE_LIMIT: Duration = Duration::from_secs(10);
+const FAILURES_MAX: u32 = 2;
+
+/// What was seen of one part.
+struct Watched {
+    failures: AtomicU32,
+    looked: Mutex<Instant>,
+    limit: Duration,
+}
+
+impl Watched {
+    /// It was good a moment ago, or the service would not have started.
+    fn new(limit: Duration) -> Watched {
+        Watched { failures: AtomicU32::new(0), looked: Mutex::new(Instant::now()), limit }
+    }
+
+    async fn look(&self, is_well: impl Future<Output = bool>) {
+        match tokio::time::timeout(self.limit, is_well).await {
+            Ok(true) => self.failures.store(0, Ordering::Relaxed),
+            _ => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
+        }
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Also what nobody has looked at for long is not known to be well.
+    fn is_well(&self) -> bool {
+        let age = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        self.failures.load(Ordering::Relaxed) < FAILURES_MAX && age < self.limit * 2
+    }
+}
+
+pub(super) struct Operations {
+    renderer: Arc<ChromiumRenderer>,
+    queue: Arc<SqliteQueue>,
+    clock: Clock,
+    sandbox: bool,
+    browser: Watched,
+    database: Watched,
+}
+
+impl Operations {
+    pub(super) fn new(
+        renderer: Arc<ChromiumRenderer>,
+        queue: Arc<SqliteQueue>,
+        clock: Clock,
+        sandbox: bool,
+    ) -> Operations {
+        let (browser, database) = (Watched::new(BROWSER_LIMIT), Watched::new(DATABASE_LIMIT));
+        Operations { renderer, queue, clock, sandbox, browser, database }
+    }
+
+    /// Looks at everything, again and again.
+    pub(super) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.watch_browser() => {}
+            () = self.watch_database() => {}
+        }
+    }
+}
+
+impl Operations {
+    async fn watch_browser(&self) {
+        loop {
+            self.browser.look(self.renderer.is_ready()).await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    async fn watch_database(&self) {
+        loop {
+            self.database.look(async { self.queue.key("readiness").await.is_ok() }).await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Readiness for Operations {
+    fn missing(&self) -> Vec<String> {
+        let parts = [("browser", &self.browser), ("database", &self.database)];
+        parts.into_iter().filter(|(_, part)| !part.is_well()).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.sandbox {
+            warnings.push("Chromium runs without its sandbox (allow_no_sandbox)".to_owned());
+        }
+        if !self.renderer.makes_videos() {
+            warnings.push(format!("{NO_FFMPEG}: no videos"));
+        }
+        warnings
+    }
+
+    async fn metrics(&self) -> String {
+        // A database that is away is told by `ready`; the rest can be told all the same.
+        let backlog = self.queue.backlog().await.unwrap_or_default();
+        let waited_ms = backlog.oldest_due_ms.map_or(0, |due_ms| self.clock.now_ms().saturating_sub(due_ms));
+        metrics::get().scrape(&Snapshot {
+            queued: backlog.queued,
+            rendering: backlog.rendering,
+            oldest_queued: Duration::from_millis(waited_ms),
+            webhooks_open: backlog.webhooks_open,
+            backend_bytes: resident_bytes().unwrap_or(0),
+            browser_bytes: self.renderer.memory_mb() * 1024 * 1024,
+            ready: self.missing().is_empty(),
+        })
+    }
+}
+
+/// Of this process.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_failure_is_chance_and_two_are_not() {
+        let part = Watched::new(Duration::from_millis(50));
+        part.look(async { false }).await;
+        assert!(part.is_well());
+        part.look(std::future::pending()).await;
+        assert!(!part.is_well(), "what does not answer in time has failed");
+        part.look(async { true }).await;
+        assert!(part.is_well());
+        *part.looked.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(11)).unwrap();
+        assert!(!part.is_well(), "an old look is none");
+    }
+}
