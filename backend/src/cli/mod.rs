@@ -1,6 +1,7 @@
 //! The command line: one file for each family of commands. Results go to standard output, for people or, with `--json`, for
 //! programs; what went wrong goes to standard error.
 
+mod admin;
 mod keys;
 mod requests;
 mod serve;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value as Json;
 
 use crate::config::{Config, ConfigError};
+use crate::domain::operator::NoRandomness;
 use crate::domain::ports::QueueError;
 use crate::reference;
 use crate::run::StartError;
@@ -39,6 +41,9 @@ enum Command {
     /// Say who may call.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Say who may see the dashboard.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// See what became of requests, and end them.
     #[command(subcommand)]
     Requests(requests::RequestsCommand),
@@ -55,6 +60,8 @@ enum CliError {
     Start(#[from] StartError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]
@@ -88,6 +95,7 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Serve => serve::execute(config).await,
         Command::Compat => Ok(std::io::stdout().write_all(reference::compat().as_bytes())?),
         Command::Keys(command) => keys::execute(config, command).await,
+        Command::Admin(command) => admin::execute(config, command).await,
         Command::Requests(command) => requests::execute(config, command).await,
         Command::Webhooks(command) => webhooks::execute(config, command).await,
     }

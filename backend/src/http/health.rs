@@ -2,22 +2,13 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde_json::json;
 use snaphook_shared::dialect::Reply;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::{Response, reply, with};
-
-/// Who knows whether work can be done.
-#[async_trait]
-pub trait Readiness: Send + Sync {
-    /// What is missing; empty when nothing is.
-    async fn missing(&self) -> Vec<String>;
-    /// What an operator should know although work goes on.
-    fn warnings(&self) -> Vec<String>;
-}
+use crate::domain::ports::Readiness;
 
 /// The routes of the operations listener.
 pub fn routes(readiness: Arc<dyn Readiness>) -> BoxedFilter<(Response,)> {

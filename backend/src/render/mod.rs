@@ -97,6 +97,11 @@ impl ChromiumRenderer {
         self.browser().await.is_ok()
     }
 
+    /// The browser's name and version; None while there is none.
+    pub async fn product(&self) -> Option<String> {
+        self.current.lock().await.as_ref().map(|browser| browser.product.clone())
+    }
+
     /// Ends the browser and removes what it wrote. Renders that are under way fail.
     pub async fn stop(&self) {
         self.slots.close();

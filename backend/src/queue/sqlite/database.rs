@@ -115,6 +115,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_tasks.sql"),
     include_str!("schema_refused.sql"),
     include_str!("schema_outbox.sql"),
+    include_str!("schema_dashboard.sql"),
 ];
 
 fn migrate(connection: &Connection) -> rusqlite::Result<()> {
