@@ -9,6 +9,8 @@ mod behaviour;
 mod campaign;
 mod commands;
 mod crash;
+mod dashboard;
+mod dashboard_pages;
 mod demo;
 mod durability;
 mod edge;
