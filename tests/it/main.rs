@@ -10,6 +10,7 @@ mod campaign;
 mod commands;
 mod crash;
 mod dashboard;
+mod dashboard_browser;
 mod dashboard_pages;
 mod demo;
 mod durability;

@@ -169,7 +169,7 @@ fn limit_inputs(limits: KeyLimits) -> Markup {
     let value = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
     html! {
         fieldset {
-            legend { "Limits; empty: none" }
+            legend { "Empty: no limit" }
             (number_input("monthly_quota", "Renders in a month", &value(limits.monthly_quota)))
             (number_input("requests_per_minute", "Requests in a minute", &value(limits.requests_per_minute)))
             (number_input("concurrency", "Renders at once", &value(limits.concurrency)))
@@ -261,9 +261,9 @@ pub(super) async fn signing(dashboard: &Dashboard, access_key: &str, fields: &mu
 
 pub(super) async fn rotate(dashboard: &Dashboard, frame: &Frame, access_key: &str, fields: &mut Fields) -> Result {
     let hours = filled(fields, "overlap_hours").and_then(|hours| hours.parse().ok());
-    let hours: u64 = hours.filter(|hours| *hours <= OVERLAP_HOURS_MAX).ok_or_else(|| {
-        Refusal::Invalid(format!("The old secret may stay good for 0 to {OVERLAP_HOURS_MAX} hours."))
-    })?;
+    let hours: u64 = hours
+        .filter(|hours| *hours <= OVERLAP_HOURS_MAX)
+        .ok_or_else(|| Refusal::Invalid(format!("The old secret may stay good for 0 to {OVERLAP_HOURS_MAX} hours.")))?;
     let (secret, now_ms) = (new_secret().map_err(no_randomness)?, dashboard.clock.now_ms());
     match dashboard.operator.rotate(access_key, &secret, now_ms + hours * 3_600_000, now_ms).await? {
         Rotation::Done => Ok(secret_page(frame, "The key has a new secret", access_key, &secret)),

@@ -139,7 +139,8 @@ pub(super) fn bytes(bytes: u64) -> String {
 /// `12 345`, with a thin space that does not break.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
     groups.join("\u{202f}")
 }
 
@@ -175,7 +176,8 @@ pub(super) fn input(name: &str, label: &str, kind: &str, value: &str) -> Markup 
 
 /// A query string of those that have a value.
 pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
-    let escape = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let escape =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let given = pairs.iter().filter_map(|(name, value)| {
         value.filter(|value| !value.is_empty()).map(|value| format!("{name}={}", escape(value)))
     });
@@ -217,9 +219,14 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        assert_eq!([999, 1_000, 999_949, 999_950, 1_500_000_000].map(bytes), ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.5 GB"]);
-        assert_eq!([5, 999, 1_000, 65_000, 7_260_000, 259_200_000].map(duration),
-            ["5 ms", "999 ms", "1.0 s", "1 min 5 s", "2 h 1 min", "3 days"]);
+        assert_eq!(
+            [999, 1_000, 999_949, 999_950, 1_500_000_000].map(bytes),
+            ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.5 GB"]
+        );
+        assert_eq!(
+            [5, 999, 1_000, 65_000, 7_260_000, 259_200_000].map(duration),
+            ["5 ms", "999 ms", "1.0 s", "1 min 5 s", "2 h 1 min", "3 days"]
+        );
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
     }
 }

@@ -199,7 +199,12 @@ impl Dashboard {
         let frame = self.frame(Some(session), segments.first().unwrap_or(&""));
         let mut fields = Fields::from_query(&call.form());
         if !fields.take("form_token").is_some_and(|token| session.made(&token)) {
-            return self.refuse(Some(session), "", StatusCode::FORBIDDEN, "The form is not of this session. Go back and reload it.");
+            return self.refuse(
+                Some(session),
+                "",
+                StatusCode::FORBIDDEN,
+                "The form is not of this session. Go back and reload it.",
+            );
         }
         let done = match segments {
             ["logout"] => login::sign_out(self, session).await,
@@ -256,7 +261,9 @@ fn moment(fields: &mut Fields, name: &str) -> Result<Option<u64>> {
     let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
     let time = text.parse::<jiff::Timestamp>().ok().or_else(|| local().map(|zoned| zoned.timestamp()));
     let unix_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    unix_ms.map(Some).ok_or_else(|| Refusal::Invalid(format!("{text} is no time. Write it as 2026-11-21T08:00, in UTC.")))
+    unix_ms
+        .map(Some)
+        .ok_or_else(|| Refusal::Invalid(format!("{text} is no time. Write it as 2026-11-21T08:00, in UTC.")))
 }
 
 /// How `datetime-local` wants it.
@@ -268,7 +275,11 @@ fn as_local(unix_ms: u64) -> String {
 ///
 /// # Errors
 /// If it cannot be made or kept.
-pub async fn make_first_password(admins: &dyn AdminStore, now_ms: u64, url: &str) -> std::result::Result<(), QueueError> {
+pub async fn make_first_password(
+    admins: &dyn AdminStore,
+    now_ms: u64,
+    url: &str,
+) -> std::result::Result<(), QueueError> {
     if admins.password_hash().await?.is_some() {
         return Ok(());
     }

@@ -98,9 +98,8 @@ mod tests {
         assert!(!checker.check(password.clone(), Some("no hash".to_owned())).await.unwrap());
 
         let busy = checker.running.clone().acquire_many_owned(2).await.unwrap();
-        let waiting: Vec<_> = (0..CHECKS_MAX + WAITING_MAX)
-            .map(|_| checker.entrance.clone().try_acquire_owned().unwrap())
-            .collect();
+        let waiting: Vec<_> =
+            (0..CHECKS_MAX + WAITING_MAX).map(|_| checker.entrance.clone().try_acquire_owned().unwrap()).collect();
         assert!(checker.check(password.clone(), Some(hash.clone())).await.is_err(), "beyond the bound nobody waits");
         drop((busy, waiting));
         assert!(checker.check(password, Some(hash)).await.unwrap());

@@ -29,21 +29,27 @@ pub(super) fn bars(columns: &[Column]) -> Markup {
     let width = column_width(columns);
     let ended = |index: usize| columns.iter().map(|column| column.parts[index]).sum::<u64>();
     let summary = format!("Bars over time: {} done, {} failed, {} cancelled", ended(0), ended(1), ended(2));
-    frame(columns, &summary, top, number, html! {
-        @for (index, column) in columns.iter().enumerate() {
-            g {
-                title { (column.label) ": " (column.parts[0]) " done, " (column.parts[1]) " failed, " (column.parts[2]) " cancelled" }
-                @for (part, class) in PARTS.iter().enumerate() {
-                    @let below: u64 = column.parts[..part].iter().sum();
-                    @let height = height(column.parts[part], top);
-                    @if height > 0.0 {
-                        rect class=(class) x=(round(x(index, width) + width * 0.14)) y=(round(y(below + column.parts[part], top)))
-                            width=(round(width * 0.72)) height=(round(height)) rx="1.5" {}
+    frame(
+        columns,
+        &summary,
+        top,
+        number,
+        html! {
+            @for (index, column) in columns.iter().enumerate() {
+                g {
+                    title { (column.label) ": " (column.parts[0]) " done, " (column.parts[1]) " failed, " (column.parts[2]) " cancelled" }
+                    @for (part, class) in PARTS.iter().enumerate() {
+                        @let below: u64 = column.parts[..part].iter().sum();
+                        @let height = height(column.parts[part], top);
+                        @if height > 0.0 {
+                            rect class=(class) x=(round(x(index, width) + width * 0.14)) y=(round(y(below + column.parts[part], top)))
+                                width=(round(width * 0.72)) height=(round(height)) rx="1.5" {}
+                        }
                     }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 /// How long renders took. A span without renders is a gap.
@@ -52,22 +58,30 @@ pub(super) fn lines(columns: &[Column]) -> Markup {
     let width = column_width(columns);
     let worst = columns.iter().filter_map(|column| column.lines[1]).max();
     let summary = match worst {
-        Some(worst) => format!("Lines over time: median and 95th percentile of the render time, at most {}", duration(worst)),
+        Some(worst) => {
+            format!("Lines over time: median and 95th percentile of the render time, at most {}", duration(worst))
+        }
         None => "Lines over time: nothing was rendered".to_owned(),
     };
-    frame(columns, &summary, top, duration, html! {
-        @for (line, class) in LINES.iter().enumerate() {
-            @for run in runs(columns, line) {
-                @let points: Vec<String> = run.iter().map(|(index, ms)| format!("{},{}", round(x(*index, width) + width / 2.0), round(y(*ms, top)))).collect();
-                polyline class=(class) points=(points.join(" ")) {}
-                @for (index, ms) in run {
-                    circle class=(class) cx=(round(x(index, width) + width / 2.0)) cy=(round(y(ms, top))) r="2.6" {
-                        title { (columns[index].label) ": " (class) " " (duration(ms)) }
+    frame(
+        columns,
+        &summary,
+        top,
+        duration,
+        html! {
+            @for (line, class) in LINES.iter().enumerate() {
+                @for run in runs(columns, line) {
+                    @let points: Vec<String> = run.iter().map(|(index, ms)| format!("{},{}", round(x(*index, width) + width / 2.0), round(y(*ms, top)))).collect();
+                    polyline class=(class) points=(points.join(" ")) {}
+                    @for (index, ms) in run {
+                        circle class=(class) cx=(round(x(index, width) + width / 2.0)) cy=(round(y(ms, top))) r="2.6" {
+                            title { (columns[index].label) ": " (class) " " (duration(ms)) }
+                        }
                     }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 /// Neighbours that have a value, as places and values.

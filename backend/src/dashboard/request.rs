@@ -102,7 +102,8 @@ fn failure(view: &RequestView, detail: &RequestDetail) -> Markup {
 
 /// Pictures only: everything else a browser would run or open. They are served sandboxed, as to everybody.
 fn picture(file: &StoredFile, now_ms: u64) -> Markup {
-    let is_picture = ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"].contains(&file.content_type.as_str());
+    let is_picture =
+        ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"].contains(&file.content_type.as_str());
     html! {
         section {
             h2 { "Result" }
@@ -199,7 +200,10 @@ fn options(detail: &RequestDetail) -> Markup {
     html! {
         section {
             h2 { "Options" }
-            p .sub { "Those that differ from the endpoint's defaults. Headers, cookies, proxies and credentials are secrets, and are not shown." }
+            p .sub {
+                "Those that differ from the endpoint's defaults. Headers, cookies, proxies and credentials are secrets: they are "
+                "not shown, and forgotten when a request ends, so that a retry goes without them."
+            }
             @if changed.is_empty() {
                 p .empty { "All as they are by default." }
             } @else {
@@ -245,12 +249,8 @@ pub(super) async fn retry(dashboard: &Dashboard, id: &str) -> Result {
         return Err(Refusal::Conflict("Its key is revoked.".to_owned()));
     }
     let now_ms = dashboard.clock.now_ms();
-    let mut again = NewRequest {
-        id: new_request_id(now_ms),
-        idempotency_key: None,
-        created_ms: now_ms,
-        ..detail.request
-    };
+    let mut again =
+        NewRequest { id: new_request_id(now_ms), idempotency_key: None, created_ms: now_ms, ..detail.request };
     again.options.delivery.asynchronous = true;
     match dashboard.queue.accept(again).await? {
         Acceptance::Accepted { id, .. } => {

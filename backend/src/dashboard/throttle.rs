@@ -86,7 +86,8 @@ impl Throttle {
 fn make_room(by_address: &mut HashMap<IpAddr, Failures>, now_ms: u64) {
     by_address.retain(|_, failures| !failures.is_forgotten(now_ms));
     if by_address.len() >= ADDRESSES_MAX
-        && let Some(oldest) = by_address.iter().min_by_key(|(_, failures)| failures.last_ms).map(|(address, _)| *address)
+        && let Some(oldest) =
+            by_address.iter().min_by_key(|(_, failures)| failures.last_ms).map(|(address, _)| *address)
     {
         by_address.remove(&oldest);
     }
@@ -144,7 +145,8 @@ mod tests {
         let mut entered = 0;
         for second in 1..=600 {
             for number in 0..100 {
-                entered += u32::from(throttle.enter(address(second * 1000 + number), NOW + u64::from(second) * 1000).is_ok());
+                entered +=
+                    u32::from(throttle.enter(address(second * 1000 + number), NOW + u64::from(second) * 1000).is_ok());
             }
         }
         assert!((115..=125).contains(&entered), "one in five seconds: {entered}");

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use snaphook_shared::options::fields::Fields;
 
 use super::answer::{self, Result};
-use super::html::{Frame, duration, layout, number};
+use super::html::{Frame, duration, layout, number, query};
 use super::plot::{self, Column};
 use super::{Dashboard, filled};
 use crate::domain::operator::{KeyUsage, UsageSpan};
@@ -43,17 +43,18 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
         total.failed += span.failed;
         total.times.add_all(&span.times);
     }
-    let with_key = key.as_ref().map(|key| format!("&key={}", super::html::query(&[("", Some(key))]).trim_start_matches('='))).unwrap_or_default();
+    let path =
+        |range: &str, key: Option<&str>| format!("/dashboard/usage?{}", query(&[("range", Some(range)), ("key", key)]));
     let body = html! {
         div .title {
             h1 { "Usage" @if let Some(key) = &key { " of " span .id { (key) } } }
             nav .tabs aria-label="Time" {
                 @for one in &RANGES {
-                    a href={ "/dashboard/usage?range=" (one.name) (with_key) } aria-current=[(one.name == range.name).then_some("true")] {
+                    a href=(path(one.name, key.as_deref())) aria-current=[(one.name == range.name).then_some("true")] {
                         (one.label)
                     }
                 }
-                @if key.is_some() { a href={ "/dashboard/usage?range=" (range.name) } { "All keys" } }
+                @if key.is_some() { a href=(path(range.name, None)) { "All keys" } }
             }
         }
         dl .tiles {
@@ -75,9 +76,7 @@ fn without_gaps(found: Vec<UsageSpan>, from_ms: u64, span_ms: u64, spans: u64) -
     (0..spans)
         .map(|index| {
             let start_ms = from_ms + index * span_ms;
-            found
-                .next_if(|span| span.start_ms == start_ms)
-                .unwrap_or(UsageSpan { start_ms, ..UsageSpan::default() })
+            found.next_if(|span| span.start_ms == start_ms).unwrap_or(UsageSpan { start_ms, ..UsageSpan::default() })
         })
         .collect()
 }

@@ -29,17 +29,25 @@ pub(super) fn routes(dashboard: Arc<Dashboard>, body_timeout: Duration) -> Boxed
         .and(warp::ext::optional::<Peer>())
         .and(with(dashboard))
         .and(warp::body::stream())
-        .then(move |path: FullPath, method: Method, query, headers: HeaderMap, peer: Option<Peer>, dashboard: Arc<Dashboard>, body| {
-            let path = path.as_str().strip_prefix("/dashboard").unwrap_or_default().to_owned();
-            let peer = peer.map(|Peer(address): Peer| SocketAddr::ip(&address));
-            async move {
-                let body = match read(body, body_timeout).await {
-                    Ok(body) => body,
-                    Err(status) => return plain(status),
-                };
-                from_answer(dashboard.answer(Call { method, path, query, headers, body, peer }).await)
-            }
-        })
+        .then(
+            move |path: FullPath,
+                  method: Method,
+                  query,
+                  headers: HeaderMap,
+                  peer: Option<Peer>,
+                  dashboard: Arc<Dashboard>,
+                  body| {
+                let path = path.as_str().strip_prefix("/dashboard").unwrap_or_default().to_owned();
+                let peer = peer.map(|Peer(address): Peer| SocketAddr::ip(&address));
+                async move {
+                    let body = match read(body, body_timeout).await {
+                        Ok(body) => body,
+                        Err(status) => return plain(status),
+                    };
+                    from_answer(dashboard.answer(Call { method, path, query, headers, body, peer }).await)
+                }
+            },
+        )
         .boxed()
 }
 

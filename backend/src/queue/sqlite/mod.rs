@@ -26,12 +26,12 @@ use crate::domain::job::{
     Outcome, PutBack, RequestState, RequestView, StoredFile,
 };
 use crate::domain::limits::{UnderWay, Usage};
+pub use crate::domain::operator::{KeySummary, Rotation};
 use crate::domain::ports::{
     Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
 };
 use database::Database;
 use keys::KeyRow;
-pub use crate::domain::operator::{KeySummary, Rotation};
 
 /// Rows removed or changed in one transaction; others wait behind it.
 const BATCH: u32 = 1000;

@@ -388,7 +388,10 @@ fn webhook_view(row: &Row<'_>, id: String) -> rusqlite::Result<WebhookView> {
 }
 
 pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Option<RequestView>> {
-    let found = connection.prepare_cached(&format!("{COLUMNS} FROM requests r {JOINS} WHERE r.id = ?"))?.query_row([id], view).optional()?;
+    let found = connection
+        .prepare_cached(&format!("{COLUMNS} FROM requests r {JOINS} WHERE r.id = ?"))?
+        .query_row([id], view)
+        .optional()?;
     let Some(mut request) = found else { return Ok(None) };
     request.log = connection
         .prepare_cached(

@@ -98,9 +98,7 @@ fn get(connection: &Connection, token_hash: &str, now_ms: u64) -> rusqlite::Resu
             "SELECT idle_until_ms, ends_ms FROM sessions
              WHERE token_hash = ?1 AND idle_until_ms > ?2 AND ends_ms > ?2",
         )?
-        .query_row(params![token_hash, now_ms], |row| {
-            Ok(Session { idle_until_ms: row.get(0)?, ends_ms: row.get(1)? })
-        })
+        .query_row(params![token_hash, now_ms], |row| Ok(Session { idle_until_ms: row.get(0)?, ends_ms: row.get(1)? }))
         .optional()
 }
 
@@ -140,7 +138,10 @@ mod tests {
         assert!(!is_open("2", 0).await && is_open("3", 0).await);
         store.reset_password("three", 2).await.unwrap();
         assert!(!is_open("1", 0).await && !is_open("3", 0).await);
-        assert!(!store.begin_session(session(4, "one", 3)).await.unwrap(), "checked against what was replaced meanwhile");
+        assert!(
+            !store.begin_session(session(4, "one", 3)).await.unwrap(),
+            "checked against what was replaced meanwhile"
+        );
         for token in 10..10 + SESSIONS_MAX + 5 {
             assert!(store.begin_session(session(token, "three", u64::from(token))).await.unwrap());
         }

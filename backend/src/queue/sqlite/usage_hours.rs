@@ -77,8 +77,7 @@ pub(super) fn by_key(connection: &Connection, from_ms: u64, to_ms: u64) -> rusql
             usage.times.add(row.get(1)?, row.get(2)?);
         }
     }
-    let mut keys: Vec<KeyUsage> =
-        keys.into_iter().map(|(access_key, usage)| KeyUsage { access_key, usage }).collect();
+    let mut keys: Vec<KeyUsage> = keys.into_iter().map(|(access_key, usage)| KeyUsage { access_key, usage }).collect();
     keys.sort_by_key(|key| std::cmp::Reverse(key.usage.requests));
     Ok(keys)
 }
