@@ -109,7 +109,7 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Each entry brings the schema from its index to the next.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_tasks.sql"),

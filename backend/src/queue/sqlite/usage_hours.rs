@@ -91,3 +91,89 @@ pub(super) fn forget(connection: &Connection, now_ms: u64) -> rusqlite::Result<u
     }
     Ok(rows as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::MIGRATIONS;
+    use super::*;
+
+    const OWN: &str = include_str!("schema_dashboard.sql");
+
+    /// Requests and files as the service writes them: ends of every kind, one that goes on, a file that is gone.
+    fn work(connection: &Connection) {
+        for (number, (state, render_ms)) in
+            [("done", Some(3)), ("done", Some(700)), ("done", Some(9_000_000)), ("failed", None), ("cancelled", None)]
+                .into_iter()
+                .enumerate()
+        {
+            let (id, created_ms) = (format!("req_{number}"), number as u64 * HOUR_MS / 2);
+            connection
+                .execute(
+                    "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, fingerprint, state, due_ms,
+                                           created_ms)
+                     VALUES (?1, 'AK', '/take', 1, '{}', 'html', '', 'queued', ?2, ?2)",
+                    params![id, created_ms],
+                )
+                .unwrap();
+            connection.execute("UPDATE requests SET state = 'rendering' WHERE id = ?", [&id]).unwrap();
+            connection
+                .execute(
+                    "UPDATE requests SET state = ?, finished_ms = ?, render_ms = ? WHERE id = ?",
+                    params![state, created_ms + HOUR_MS, render_ms, id],
+                )
+                .unwrap();
+            connection
+                .execute(
+                    "INSERT INTO files (name, request_id, content_type, bytes, expires_ms) VALUES (?1, ?1, '', 10, 0)",
+                    [&id],
+                )
+                .unwrap();
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, fingerprint, state, due_ms,
+                                       created_ms)
+                 VALUES ('req_9', 'BK', '/take', 1, '{}', 'html', '', 'queued', 0, 0);
+                 UPDATE files SET removed = 1 WHERE name = 'req_0';
+                 DELETE FROM files WHERE name IN ('req_0', 'req_1');",
+            )
+            .unwrap();
+    }
+
+    #[test]
+    fn what_was_there_before_is_counted_like_what_comes() {
+        let (older, newer) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
+        let mut is_older = true;
+        for migration in MIGRATIONS {
+            if *migration == OWN {
+                work(&older);
+                is_older = false;
+            }
+            older.execute_batch(migration).unwrap();
+            newer.execute_batch(migration).unwrap();
+        }
+        assert!(!is_older);
+        work(&newer);
+        for connection in [&older, &newer] {
+            let spans = over_time(connection, None, 0, 10 * HOUR_MS, 1).unwrap();
+            let counts: Vec<_> =
+                spans.iter().map(|span| (span.requests, span.done, span.failed, span.cancelled)).collect();
+            assert_eq!(counts, [(3, 0, 0, 0), (2, 2, 0, 0), (1, 1, 1, 0), (0, 0, 0, 1)]);
+            let longest = spans[2].times.percentile(1.0).unwrap();
+            assert!(longest >= 3_600_000, "the last class takes what is longer: {longest}");
+            let days = over_time(connection, Some("AK"), 0, 24 * HOUR_MS, 24).unwrap();
+            assert_eq!((days.len(), days[0].requests, days[0].done), (1, 5, 3));
+            assert!((600..800).contains(&days[0].times.percentile(0.5).unwrap()));
+            let keys = by_key(connection, 0, 10 * HOUR_MS).unwrap();
+            let of_keys: Vec<_> = keys.iter().map(|key| (key.access_key.as_str(), key.usage.requests)).collect();
+            assert_eq!(of_keys, [("AK", 5), ("BK", 1)]);
+            let held: (u64, u64) = connection
+                .query_row("SELECT files, bytes FROM holdings", [], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            assert_eq!(held, (3, 30));
+            assert_eq!(forget(connection, KEPT_HOURS * HOUR_MS).unwrap(), 0);
+            assert!(forget(connection, (KEPT_HOURS + 10) * HOUR_MS).unwrap() > 5);
+            assert!(over_time(connection, None, 0, 10 * HOUR_MS, 1).unwrap().is_empty());
+        }
+    }
+}
