@@ -270,9 +270,11 @@ fn many_at_the_door_do_not_keep_the_service_from_its_work() {
         let statuses: Vec<u16> =
             futures::future::join_all(tries).await.into_iter().map(|status| status.unwrap()).collect();
         let checked = statuses.iter().filter(|status| **status == 401).count();
-        assert!(checked <= 6, "at most so many are checked: {checked}");
+        // Five without a pause, and one after each pause that has passed meanwhile: 1, 2, 4, … seconds.
+        let pauses = (1..20).take_while(|count| (1 << count) - 1 <= started.elapsed().as_secs()).count();
+        assert!(checked <= 6 + pauses, "at most so many are checked: {checked}");
         assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
-        assert!(health.status == 200 && started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+        assert!(health.status == 200 && started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     });
 }
 
