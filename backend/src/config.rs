@@ -23,6 +23,7 @@ pub struct Config {
     root_key: SecretKey,
     pub development: bool,
     pub http: HttpConfig,
+    pub dashboard: DashboardConfig,
     pub edge: EdgeConfig,
     pub queue: QueueConfig,
     pub render: RenderConfig,
@@ -41,6 +42,25 @@ pub struct HttpConfig {
     pub header_timeout_seconds: u64,
     pub body_timeout_seconds: u64,
     pub drain_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DashboardConfig {
+    pub enabled: bool,
+    listen: String,
+    pub session_seconds: u64,
+    pub session_idle_seconds: u64,
+}
+
+impl DashboardConfig {
+    /// Its own listener, if it has one.
+    pub fn listen(&self) -> Result<Option<SocketAddr>, String> {
+        match self.listen.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| format!("[dashboard] listen must be address:port, not {text}")),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -159,6 +179,10 @@ impl Config {
             page.page_bytes_max > 0 && page.page_requests_max > 0 && page.page_connections_max > 0,
             "[render] page_bytes_max, page_requests_max and page_connections_max must be at least 1",
         );
+        must(
+            self.dashboard.session_seconds > 0 && self.dashboard.session_idle_seconds > 0,
+            "[dashboard] session_seconds and session_idle_seconds must be at least 1",
+        );
         must(!self.webhook.schedule_seconds.is_empty(), "[webhook] schedule_seconds must have an entry");
         must(self.webhook.timeout_seconds > 0, "[webhook] timeout_seconds must be at least 1");
         must(self.webhook.concurrency > 0, "[webhook] concurrency must be at least 1");
@@ -173,9 +197,8 @@ impl Config {
             secret.expose().split_once(':').is_some_and(|(id, secret)| !id.is_empty() && secret.len() >= 16)
         });
         must(pairs, "[edge] secrets must be \"key-id:secret\", the secret of 16 or more characters");
-        if let Err(error) = self.target_policy() {
-            wrong.push(error);
-        }
+        wrong.extend(self.target_policy().err());
+        wrong.extend(self.dashboard.listen().err());
         if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
     }
 

@@ -16,10 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dashboard::{self, Dashboard};
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{JobQueue, QueueError};
-use crate::http::{Api, Flights, Limits, Server, operations_routes, routes};
+use crate::http::{Api, Flights, Limits, Server, dashboard_routes, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
@@ -72,6 +73,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where `/healthz`, `/readyz` and `/metrics` are.
     pub operations_address: SocketAddr,
+    /// Where the dashboard is; None if it is turned off.
+    pub dashboard_url: Option<String>,
     stop: CancellationToken,
     /// What is under way is given up.
     abandon: CancellationToken,
@@ -116,9 +119,20 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let address = bound(&server, config.http.listen)?;
     let operations_address = bound(&operations, config.http.operations_listen)?;
 
+    let dashboard_listen = config.dashboard.listen().map_err(StartError::Policy)?.filter(|_| config.dashboard.enabled);
+    let dashboard_server = match dashboard_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let dashboard_address = match (&dashboard_server, dashboard_listen) {
+        (Some(server), Some(wanted)) => Some(bound(server, wanted)?),
+        _ => None,
+    };
+
     let policy = config.target_policy().map_err(StartError::Policy)?;
     let scratch = config.data_dir.join("scratch");
-    let engine = Engine::start(&config, scratch, config.render_concurrency(), &[operations_address]).await?;
+    let closed: Vec<SocketAddr> = [operations_address].into_iter().chain(dashboard_address).collect();
+    let engine = Engine::start(&config, scratch, config.render_concurrency(), &closed).await?;
     let Engine { renderer, egress } = engine;
     // The operator's own store may be anywhere; only what callers name is judged.
     let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
@@ -183,7 +197,31 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         requests: requests.clone(),
     };
     tasks.spawn(scheduler.run(stop.clone()));
-    let watch_clock = clock.clone();
+    let sandbox = !config.render.allow_no_sandbox;
+    let watch = Arc::new(Operations::new(renderer.clone(), queue.clone(), clock.clone(), sandbox));
+    tasks.spawn(watch.clone().watch(stop.clone()));
+    let pages = config.dashboard.enabled.then(|| {
+        Arc::new(Dashboard::new(dashboard::Parts {
+            queue: queue.clone(),
+            operator: queue.clone(),
+            admins: queue.clone(),
+            readiness: watch.clone(),
+            clock: clock.clone(),
+            links: links.clone(),
+            requests: requests.clone(),
+            deliveries: deliveries.clone(),
+            session_lifetime: Duration::from_secs(config.dashboard.session_seconds),
+            session_idle: Duration::from_secs(config.dashboard.session_idle_seconds),
+        }))
+    });
+    let dashboard_url = match (&pages, dashboard_address) {
+        (None, _) => None,
+        (Some(_), Some(address)) => Some(format!("http://{address}/dashboard")),
+        (Some(_), None) => Some(format!("{}/dashboard", links.public_url)),
+    };
+    if let Some(url) = &dashboard_url {
+        dashboard::make_first_password(&*queue, clock.now_ms(), url).await?;
+    }
     let api = Arc::new(Api {
         pipeline,
         queue: queue.clone(),
@@ -201,12 +239,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         requests,
         deliveries,
     });
-    tasks.spawn(server.run(routes(api), stop.clone()));
-    let sandbox = !config.render.allow_no_sandbox;
-    let watch = Arc::new(Operations::new(renderer.clone(), queue.clone(), watch_clock, sandbox));
-    tasks.spawn(watch.clone().watch(stop.clone()));
-    tasks.spawn(operations.run(operations_routes(watch), stop.clone()));
-    Ok(Running { address, operations_address, stop, abandon, tasks, queue, renderer, _lock: lock })
+    let pages_of_api = match (dashboard_server, pages) {
+        (Some(server), Some(pages)) => {
+            tasks.spawn(server.run(dashboard_routes(pages, api.clone()), stop.clone()));
+            None
+        }
+        (_, pages) => pages,
+    };
+    tasks.spawn(server.run(routes(api, pages_of_api), stop.clone()));
+    tasks.spawn(operations.run(operations_routes(watch.clone(), watch), stop.clone()));
+    Ok(Running { address, operations_address, dashboard_url, stop, abandon, tasks, queue, renderer, _lock: lock })
 }
 
 impl Running {

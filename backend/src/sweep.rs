@@ -38,6 +38,7 @@ impl Sweeper {
             self.log("kept answers", self.forget_answers().await);
             self.log("old requests", self.purge_requests().await);
             self.log("old failures", self.forget_failures().await);
+            self.log("old figures", self.forget_usage().await);
             if orphans_searched.is_none_or(|at| at.elapsed() > ORPHANS_INTERVAL) {
                 self.log("orphaned files", self.remove_orphans().await);
                 orphans_searched = Some(Instant::now());
@@ -68,6 +69,10 @@ impl Sweeper {
     async fn forget_failures(&self) -> Result<u64, String> {
         let before_ms = self.clock.now_ms().saturating_sub(FAILURES_KEPT_MS);
         self.queue.forget_failures(before_ms).await.map_err(|error| error.to_string())
+    }
+
+    async fn forget_usage(&self) -> Result<u64, String> {
+        self.queue.forget_usage(self.clock.now_ms()).await.map_err(|error| error.to_string())
     }
 
     async fn remove_expired_files(&self) -> Result<u64, String> {

@@ -7,6 +7,7 @@
 pub mod canary;
 pub mod client;
 pub mod descendants;
+pub mod operator;
 pub mod part;
 pub mod picture;
 pub mod receiver;

@@ -2,8 +2,6 @@
 
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use snaphook_shared::key::{KeyLimits, is_access_key};
@@ -12,7 +10,7 @@ use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 use super::{CliError, say};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::queue::sqlite::Rotation;
+use crate::domain::operator::{Rotation, new_access_key, new_secret};
 use crate::run;
 
 #[derive(Subcommand)]
@@ -133,7 +131,7 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
     let unknown = |access_key: &str| CliError::Refused(format!("there is no live key {access_key}"));
     match command {
         KeysCommand::Create(options) => {
-            let (access_key, secret) = (new_access_key()?, SecretKey::new(random_text(32)?));
+            let (access_key, secret) = (new_access_key()?, new_secret()?);
             let limits = options.limits.over(KeyLimits::default());
             queue.add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await?;
             show_pair(&access_key, &secret, options.json)
@@ -180,7 +178,7 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
             Ok(())
         }
         KeysCommand::Rotate { access_key, overlap_hours, json } => {
-            let secret = SecretKey::new(random_text(32)?);
+            let secret = new_secret()?;
             let until_ms = now_ms + overlap_hours * 3_600_000;
             match queue.rotate_key(&access_key, &secret, until_ms, now_ms).await? {
                 Rotation::Done => {}
@@ -229,20 +227,4 @@ fn show_pair(access_key: &str, secret: &SecretKey, as_json: bool) -> Result<(), 
     say(&format!("access key      {access_key}"))?;
     say(&format!("secret key      {}", secret.expose()))?;
     say(&format!("webhook secret  {}  (the same, for Standard Webhooks libraries)", webhook_secret.expose()))
-}
-
-/// Access keys are typed into shells and URLs, where a leading hyphen reads as an option.
-fn new_access_key() -> Result<String, CliError> {
-    loop {
-        let text = random_text(10)?;
-        if !text.starts_with('-') {
-            return Ok(text);
-        }
-    }
-}
-
-fn random_text(bytes: usize) -> Result<String, CliError> {
-    let mut random = vec![0; bytes];
-    getrandom::fill(&mut random).map_err(|error| CliError::Refused(format!("no randomness: {error}")))?;
-    Ok(BASE64_URL.encode(random))
 }

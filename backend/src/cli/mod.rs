@@ -1,6 +1,7 @@
 //! The command line: one file for each family of commands. Results go to standard output, for people or, with `--json`, for
 //! programs; what went wrong goes to standard error.
 
+mod admin;
 mod batch;
 mod doctor;
 mod keys;
@@ -20,6 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::Value as Json;
 
 use crate::config::{Config, ConfigError};
+use crate::domain::operator::NoRandomness;
 use crate::domain::ports::QueueError;
 use crate::reference;
 use crate::run::{self, StartError};
@@ -73,6 +75,9 @@ enum Command {
     /// Say who may call.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Say who may see the dashboard.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// See what became of requests, and end them.
     #[command(subcommand)]
     Requests(requests::RequestsCommand),
@@ -89,6 +94,8 @@ enum CliError {
     Start(#[from] StartError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     /// Wrong usage.
     #[error("{0}")]
     Refused(String),
@@ -145,6 +152,7 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Take(command) => take::execute(config, command).await,
         Command::Batch(command) => batch::execute(config, command).await,
         Command::Keys(command) => keys::execute(config, command).await,
+        Command::Admin(command) => admin::execute(config, command).await,
         Command::Requests(command) => requests::execute(config, command).await,
         Command::Webhooks(command) => webhooks::execute(config, command).await,
         Command::Doctor { json } => doctor::execute(&config, json).await,

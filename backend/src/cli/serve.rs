@@ -16,7 +16,8 @@ pub(super) async fn execute(config: Config) -> Result<(), CliError> {
     let running = run::start(config).await?;
     tracing::info!(api = %running.address, operations = %running.operations_address, "ready");
     // For whoever started us with port 0 and wants to know.
-    say(&json!({ "api": format!("http://{}", running.address), "operations": format!("http://{}", running.operations_address) }).to_string())?;
+    let (api, operations) = (format!("http://{}", running.address), format!("http://{}", running.operations_address));
+    say(&json!({ "api": api, "operations": operations, "dashboard": running.dashboard_url }).to_string())?;
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -20,7 +20,7 @@ use snaphook_shared::target::NativeUrlParser;
 use super::CliError;
 use crate::config::Config;
 use crate::domain::artifact::Artifact;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Fault};
 use crate::domain::ports::Renderer;
 use crate::domain::retry;
 use crate::run::Engine;
@@ -108,6 +108,7 @@ pub(super) fn check(mut parameters: Map<String, Json>, policies: &Policies) -> R
         query: String::new(),
         access_key_header: Some(OPERATOR.to_owned()),
         idempotency_key: None,
+        priority: None,
         body: Json::Object(parameters).to_string().into_bytes(),
     };
     match raw.read().and_then(|read| read.check(&NativeUrlParser, policies)) {
@@ -192,8 +193,8 @@ pub(super) async fn render(engine: &Engine, options: &Options) -> Result<Artifac
             Ok(artifact) => return Ok(artifact),
             Err(failure) => failure,
         };
-        match retry::next_render(&failure, failures, 0) {
-            Some(pause) if !failure.ours => tokio::time::sleep(pause).await,
+        match retry::next_render(failure.fault, failures, 0) {
+            Some(pause) if failure.fault != Fault::Ours => tokio::time::sleep(pause).await,
             _ => return Err(failure),
         }
         failures += 1;

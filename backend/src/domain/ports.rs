@@ -71,6 +71,11 @@ pub struct RequestFilter {
     pub state: Option<RequestState>,
     /// Only those that this task made.
     pub task: Option<u64>,
+    /// Only those made since then, and before then (Unix milliseconds).
+    pub since_ms: Option<u64>,
+    pub until_ms: Option<u64>,
+    /// Only those whose target holds this text, in capitals or not (of ASCII letters).
+    pub text: Option<String>,
     /// Only ids that sort before this one.
     pub before: Option<String>,
     pub limit: u32,
@@ -176,6 +181,9 @@ pub trait JobQueue: Send + Sync {
     /// Forgets some failures of before that time, but for those of disabled endpoints, and says how many.
     async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError>;
 
+    /// Forgets what was done long ago, as figures go, and says how much of it.
+    async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError>;
+
     /// An answer that may be given again.
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError>;
     /// Keeps one, in the place of an earlier one.
@@ -209,4 +217,15 @@ pub trait FileStore: Send + Sync {
     fn names(&self, put_before_ms: u64) -> BoxStream<'_, io::Result<String>>;
     /// Removes a file; one that is not there is removed already.
     async fn delete(&self, name: &str) -> io::Result<()>;
+}
+
+/// Who knows whether work can be done.
+#[async_trait]
+pub trait Readiness: Send + Sync {
+    /// What is missing; empty when nothing is. Known without a look, so that it can be asked often.
+    fn missing(&self) -> Vec<String>;
+    /// What an operator should know although work goes on.
+    fn warnings(&self) -> Vec<String>;
+    /// Name and version of the browser; None while there is none.
+    async fn browser(&self) -> Option<String>;
 }

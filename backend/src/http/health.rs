@@ -9,34 +9,31 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::{Response, reply, with};
+use crate::domain::ports::Readiness;
 use crate::metrics;
 
-/// Who knows whether work can be done.
+/// Who knows what was counted and measured.
 #[async_trait]
-pub trait Readiness: Send + Sync {
-    /// What is missing; empty when nothing is. Known without a look, so that it can be asked often.
-    fn missing(&self) -> Vec<String>;
-    /// What an operator should know although work goes on.
-    fn warnings(&self) -> Vec<String>;
-    /// What was counted and measured, in Prometheus' text format.
+pub trait Scrape: Send + Sync {
+    /// In Prometheus' text format.
     async fn metrics(&self) -> String;
 }
 
 /// The routes of the operations listener.
-pub fn routes(readiness: Arc<dyn Readiness>) -> BoxedFilter<(Response,)> {
+pub fn routes(readiness: Arc<dyn Readiness>, scrape: Arc<dyn Scrape>) -> BoxedFilter<(Response,)> {
     let alive = warp::path!("healthz")
         .and(warp::get())
         .map(|| reply::from_shared(Reply::json(200, json!({ "status": "alive" }).to_string())));
     let ready =
-        warp::path!("readyz").and(warp::get()).and(with(readiness.clone())).map(|readiness: Arc<dyn Readiness>| {
+        warp::path!("readyz").and(warp::get()).and(with(readiness)).map(|readiness: Arc<dyn Readiness>| {
             let missing = readiness.missing();
             let status = if missing.is_empty() { 200 } else { 503 };
             let body = json!({ "ready": missing.is_empty(), "missing": missing, "warnings": readiness.warnings() });
             reply::from_shared(Reply::json(status, body.to_string()))
         });
     let metrics =
-        warp::path!("metrics").and(warp::get()).and(with(readiness)).then(|readiness: Arc<dyn Readiness>| async move {
-            let mut response = Response::new(readiness.metrics().await.into());
+        warp::path!("metrics").and(warp::get()).and(with(scrape)).then(|scrape: Arc<dyn Scrape>| async move {
+            let mut response = Response::new(scrape.metrics().await.into());
             reply::set(&mut response, "content-type", metrics::CONTENT_TYPE);
             response
         });

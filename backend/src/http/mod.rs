@@ -6,6 +6,7 @@
 mod body;
 mod bulk;
 mod cache;
+mod dashboard;
 pub(crate) mod deliveries;
 mod devices;
 mod docs;
@@ -35,12 +36,14 @@ use warp::path::FullPath;
 use warp::{Filter, Reply};
 
 use crate::clock::Clock;
+use crate::dashboard::Dashboard;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{FileStore, JobQueue};
 use crate::domain::task::Tasks;
 pub use cache::Flights;
-pub use health::{Readiness, routes as operations_routes};
+pub use dashboard::dashboard_routes;
+pub use health::{Scrape, routes as operations_routes};
 pub use server::{Limits, Server};
 
 pub type Response = warp::reply::Response;
@@ -70,8 +73,17 @@ pub struct Api {
     pub deliveries: Arc<Notify>,
 }
 
-/// All routes of the API. A request that fits none gets an error in the dialect of its path.
-pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+/// All routes of the API, and the dashboard's if there is one. Nothing of the API's answers, such as that pages of other
+/// origins may read them, is for the dashboard.
+pub fn routes(api: Arc<Api>, dashboard: Option<Arc<Dashboard>>) -> BoxedFilter<(Response,)> {
+    match dashboard {
+        Some(dashboard) => dashboard::routes(dashboard, api.body_timeout).or(api_routes(api)).unify().boxed(),
+        None => api_routes(api),
+    }
+}
+
+/// A request that fits no route gets an error in the dialect of its path.
+fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     let nowhere = warp::method().and(warp::path::full()).then({
         let api = api.clone();
         move |method: http::Method, path: FullPath| {

@@ -76,7 +76,7 @@ async fn list(api: &Api, query: &str, headers: &HeaderMap) -> Result<Json, Probl
     let before = fields.take("before");
     let task = task(&mut fields)?;
     owner::nothing_else(&fields)?;
-    let filter = RequestFilter { access_key: Some(access_key), state, task, before, limit };
+    let filter = RequestFilter { access_key: Some(access_key), state, task, before, limit, ..RequestFilter::default() };
     let views = api.queue.requests(filter).await.map_err(unavailable)?;
     let next = views.last().filter(|_| views.len() == limit as usize).map(|view| view.id.clone());
     let now_ms = api.clock.now_ms();

@@ -18,9 +18,16 @@ use warp::filters::BoxedFilter;
 
 use super::Response;
 
+/// Whom a connection is with.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 /// Answers HEAD wherever GET is answered; hyper leaves the body away. A render makes a difference between the two.
 #[derive(Clone)]
-struct HeadAsGet<S>(S);
+struct HeadAsGet<S> {
+    inner: S,
+    peer: Peer,
+}
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for HeadAsGet<S> {
     type Response = S::Response;
@@ -31,7 +38,8 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for HeadAsGet<S> 
         if request.method() == Method::HEAD && Endpoint::from_path(request.uri().path()).is_none() {
             *request.method_mut() = Method::GET;
         }
-        self.0.call(request)
+        request.extensions_mut().insert(self.peer);
+        self.inner.call(request)
     }
 }
 
@@ -70,8 +78,8 @@ impl Server {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely; accepting at once again would only burn the processor.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -80,7 +88,8 @@ impl Server {
                 }
             };
             let _ = stream.set_nodelay(true);
-            let service = HeadAsGet(TowerToHyperService::new(warp::service(routes.clone())));
+            let inner = TowerToHyperService::new(warp::service(routes.clone()));
+            let service = HeadAsGet { inner, peer: Peer(peer) };
             let connection = graceful.watch(protocol.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
                 if let Err(error) = connection.await {

@@ -96,11 +96,6 @@ impl ChromiumRenderer {
         self.studio.ffmpeg.is_some()
     }
 
-    /// Name and version of the browser; empty if there is none at the moment.
-    pub async fn product(&self) -> String {
-        self.current.lock().await.as_ref().map(|browser| browser.product.clone()).unwrap_or_default()
-    }
-
     /// Whether a browser is there, or can be had.
     pub async fn is_ready(&self) -> bool {
         match self.browser().await {
@@ -114,6 +109,11 @@ impl ChromiumRenderer {
     pub fn memory_mb(&self) -> u64 {
         let current = self.current.try_lock().ok();
         current.and_then(|current| current.as_ref().map(|browser| browser.memory_mb())).unwrap_or(0)
+    }
+
+    /// The browser's name and version; None while there is none.
+    pub async fn product(&self) -> Option<String> {
+        self.current.lock().await.as_ref().map(|browser| browser.product.clone())
     }
 
     /// Ends the browser and removes what it wrote. Renders that are under way fail.

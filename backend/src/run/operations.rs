@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::NO_FFMPEG;
 use crate::clock::Clock;
-use crate::domain::ports::JobQueue;
-use crate::http::Readiness;
+use crate::domain::ports::{JobQueue, Readiness};
+use crate::http::Scrape;
 use crate::metrics::{self, Snapshot};
 use crate::queue::sqlite::SqliteQueue;
 use crate::render::ChromiumRenderer;
@@ -116,6 +116,13 @@ impl Readiness for Operations {
         warnings
     }
 
+    async fn browser(&self) -> Option<String> {
+        self.renderer.product().await
+    }
+}
+
+#[async_trait]
+impl Scrape for Operations {
     async fn metrics(&self) -> String {
         // A database that is away is told by `ready`; the rest can be told all the same.
         let backlog = self.queue.backlog().await.unwrap_or_default();

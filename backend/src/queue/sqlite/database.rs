@@ -109,13 +109,14 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Each entry brings the schema from its index to the next.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_tasks.sql"),
     include_str!("schema_refused.sql"),
     include_str!("schema_outbox.sql"),
     include_str!("schema_urgency.sql"),
+    include_str!("schema_dashboard.sql"),
 ];
 
 /// The version of a file that has had them all.

@@ -214,16 +214,15 @@ fn first_id(since_ms: u64) -> String {
 pub(super) fn list(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Result<Vec<DeliveryView>> {
     let mut sql = format!("{VIEW} WHERE d.id < :before");
     let before = filter.before.clone().unwrap_or_else(|| "n".to_owned()); // sorts after every "msg_…"
-    let state = filter.state.map(DeliveryState::name);
     let since = filter.since_ms.map(first_id);
     let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":before", &before), (":limit", &filter.limit)];
     if let Some(access_key) = &filter.access_key {
         sql.push_str(" AND d.access_key = :access_key");
         parameters.push((":access_key", access_key));
     }
-    if let Some(state) = &state {
-        sql.push_str(" AND d.state = :state");
-        parameters.push((":state", state));
+    if let Some(state) = filter.state {
+        // In the text, where the planner sees that there is an index of just these.
+        sql.push_str(&format!(" AND d.state = '{}'", state.name()));
     }
     if let Some(id) = &filter.id {
         sql.push_str(" AND d.id = :id");

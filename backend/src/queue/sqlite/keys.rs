@@ -3,6 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use snaphook_shared::key::KeyLimits;
 
+use crate::domain::operator::Rotation;
+
 /// A key's row, its secrets still sealed.
 pub(super) struct KeyRow {
     pub(super) access_key: String,
@@ -21,16 +23,6 @@ const COLUMNS: &str =
 
 /// Old secrets that may be good at the same time: each is one more signature in every webhook.
 const PREVIOUS_MAX: u64 = 10;
-
-/// How a rotation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
-    Done,
-    /// There is no such live key.
-    Unknown,
-    /// As many old secrets as may be are still good.
-    TooMany,
-}
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
@@ -134,5 +126,13 @@ pub(super) fn set_limits(connection: &Connection, access_key: &str, limits: KeyL
              WHERE access_key = ?1 AND revoked_ms IS NULL",
         )?
         .execute(params![access_key, limits.monthly_quota, limits.requests_per_minute, limits.concurrency])
+        .map(|rows| rows == 1)
+}
+
+/// False if there is no such live key.
+pub(super) fn require_signed(connection: &Connection, access_key: &str, required: bool) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("UPDATE keys SET require_signed = ?2 WHERE access_key = ?1 AND revoked_ms IS NULL")?
+        .execute(params![access_key, required])
         .map(|rows| rows == 1)
 }

@@ -7,9 +7,12 @@ mod deliveries;
 mod endpoints;
 mod inspect;
 mod keys;
+mod operator;
 mod requests;
+mod sessions;
 mod tasks;
 mod usage;
+mod usage_hours;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use crate::domain::job::{
     Outcome, PutBack, RequestState, RequestView, StoredFile,
 };
 use crate::domain::limits::{UnderWay, Usage};
+pub use crate::domain::operator::{KeySummary, Rotation};
 use crate::domain::ports::{
     Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
 };
@@ -32,7 +36,6 @@ pub use backlog::Backlog;
 use database::Database;
 pub use inspect::{Inspection, inspect};
 use keys::KeyRow;
-pub use keys::Rotation;
 
 /// Rows removed or changed in one transaction; others wait behind it.
 const BATCH: u32 = 1000;
@@ -46,20 +49,6 @@ pub struct SqliteQueue {
     /// The most requests that may wait.
     capacity: u64,
     under_way: UnderWay,
-}
-
-/// A key as the operator sees it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct KeySummary {
-    pub access_key: String,
-    pub name: String,
-    pub require_signed: bool,
-    #[serde(flatten)]
-    pub limits: KeyLimits,
-    pub created_ms: u64,
-    /// When the last of the old secrets ends or has ended, if there are any.
-    pub previous_until_ms: Option<u64>,
-    pub revoked_ms: Option<u64>,
 }
 
 impl SqliteQueue {
@@ -353,6 +342,10 @@ impl JobQueue for SqliteQueue {
 
     async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError> {
         self.database.write(move |connection| endpoints::forget(connection, before_ms, BATCH)).await
+    }
+
+    async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
+        self.database.write(move |connection| usage_hours::forget(connection, now_ms)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {

@@ -11,6 +11,7 @@ use crate::domain::job::{
     ClaimedRequest, DeliveryState, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
     WebhookView,
 };
+use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
 
 /// `secrets` are those of the options, sealed.
@@ -126,11 +127,11 @@ pub(super) fn claim(
              SET state = 'rendering', attempts = attempts + 1, lease_owner = :owner, lease_until_ms = :until,
                  started_ms = coalesce(started_ms, :now)
              WHERE id = :id
-             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, attempts, failures,
-                       postponed, secrets, urgency",
+             RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, urgency,
+                       attempts, failures, postponed, secrets",
         )?
         .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, |row| {
-            Ok((claimed(row)?, row.get(10)?))
+            Ok((claimed(row)?, row.get(11)?))
         })?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO request_attempts (request_id, number, started_ms) VALUES (?, ?, ?)")?
@@ -145,22 +146,27 @@ pub(super) fn claim(
 }
 
 fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
+    Ok(ClaimedRequest {
+        request: new_request(row)?,
+        attempt: row.get(8)?,
+        failures: row.get(9)?,
+        postponed: row.get(10)?,
+    })
+}
+
+/// From id, access key, endpoint, options, idempotency key, fingerprint and time.
+fn new_request(row: &Row<'_>) -> rusqlite::Result<NewRequest> {
     let options: String = row.get(3)?;
     let endpoint: String = row.get(2)?;
-    Ok(ClaimedRequest {
-        request: NewRequest {
-            id: row.get(0)?,
-            access_key: row.get(1)?,
-            endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
-            options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
-            idempotency_key: row.get(4)?,
-            fingerprint: row.get(5)?,
-            urgency: Urgency::new(row.get(11)?).unwrap_or_default(),
-            created_ms: row.get(6)?,
-        },
-        attempt: row.get(7)?,
-        failures: row.get(8)?,
-        postponed: row.get(9)?,
+    Ok(NewRequest {
+        id: row.get(0)?,
+        access_key: row.get(1)?,
+        endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
+        options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
+        idempotency_key: row.get(4)?,
+        fingerprint: row.get(5)?,
+        urgency: Urgency::new(row.get(7)?).unwrap_or_default(),
+        created_ms: row.get(6)?,
     })
 }
 
@@ -310,13 +316,14 @@ pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> ru
     Ok((requests + deliveries) as u64)
 }
 
-const VIEW: &str = "
+const COLUMNS: &str = "
     SELECT r.id, r.access_key, r.endpoint, r.asynchronous, r.state, r.target, r.attempts, r.created_ms, r.started_ms,
            r.finished_ms, r.error_code, r.error_message,
            f.name, f.content_type, f.bytes, f.width, f.height, f.attachment, f.expires_ms,
            d.id, d.url, d.state, d.attempts, d.due_ms, a.status, a.error, r.task_id,
-           r.refused, d.end_reason
-    FROM requests r
+           r.refused, d.end_reason";
+
+const JOINS: &str = "
     LEFT JOIN files f ON f.request_id = r.id AND f.part = 0
     LEFT JOIN deliveries d ON d.request_id = r.id
     LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.attempts";
@@ -384,7 +391,10 @@ fn webhook_view(row: &Row<'_>, id: String) -> rusqlite::Result<WebhookView> {
 }
 
 pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Option<RequestView>> {
-    let found = connection.prepare_cached(&format!("{VIEW} WHERE r.id = ?"))?.query_row([id], view).optional()?;
+    let found = connection
+        .prepare_cached(&format!("{COLUMNS} FROM requests r {JOINS} WHERE r.id = ?"))?
+        .query_row([id], view)
+        .optional()?;
     let Some(mut request) = found else { return Ok(None) };
     request.log = connection
         .prepare_cached(
@@ -398,7 +408,13 @@ pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Opt
 }
 
 pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusqlite::Result<Vec<RequestView>> {
-    let mut sql = format!("{VIEW} WHERE r.id < :before");
+    // A text is searched in an index: rows are wide, and one that is rare would be found by reading all of them.
+    let from = match filter.text {
+        Some(_) => "requests t INDEXED BY requests_targets CROSS JOIN requests r ON r.id = t.id",
+        None => "requests r",
+    };
+    let id = if filter.text.is_some() { "t.id" } else { "r.id" };
+    let mut sql = format!("{COLUMNS} FROM {from} {JOINS} WHERE {id} < :before");
     let before = filter.before.clone().unwrap_or_else(|| "s".to_owned()); // sorts after every "req_…"
     let state = filter.state.map(RequestState::name);
     let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":before", &before), (":limit", &filter.limit)];
@@ -414,8 +430,36 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
         sql.push_str(" AND r.task_id = :task");
         parameters.push((":task", task));
     }
-    sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
+    let first_of = |ms: u64| snaphook_shared::id::request_id(ms, [0; 10]);
+    let (since, until) = (filter.since_ms.map(first_of), filter.until_ms.map(first_of));
+    if let Some(since) = &since {
+        sql.push_str(&format!(" AND {id} >= :since"));
+        parameters.push((":since", since));
+    }
+    if let Some(until) = &until {
+        sql.push_str(&format!(" AND {id} < :until"));
+        parameters.push((":until", until));
+    }
+    if let Some(text) = &filter.text {
+        sql.push_str(" AND instr(lower(t.target), lower(:text)) > 0");
+        parameters.push((":text", text));
+    }
+    sql.push_str(&format!(" ORDER BY {id} DESC LIMIT :limit"));
     connection.prepare_cached(&sql)?.query_map(parameters.as_slice(), view)?.collect()
+}
+
+/// A request as it was accepted, its secrets left out, and what only the operator is told.
+pub(super) fn detail(connection: &Connection, id: &str) -> rusqlite::Result<Option<RequestDetail>> {
+    connection
+        .prepare_cached(
+            "SELECT id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, urgency,
+                    error_cause, render_ms
+             FROM requests WHERE id = ?",
+        )?
+        .query_row([id], |row| {
+            Ok(RequestDetail { request: new_request(row)?, error_cause: row.get(8)?, render_ms: row.get(9)? })
+        })
+        .optional()
 }
 
 pub(super) fn file(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredFile>> {

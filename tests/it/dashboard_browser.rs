@@ -1,0 +1,89 @@
+//! The dashboard in a real browser, as an operator uses it: looked at by axe, with a picture of each page, and worked with.
+
+use serde_json::json;
+use snaphook_tests::client::Client;
+use snaphook_tests::operator::new_password;
+use snaphook_tests::receiver::{Behaviour, Receiver};
+use snaphook_tests::site::Site;
+use snaphook_tests::stack::Stack;
+use snaphook_tests::wait::s;
+use snaphook_tests::{repository, run};
+
+use crate::programs;
+
+/// The browser that looks at the pages; the one that renders may be headless only, which does as well.
+fn browser() -> String {
+    let from_path = |name: &str| {
+        std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+    };
+    std::env::var("SNAPHOOK_RENDER_CHROMIUM").unwrap_or_else(|_| {
+        let names = ["chromium", "chromium-headless-shell", "chrome-headless-shell", "google-chrome"];
+        names.into_iter().find_map(from_path).expect("a Chromium").display().to_string()
+    })
+}
+
+#[test]
+fn an_operator_works_with_every_page() {
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0").start();
+        let (client, other) = (stack.client(), Client::new(&stack.api, &stack.new_key()));
+        let (site, receiver, gone) = (Site::start(), Receiver::start(), Receiver::start());
+        receiver.behave(Behaviour::Status(500));
+        gone.behave(Behaviour::Status(410));
+        let given_up = |view: &serde_json::Value| view["webhook"]["state"] == "dead";
+        let options = json!({ "url": site.url("/article.html"), "format": "png", "webhook_url": receiver.url() });
+        let good = client.enqueue("/v1/screenshot", &options).await;
+        client.request_when(&good, "given up", s(30), given_up).await;
+        let failed = other.enqueue("/take", &json!({ "url": site.url("/status/404") })).await;
+        other.request_when(&failed, "an end", s(30), |view| view["finished_at"].is_string()).await;
+        let options = json!({ "html": "<p>x", "webhook_url": gone.url() });
+        let disabled = other.enqueue("/v1/screenshot", &options).await;
+        other.request_when(&disabled, "given up", s(30), given_up).await;
+
+        let said = programs::ask(
+            "node",
+            "dashboard.mjs",
+            &json!({
+                "base": stack.api,
+                "password": new_password(&stack),
+                "access_key": client.key.access_key,
+                "executable": browser(),
+                "sandbox": !rustix::process::geteuid().is_root(),
+                "pictures": repository("target/test-artefacts/dashboard"),
+                "paths": {
+                    "requests": "/dashboard/requests",
+                    "request": format!("/dashboard/requests/{good}"),
+                    "failed": format!("/dashboard/requests/{failed}"),
+                    "deliveries": "/dashboard/deliveries?state=dead",
+                    "delivery": format!("/dashboard/deliveries/{}", good.replace("req_", "msg_")),
+                    "access": "/dashboard/access",
+                    "key": format!("/dashboard/access/{}", other.key.access_key),
+                    "usage": "/dashboard/usage",
+                    "health": "/dashboard/health",
+                    "nowhere": "/dashboard/requests/req_0",
+                },
+            }),
+        );
+        assert_eq!(said["violations"], json!([]), "axe: {:#}", said["violations"]);
+        assert_eq!((&said["console"], &said["overflowing"]), (&json!([]), &json!([])));
+        assert_eq!(said["pages"].as_array().unwrap().len(), 44, "eleven pages in light and dark, wide and narrow");
+        assert_eq!(said["wrongPassword"], "That is not the password.");
+        assert_eq!(said["skipLink"], json!({ "text": "Skip to the content", "outline": "solid 2px" }));
+        assert_eq!(said["filtered"], json!(["failed"]));
+        assert_eq!(said["live"], true);
+        for (name, part) in [
+            ("retried", "the new request"),
+            ("replayed", "sent again"),
+            ("limited", "from the next request on"),
+            ("revoked", "revoked"),
+            ("enabled", "is enabled"),
+        ] {
+            assert!(said[name].as_str().is_some_and(|text| text.contains(part)), "{name}: {}", said[name]);
+        }
+        assert_eq!((&said["secretLength"], &said["secretGone"]), (&json!(43), &json!(true)));
+        assert_eq!(said["signedOut"], "/dashboard/login");
+        assert!(said["rowsWithoutScript"].as_u64().unwrap() >= 4, "{}", said["rowsWithoutScript"]);
+    });
+}
