@@ -26,6 +26,7 @@ mod receivers;
 mod render;
 mod requests;
 mod rotation;
+mod round_trips;
 mod sdk;
 mod stop;
 mod tasks;

@@ -14,7 +14,7 @@ use chromiumoxide::cdp::browser_protocol::browser::{
     SetDownloadBehaviorParams, SetPermissionParams,
 };
 use chromiumoxide::cdp::browser_protocol::target::{
-    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, TargetId,
+    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::canary::{self, CanaryError};
 use super::cdp::{Cdp, CdpError, Event, Session};
 use super::memory::{self, MemoryLimits};
-use super::windows::Windows;
+use super::windows::{Held, Windows};
 use crate::egress::EgressProxy;
 use crate::fault;
 
@@ -140,9 +140,13 @@ impl Browser {
         self.cdp.browser(command, COMMAND_LIMIT).await
     }
 
-    /// A fresh, empty browser context with one blank page in it, and with a way out of its own. It goes by the browser's
-    /// if there is none.
-    pub(super) async fn open_tab(self: &Arc<Self>, way_out: Option<EgressProxy>) -> Result<Tab, CdpError> {
+    /// A fresh, empty browser context with one page in it, and with a way out of its own. It goes by the browser's if there
+    /// is none. The page is on its way to its address, and held before its first request until it is told to go on.
+    pub(super) async fn open_tab(
+        self: &Arc<Self>,
+        way_out: Option<EgressProxy>,
+        address: &str,
+    ) -> Result<Tab, CdpError> {
         self.contexts_made.fetch_add(1, Ordering::Relaxed);
         let proxy = way_out.as_ref().unwrap_or(&self.proxy).address;
         let mut context =
@@ -151,29 +155,26 @@ impl Browser {
             context.proxy_bypass_list = Some("<-loopback>".to_owned());
         }
         let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
-        self.windows.expect(&context);
+        let held = self.windows.expect(&context);
         // Whatever fails from here on, the context is disposed of.
         let owner = ContextGuard::new(self, Some(context.clone()), way_out);
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         deny.browser_context_id = Some(context.clone());
-        let mut target = CreateTargetParams::new("about:blank");
+        let mut target = CreateTargetParams::new(address);
         target.browser_context_id = Some(context);
         // The pointer is thought to be in the screen's corner. Away from there, no page finds it over itself.
         (target.left, target.top) = (Some(100), Some(100));
-        let (_, target) =
-            futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT),)?;
-        self.attach(target.target_id, owner).await
+        futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT))?;
+        let held = tokio::time::timeout(COMMAND_LIMIT, held).await.ok().and_then(Result::ok);
+        let Held { target, session } = held.ok_or(CdpError::Disconnected)?;
+        let (session, events) = self.cdp.session(session);
+        Ok(Tab { session: Arc::new(session), main_frame: target, events: Some(events), owner })
     }
 
     /// A page in the browser's own context, where no render ever is.
     pub(super) async fn open_bare_tab(self: &Arc<Self>) -> Result<Tab, CdpError> {
-        let target = self.call(CreateTargetParams::new("about:blank")).await?;
+        let target = self.call(CreateTargetParams::new("about:blank")).await?.target_id;
         let owner = ContextGuard::new(self, None, None);
-        self.attach(target.target_id, owner).await
-    }
-
-    async fn attach(&self, target: TargetId, owner: ContextGuard) -> Result<Tab, CdpError> {
-        // A page's main frame has the id of its target, for as long as it lives.
         let main_frame = target.inner().clone();
         let mut attach = AttachToTargetParams::new(target);
         attach.flatten = Some(true);
@@ -207,6 +208,7 @@ impl Drop for Browser {
 /// A page in a context of its own. Dropping it disposes of the context and all that is in it.
 pub(super) struct Tab {
     pub(super) session: Arc<Session>,
+    /// It has the id of its target, for as long as the page lives.
     pub(super) main_frame: String,
     events: Option<mpsc::UnboundedReceiver<Event>>,
     owner: ContextGuard,
