@@ -28,8 +28,9 @@ pub(super) struct Contender {
     pub(super) name: &'static str,
     /// What separates one picture from the next, in a few words.
     pub(super) isolation: &'static str,
-    pub(super) meter: Meter,
+    /// Goes before the meter, which can only remove the group of what has ended.
     way: Way,
+    pub(super) meter: Meter,
 }
 
 enum Way {
