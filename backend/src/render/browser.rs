@@ -140,8 +140,14 @@ impl Browser {
         self.cdp.browser(command, COMMAND_LIMIT).await
     }
 
+    /// Whether a page can be made at its address. The full build does not hold such a page as it holds a blank one.
+    fn holds_addresses(&self) -> bool {
+        self.product.starts_with("HeadlessChrome/")
+    }
+
     /// A fresh, empty browser context with one page in it, and with a way out of its own. It goes by the browser's if there
-    /// is none. The page is on its way to its address, and held before its first request until it is told to go on.
+    /// is none. The page is held before its first request until it is told to go on; it is on its way to its address, or
+    /// has to be led there.
     pub(super) async fn open_tab(
         self: &Arc<Self>,
         way_out: Option<EgressProxy>,
@@ -160,7 +166,8 @@ impl Browser {
         let owner = ContextGuard::new(self, Some(context.clone()), way_out);
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         deny.browser_context_id = Some(context.clone());
-        let mut target = CreateTargetParams::new(address);
+        let is_led = !self.holds_addresses();
+        let mut target = CreateTargetParams::new(if is_led { "about:blank" } else { address });
         target.browser_context_id = Some(context);
         // The pointer is thought to be in the screen's corner. Away from there, no page finds it over itself.
         (target.left, target.top) = (Some(100), Some(100));
@@ -168,7 +175,7 @@ impl Browser {
         let held = tokio::time::timeout(COMMAND_LIMIT, held).await.ok().and_then(Result::ok);
         let Held { target, session } = held.ok_or(CdpError::Disconnected)?;
         let (session, events) = self.cdp.session(session);
-        Ok(Tab { session: Arc::new(session), main_frame: target, events: Some(events), owner })
+        Ok(Tab { session: Arc::new(session), main_frame: target, is_led, events: Some(events), owner })
     }
 
     /// A page in the browser's own context, where no render ever is.
@@ -180,7 +187,7 @@ impl Browser {
         attach.flatten = Some(true);
         let attached = self.cdp.browser(attach, COMMAND_LIMIT).await?;
         let (session, events) = self.cdp.session(String::from(attached.session_id));
-        Ok(Tab { session: Arc::new(session), main_frame, events: Some(events), owner })
+        Ok(Tab { session: Arc::new(session), main_frame, is_led: true, events: Some(events), owner })
     }
 }
 
@@ -210,6 +217,8 @@ pub(super) struct Tab {
     pub(super) session: Arc<Session>,
     /// It has the id of its target, for as long as the page lives.
     pub(super) main_frame: String,
+    /// Whether it is blank, and has to be led to its address.
+    pub(super) is_led: bool,
     events: Option<mpsc::UnboundedReceiver<Event>>,
     owner: ContextGuard,
 }
@@ -355,10 +364,7 @@ async fn watch_memory(
         // The browser holds one, and this task.
         let is_busy = Arc::strong_count(&open) > 2;
         if is_busy || was_busy {
-            let measured = tokio::task::spawn_blocking(move || {
-                memory::end_overgrown(group, limits);
-                memory::group_mb(group)
-            });
+            let measured = tokio::task::spawn_blocking(move || memory::end_overgrown(group, limits));
             memory_mb.store(measured.await.unwrap_or(0), Ordering::Relaxed);
         }
         was_busy = is_busy;

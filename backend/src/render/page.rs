@@ -82,7 +82,8 @@ pub(super) async fn render(
     let intercept = interception.enable();
     let watcher = Watcher::start(tab.session.clone(), events, interception);
     let opened = Opened { frame: tab.main_frame.clone(), ..Opened::default() };
-    let mut page = Page { session: tab.session.clone(), watcher, options, blocklists, deadline, opened };
+    let mut page =
+        Page { session: tab.session.clone(), watcher, options, blocklists, deadline, is_led: tab.is_led, opened };
     let located = options.emulation.geolocation.latitude.is_some();
     let tab = &*tab;
     let work = async {
@@ -123,6 +124,8 @@ pub(super) struct Page<'a> {
     pub(super) options: &'a Options,
     blocklists: &'a Blocklists,
     deadline: Instant,
+    /// See [`Tab::is_led`].
+    is_led: bool,
     opened: Opened,
 }
 
@@ -301,23 +304,11 @@ impl Page<'_> {
     /// Prepares the page and lets it begin, and judges the host's answer.
     async fn open(&mut self, intercept: Option<FetchEnableParams>) -> Result<(), Failure> {
         let orders = self.prepare(intercept)?;
-        let opening = async {
+        if self.is_led {
             futures::future::try_join_all(orders).await?;
-            Ok(self.watcher.until(|state| state.opening().is_some()).await)
-        };
-        let opened =
-            tokio::time::timeout(navigation_limit(self.options), opening).await.map_err(|_| unanswered())??;
-        match opened.opening() {
-            Some(Ok(loader)) => self.opened.loader = loader.to_owned(),
-            // What has no page to show, and is said to have one, is there to be kept.
-            Some(Err("net::ERR_ABORTED"))
-                if opened.main.as_ref().is_some_and(|main| ![204, 205].contains(&main.status)) =>
-            {
-                return Err(download());
-            }
-            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
-            Some(Err(error)) => return Err(navigation_failure(error)),
-            None => return Err(crashed()),
+            self.navigate(address(self.options)).await?;
+        } else {
+            self.begin(orders).await?;
         }
         if self.options.source.url.is_none() {
             return Ok(());
@@ -338,6 +329,29 @@ impl Page<'_> {
         let mut failure = Failure::new(code, format!("the host answered {}", main.status));
         failure.problem.returned_status_code = Some(main.status);
         Err(failure)
+    }
+
+    /// Sees a page that was made at its address through to its document.
+    async fn begin(&mut self, orders: Vec<Order>) -> Result<(), Failure> {
+        let opening = async {
+            futures::future::try_join_all(orders).await?;
+            Ok(self.watcher.until(|state| state.opening().is_some()).await)
+        };
+        let opened =
+            tokio::time::timeout(navigation_limit(self.options), opening).await.map_err(|_| unanswered())??;
+        match opened.opening() {
+            Some(Ok(loader)) => self.opened.loader = loader.to_owned(),
+            // What has no page to show, and is said to have one, is there to be kept.
+            Some(Err("net::ERR_ABORTED"))
+                if opened.main.as_ref().is_some_and(|main| ![204, 205].contains(&main.status)) =>
+            {
+                return Err(download());
+            }
+            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
+            Some(Err(error)) => return Err(navigation_failure(error)),
+            None => return Err(crashed()),
+        }
+        Ok(())
     }
 
     async fn navigate(&mut self, address: &str) -> Result<(), Failure> {
