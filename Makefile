@@ -11,7 +11,7 @@ export RUST_TEST_THREADS ?= 4
 BUILD := cargo build --quiet --workspace --bins
 IT := cargo test --workspace --test it --
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench-edge size-edge bench-queue clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-attack   the attack page in both builds of Chromium'
 	@echo 'make deny          licences, sources and advisories of the dependencies'
 	@echo 'make soak          the crash campaign, for hours'
+	@echo 'make bench         pictures: what one costs, beside other ways to take it; bench-quick for a look'
 	@echo 'make bench-queue   what queue and webhooks take on this machine'
 	@echo 'make edge          the Worker, optimised: edge/build'
 	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of five targets'
@@ -99,9 +100,23 @@ test-fuzz:
 fuzz:
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} sh fuzz/run.sh
 
-# SNAPHOOK_BENCH_DIR names a folder on the disk to measure; ONLY=accepts measures a part.
-bench-queue: edge
+# Pictures side by side with Puppeteer, Playwright, browserless and Chromium driven by hand: docs/performance.md. The peers
+# come from npm, a gigabyte of them; what is not installed is left out. Tables, figures and plots: target/bench.
+bench: build-bench
+	npm ci --silent --no-audit --no-fund --prefix tests/bench/peers
+	npm ci --silent --no-audit --no-fund --prefix tests/bench/peers/browserless
+	target/release/snaphook-bench render
+
+# Two pages, two rounds, and only peers that are small.
+bench-quick: build-bench
+	npm ci --silent --no-audit --no-fund --prefix tests/bench/peers
+	target/release/snaphook-bench render --quick
+
+build-bench:
 	cargo build --quiet --release -p snaphook -p snaphook-bench
+
+# SNAPHOOK_BENCH_DIR names a folder on the disk to measure; ONLY=accepts measures a part.
+bench-queue: edge build-bench
 	target/release/snaphook-bench $(ONLY)
 
 clean:

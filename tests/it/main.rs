@@ -33,6 +33,7 @@ mod receivers;
 mod render;
 mod requests;
 mod rotation;
+mod round_trips;
 mod sdk;
 mod secrets;
 mod snippets;

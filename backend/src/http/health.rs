@@ -24,13 +24,12 @@ pub fn routes(readiness: Arc<dyn Readiness>, scrape: Arc<dyn Scrape>) -> BoxedFi
     let alive = warp::path!("healthz")
         .and(warp::get())
         .map(|| reply::from_shared(Reply::json(200, json!({ "status": "alive" }).to_string())));
-    let ready =
-        warp::path!("readyz").and(warp::get()).and(with(readiness)).map(|readiness: Arc<dyn Readiness>| {
-            let missing = readiness.missing();
-            let status = if missing.is_empty() { 200 } else { 503 };
-            let body = json!({ "ready": missing.is_empty(), "missing": missing, "warnings": readiness.warnings() });
-            reply::from_shared(Reply::json(status, body.to_string()))
-        });
+    let ready = warp::path!("readyz").and(warp::get()).and(with(readiness)).map(|readiness: Arc<dyn Readiness>| {
+        let missing = readiness.missing();
+        let status = if missing.is_empty() { 200 } else { 503 };
+        let body = json!({ "ready": missing.is_empty(), "missing": missing, "warnings": readiness.warnings() });
+        reply::from_shared(Reply::json(status, body.to_string()))
+    });
     let metrics =
         warp::path!("metrics").and(warp::get()).and(with(scrape)).then(|scrape: Arc<dyn Scrape>| async move {
             let mut response = Response::new(scrape.metrics().await.into());

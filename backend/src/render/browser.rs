@@ -14,7 +14,7 @@ use chromiumoxide::cdp::browser_protocol::browser::{
     SetDownloadBehaviorParams, SetPermissionParams,
 };
 use chromiumoxide::cdp::browser_protocol::target::{
-    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, TargetId,
+    AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::canary::{self, CanaryError};
 use super::cdp::{Cdp, CdpError, Event, Session};
 use super::memory::{self, MemoryLimits};
-use super::windows::Windows;
+use super::windows::{Held, Windows};
 use crate::egress::EgressProxy;
 use crate::fault;
 
@@ -140,9 +140,19 @@ impl Browser {
         self.cdp.browser(command, COMMAND_LIMIT).await
     }
 
-    /// A fresh, empty browser context with one blank page in it, and with a way out of its own. It goes by the browser's
-    /// if there is none.
-    pub(super) async fn open_tab(self: &Arc<Self>, way_out: Option<EgressProxy>) -> Result<Tab, CdpError> {
+    /// Whether a page can be made at its address. The full build does not hold such a page as it holds a blank one.
+    fn holds_addresses(&self) -> bool {
+        self.product.starts_with("HeadlessChrome/")
+    }
+
+    /// A fresh, empty browser context with one page in it, and with a way out of its own. It goes by the browser's if there
+    /// is none. The page is held before its first request until it is told to go on; it is on its way to its address, or
+    /// has to be led there.
+    pub(super) async fn open_tab(
+        self: &Arc<Self>,
+        way_out: Option<EgressProxy>,
+        address: &str,
+    ) -> Result<Tab, CdpError> {
         self.contexts_made.fetch_add(1, Ordering::Relaxed);
         let proxy = way_out.as_ref().unwrap_or(&self.proxy).address;
         let mut context =
@@ -151,35 +161,33 @@ impl Browser {
             context.proxy_bypass_list = Some("<-loopback>".to_owned());
         }
         let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
-        self.windows.expect(&context);
+        let held = self.windows.expect(&context);
         // Whatever fails from here on, the context is disposed of.
         let owner = ContextGuard::new(self, Some(context.clone()), way_out);
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         deny.browser_context_id = Some(context.clone());
-        let mut target = CreateTargetParams::new("about:blank");
+        let is_led = !self.holds_addresses();
+        let mut target = CreateTargetParams::new(if is_led { "about:blank" } else { address });
         target.browser_context_id = Some(context);
         // The pointer is thought to be in the screen's corner. Away from there, no page finds it over itself.
         (target.left, target.top) = (Some(100), Some(100));
-        let (_, target) =
-            futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT),)?;
-        self.attach(target.target_id, owner).await
+        futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT))?;
+        let held = tokio::time::timeout(COMMAND_LIMIT, held).await.ok().and_then(Result::ok);
+        let Held { target, session } = held.ok_or(CdpError::Disconnected)?;
+        let (session, events) = self.cdp.session(session);
+        Ok(Tab { session: Arc::new(session), main_frame: target, is_led, events: Some(events), owner })
     }
 
     /// A page in the browser's own context, where no render ever is.
     pub(super) async fn open_bare_tab(self: &Arc<Self>) -> Result<Tab, CdpError> {
-        let target = self.call(CreateTargetParams::new("about:blank")).await?;
+        let target = self.call(CreateTargetParams::new("about:blank")).await?.target_id;
         let owner = ContextGuard::new(self, None, None);
-        self.attach(target.target_id, owner).await
-    }
-
-    async fn attach(&self, target: TargetId, owner: ContextGuard) -> Result<Tab, CdpError> {
-        // A page's main frame has the id of its target, for as long as it lives.
         let main_frame = target.inner().clone();
         let mut attach = AttachToTargetParams::new(target);
         attach.flatten = Some(true);
         let attached = self.cdp.browser(attach, COMMAND_LIMIT).await?;
         let (session, events) = self.cdp.session(String::from(attached.session_id));
-        Ok(Tab { session: Arc::new(session), main_frame, events: Some(events), owner })
+        Ok(Tab { session: Arc::new(session), main_frame, is_led: true, events: Some(events), owner })
     }
 }
 
@@ -207,7 +215,10 @@ impl Drop for Browser {
 /// A page in a context of its own. Dropping it disposes of the context and all that is in it.
 pub(super) struct Tab {
     pub(super) session: Arc<Session>,
+    /// It has the id of its target, for as long as the page lives.
     pub(super) main_frame: String,
+    /// Whether it is blank, and has to be led to its address.
+    pub(super) is_led: bool,
     events: Option<mpsc::UnboundedReceiver<Event>>,
     owner: ContextGuard,
 }
@@ -353,10 +364,7 @@ async fn watch_memory(
         // The browser holds one, and this task.
         let is_busy = Arc::strong_count(&open) > 2;
         if is_busy || was_busy {
-            let measured = tokio::task::spawn_blocking(move || {
-                memory::end_overgrown(group, limits);
-                memory::group_mb(group)
-            });
+            let measured = tokio::task::spawn_blocking(move || memory::end_overgrown(group, limits));
             memory_mb.store(measured.await.unwrap_or(0), Ordering::Relaxed);
         }
         was_busy = is_busy;

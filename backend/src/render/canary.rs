@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::page::NavigateParams;
 use chromiumoxide::cdp::browser_protocol::target::CloseTargetParams;
-use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, RunIfWaitingForDebuggerParams};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
@@ -63,10 +63,14 @@ pub(super) async fn check(browser: &Arc<Browser>, proxy: &EgressProxy) -> Result
 
 async fn attempt(browser: &Arc<Browser>, own_context: bool, listeners: &Canaries) -> Result<(), CdpError> {
     let tab = match own_context {
-        true => browser.open_tab(None).await?,
+        true => browser.open_tab(None, "about:blank").await?,
         false => browser.open_bare_tab().await?,
     };
     let Canaries { tcp_port, udp_port, .. } = listeners;
+    if own_context {
+        // As every render does.
+        tab.session.call(RunIfWaitingForDebuggerParams::default(), LIMIT).await?;
+    }
     // The proxy's refusal is a page too, and one with the canary's own origin.
     let navigate = NavigateParams::new(format!("http://127.0.0.1:{tcp_port}/"));
     tab.session.call(navigate, LIMIT).await?;

@@ -115,8 +115,12 @@ impl Cdp {
     }
 
     /// Sends a command to the browser itself.
-    pub(super) async fn browser<C: Command>(&self, command: C, limit: Duration) -> Result<C::Response, CdpError> {
-        self.call(None, command, limit).await
+    pub(super) fn browser<C: Command>(
+        &self,
+        command: C,
+        limit: Duration,
+    ) -> impl Future<Output = Result<C::Response, CdpError>> + use<C> {
+        self.call(None, command, limit)
     }
 
     /// The events of the browser itself; there is one taker.
@@ -134,18 +138,40 @@ impl Cdp {
         (Session { cdp: self.clone(), id }, events)
     }
 
-    async fn call<C: Command>(
+    /// Sends a command at once, so that several go in the order in which they were called for; what is given back waits
+    /// for the answer.
+    fn call<C: Command>(
         &self,
         session: Option<&str>,
         command: C,
         limit: Duration,
-    ) -> Result<C::Response, CdpError> {
+    ) -> impl Future<Output = Result<C::Response, CdpError>> + use<C> {
         let method = command.identifier();
+        let sent = self.send(session, &method, &command);
+        async move {
+            // Dropped with this call, so that a render which gives up leaves nothing behind.
+            let (_forget, answer) = sent?;
+            match tokio::time::timeout(limit, answer).await {
+                Err(_) => Err(CdpError::TimedOut { method: method.to_string(), seconds: limit.as_secs() }),
+                Ok(Err(_)) => Err(CdpError::Disconnected),
+                Ok(Ok(Err(CdpError::Refused { message, .. }))) => {
+                    Err(CdpError::Refused { method: method.to_string(), message })
+                }
+                Ok(Ok(Err(other))) => Err(other),
+                Ok(Ok(Ok(result))) => serde_json::from_str(result.get()).map_err(|error| malformed(&method, &error)),
+            }
+        }
+    }
+
+    fn send<C: Command>(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        command: &C,
+    ) -> Result<(Forget, oneshot::Receiver<Answer>), CdpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let malformed =
-            |error: serde_json::Error| CdpError::Malformed { method: method.to_string(), message: error.to_string() };
-        let message = Outgoing { id, method: &method, params: &command, session_id: session };
-        let mut bytes = serde_json::to_vec(&message).map_err(malformed)?;
+        let message = Outgoing { id, method, params: command, session_id: session };
+        let mut bytes = serde_json::to_vec(&message).map_err(|error| malformed(method, &error))?;
         bytes.push(0);
         let (sender, answer) = oneshot::channel();
         {
@@ -155,18 +181,11 @@ impl Cdp {
             }
             shared.pending.insert(id, Pending { session: session.map(str::to_owned), answer: sender });
         }
-        // Dropped with this call, so that a render which gives up leaves nothing behind.
-        let _forget = Forget { shared: &self.shared, id };
+        // What it says may be a secret.
+        tracing::trace!(method, "sent");
+        let forget = Forget { shared: self.shared.clone(), id };
         self.outgoing.send(bytes).map_err(|_| CdpError::Disconnected)?;
-        match tokio::time::timeout(limit, answer).await {
-            Err(_) => Err(CdpError::TimedOut { method: method.to_string(), seconds: limit.as_secs() }),
-            Ok(Err(_)) => Err(CdpError::Disconnected),
-            Ok(Ok(Err(CdpError::Refused { message, .. }))) => {
-                Err(CdpError::Refused { method: method.to_string(), message })
-            }
-            Ok(Ok(Err(other))) => Err(other),
-            Ok(Ok(Ok(result))) => serde_json::from_str(result.get()).map_err(malformed),
-        }
+        Ok((forget, answer))
     }
 
     async fn read(&self, pipe: pipe::Receiver) {
@@ -246,12 +265,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn call<C: Command>(&self, command: C, limit: Duration) -> Result<C::Response, CdpError> {
-        self.cdp.call(Some(&self.id), command, limit).await
+    pub(super) fn call<C: Command>(
+        &self,
+        command: C,
+        limit: Duration,
+    ) -> impl Future<Output = Result<C::Response, CdpError>> + use<C> {
+        self.cdp.call(Some(&self.id), command, limit)
     }
-}
 
-impl Session {
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -268,12 +289,16 @@ impl Drop for Session {
     }
 }
 
-struct Forget<'a> {
-    shared: &'a Mutex<Shared>,
+fn malformed(method: &str, error: &serde_json::Error) -> CdpError {
+    CdpError::Malformed { method: method.to_owned(), message: error.to_string() }
+}
+
+struct Forget {
+    shared: Arc<Mutex<Shared>>,
     id: u64,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for Forget {
     fn drop(&mut self) {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).pending.remove(&self.id);
     }

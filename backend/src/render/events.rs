@@ -40,6 +40,10 @@ pub(super) struct PageState {
     documents: HashMap<String, Document>,
     /// Loaders of all documents that have begun.
     begun: HashSet<String>,
+    /// The loader of the first document that was asked for in the main frame: the page's own.
+    first: Option<String>,
+    /// Why that document did not come, in Chromium's words.
+    not_opened: Option<String>,
     /// The main document's answer; that of the latest one, if the page went elsewhere.
     pub(super) main: Option<MainResponse>,
     pub(super) crashed: bool,
@@ -106,6 +110,8 @@ struct RequestedNavigation {
 #[serde(rename_all = "camelCase")]
 struct RequestStarted {
     request_id: String,
+    loader_id: Option<String>,
+    frame_id: Option<String>,
     r#type: Option<String>,
     request: RequestUrl,
 }
@@ -166,6 +172,8 @@ impl PageState {
         PageState {
             documents: HashMap::new(),
             begun: HashSet::new(),
+            first: None,
+            not_opened: None,
             main: None,
             crashed: false,
             departures: 0,
@@ -174,6 +182,15 @@ impl PageState {
             quiet_since: [now, now],
             fonts_alone_since: now,
         }
+    }
+
+    /// How the page's own document has fared: its loader once it is there, or why it did not come. None as long as that is
+    /// open.
+    pub(super) fn opening(&self) -> Option<Result<&str, &str>> {
+        if let Some(error) = &self.not_opened {
+            return Some(Err(error));
+        }
+        self.first.as_deref().filter(|first| self.begun.contains(*first)).map(Ok)
     }
 
     /// Whether the opened document, or one that it led to in the same frame, has reached a lifecycle event. The tab's blank
@@ -239,6 +256,10 @@ impl PageState {
             }
             "Network.requestWillBeSent" => {
                 let Some(request) = event.read::<RequestStarted>() else { return };
+                let is_document = request.r#type.as_deref() == Some("Document");
+                if self.first.is_none() && is_document && request.frame_id.as_deref() == Some(main_frame) {
+                    self.first = request.loader_id;
+                }
                 // These stay open for as long as the page likes; waiting for them would be waiting for ever.
                 let endless = matches!(
                     request.r#type.as_deref(),
@@ -262,6 +283,11 @@ impl PageState {
             "Network.loadingFinished" | "Network.loadingFailed" => {
                 if let Some(ended) = event.read::<RequestEnded>() {
                     self.ended(&ended.request_id);
+                    // The request for a document has the id of its loader. What came in part is shown in part.
+                    let is_first = self.first.as_ref() == Some(&ended.request_id);
+                    if is_first && !ended.error_text.is_empty() && !self.begun.contains(&ended.request_id) {
+                        self.not_opened = Some(ended.error_text);
+                    }
                 }
             }
             "Target.detachedFromTarget" => {

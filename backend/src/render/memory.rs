@@ -29,19 +29,17 @@ struct Process {
     kb: u64,
 }
 
-/// What all processes of a group hold for themselves, in megabytes.
-pub(super) fn group_mb(group: Pid) -> u64 {
-    members(group).iter().map(|process| process.kb).sum::<u64>() / MEGABYTE_KB
-}
-
-/// Ends the renderers that hold more than they may, and says how many those were.
-pub(super) fn end_overgrown(group: Pid, limits: MemoryLimits) -> usize {
-    let overgrown = |process: &&Process| process.is_renderer && process.kb > limits.page_mb * MEGABYTE_KB;
+/// Ends the renderers that hold more than they may, and gives what all processes of the group hold for themselves, in
+/// megabytes. One look serves both: it reads what every process of the machine is.
+pub(super) fn end_overgrown(group: Pid, limits: MemoryLimits) -> u64 {
+    let all = members(group);
+    let overgrown = |process: &Process| process.is_renderer && process.kb > limits.page_mb * MEGABYTE_KB;
     let ended = |process: &Process| {
         tracing::warn!(pid = process.pid.as_raw_nonzero(), kb = process.kb, "a page took too much memory and is ended");
         kill_process(process.pid, Signal::KILL).is_ok()
     };
-    members(group).iter().filter(overgrown).filter(|process| ended(process)).count()
+    let kept = all.iter().filter(|process| !(overgrown(process) && ended(process)));
+    kept.map(|process| process.kb).sum::<u64>() / MEGABYTE_KB
 }
 
 /// The browser's processes: they all stay in the group that the first one leads.
@@ -78,7 +76,8 @@ mod tests {
     fn a_group_is_measured_by_what_its_processes_hold() {
         let held = vec![1_u8; 64 * 1024 * 1024];
         let group = rustix::process::getpgrp();
-        let (mb, processes) = (group_mb(group), members(group));
+        let limits = MemoryLimits { page_mb: u64::MAX / MEGABYTE_KB, browser_mb: u64::MAX };
+        let (mb, processes) = (end_overgrown(group, limits), members(group));
         assert!(mb >= 64, "{mb} MB, of {} processes", processes.len());
         assert!(processes.iter().any(|process| process.pid == rustix::process::getpid() && !process.is_renderer));
         drop(held);

@@ -58,7 +58,7 @@ pub struct ChromiumRenderer {
     studio: Studio,
     current: Mutex<Option<Arc<Browser>>>,
     /// How many pages may be open at once.
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 impl ChromiumRenderer {
@@ -81,7 +81,7 @@ impl ChromiumRenderer {
             traffic,
             blocklists,
             current: Mutex::new(Some(first)),
-            slots: Semaphore::new(concurrency),
+            slots: Arc::new(Semaphore::new(concurrency)),
         })
     }
 
@@ -193,16 +193,21 @@ impl ChromiumRenderer {
     async fn render_once(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure> {
         let mut laps = Laps::start();
         let late = |_| Failure::of_ours(Code::TimeoutError, "no browser was free within the deadline");
-        let slot = tokio::time::timeout_at(deadline.into(), self.slots.acquire()).await.map_err(late)?;
-        let _slot = slot.map_err(|_| stopped())?;
+        let slot = tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await.map_err(late)?;
+        let slot = slot.map_err(|_| stopped())?;
         laps.end("wait");
         way_out::check_target(&self.egress, options).await?;
         let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
         let opening = async {
             let browser = self.browser().await?;
-            // Nothing of the request has been near the browser yet.
-            let refused = |error: CdpError| Failure::of_ours(Code::InternalApplicationError, error.to_string());
-            browser.open_tab(Some(way_out)).await.map_err(refused)
+            let opened = browser.open_tab(Some(way_out), page::address(options)).await;
+            opened.map_err(|error| match error {
+                // Its page is still held: nothing of the request has run in the browser.
+                CdpError::Disconnected | CdpError::TimedOut { .. } => {
+                    Failure::of_ours(Code::InternalApplicationError, error.to_string())
+                }
+                error => Failure::internal(error.to_string()),
+            })
         };
         let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
         laps.end("open");
@@ -217,7 +222,11 @@ impl ChromiumRenderer {
             .map(|artifact| Artifact { refused: refused.clone(), ..artifact })
             .map_err(|failure| way_out::explain(failure, options, tab.way_out(), began))
             .map_err(|failure| Failure { refused, ..failure });
-        tab.close().await;
+        // Nobody waits for the end of what is no longer needed but who wants its place.
+        tokio::spawn(async move {
+            tab.close().await;
+            drop(slot);
+        });
         result
     }
 }

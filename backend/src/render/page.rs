@@ -21,7 +21,8 @@ use chromiumoxide::cdp::browser_protocol::page::{
     AddScriptToEvaluateOnNewDocumentParams, EnableParams as PageEnableParams, NavigateParams, SetBypassCspParams,
     SetLifecycleEventsEnabledParams,
 };
-use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, RunIfWaitingForDebuggerParams};
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use snaphook_shared::code::Code;
@@ -81,8 +82,9 @@ pub(super) async fn render(
     let interception = interception(options, tab.main_frame.clone(), blocklists.clone())?;
     let intercept = interception.enable();
     let watcher = Watcher::start(tab.session.clone(), events, interception);
+    let opened = Opened { frame: tab.main_frame.clone(), ..Opened::default() };
     let mut page =
-        Page { session: tab.session.clone(), watcher, options, blocklists, deadline, opened: Opened::default() };
+        Page { session: tab.session.clone(), watcher, options, blocklists, deadline, is_led: tab.is_led, opened };
     let located = options.emulation.geolocation.latitude.is_some();
     let tab = &*tab;
     let mut laps = Laps::start();
@@ -90,8 +92,7 @@ pub(super) async fn render(
         if located {
             tab.grant_geolocation().await.map_err(failure)?;
         }
-        page.prepare(intercept).await?;
-        page.open().await?;
+        page.open(intercept).await?;
         page.wait().await?;
         laps.end("load");
         page.block().await?;
@@ -119,20 +120,36 @@ pub(super) async fn render(
     tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// A command that was sent; resolves when it has been obeyed.
+type Order = BoxFuture<'static, Result<(), Failure>>;
+
 pub(super) struct Page<'a> {
     session: Arc<Session>,
     watcher: Watcher,
     pub(super) options: &'a Options,
     blocklists: &'a Blocklists,
     deadline: Instant,
+    /// See [`Tab::is_led`].
+    is_led: bool,
     opened: Opened,
 }
 
 impl Page<'_> {
     /// Sends a command within the time that is left.
-    pub(super) async fn call<C: chromiumoxide::Command>(&self, command: C) -> Result<C::Response, Failure> {
+    pub(super) fn call<C: chromiumoxide::Command>(
+        &self,
+        command: C,
+    ) -> impl Future<Output = Result<C::Response, Failure>> + use<C> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        self.session.call(command, left).await.map_err(failure)
+        self.session.call(command, left).map_err(failure)
+    }
+
+    /// Sends a command whose answer says nothing but that it was obeyed.
+    fn order<C: chromiumoxide::Command + 'static>(&self, command: C) -> Order
+    where
+        C::Response: Send,
+    {
+        self.call(command).map_ok(|_| ()).boxed()
     }
 
     /// Evaluates JavaScript in the page, promises awaited, and reads its value.
@@ -150,77 +167,71 @@ impl Page<'_> {
             .map_err(|error| Failure::internal(format!("unexpected value from the page: {error}")))
     }
 
-    /// Everything that must hold before the first byte of the page is read, in one batch.
-    async fn prepare(&self, intercept: Option<FetchEnableParams>) -> Result<(), Failure> {
+    /// Sends everything that must hold before the first request of the page, which waits for the last of it. It goes
+    /// together: the browser obeys in the order in which it was told, but answers some of it only when the page has begun.
+    fn prepare(&self, intercept: Option<FetchEnableParams>) -> Result<Vec<Order>, Failure> {
         let options = self.options;
         let viewport = &options.viewport;
-        let events = async {
-            futures::try_join!(
-                self.call(PageEnableParams::default()),
-                self.call(SetLifecycleEventsEnabledParams::new(true)),
-                self.call(NetworkEnableParams::default()),
-                self.call(InspectorEnableParams::default()),
-                self.call(auto_attach()),
-                self.set_screen(viewport.width, viewport.height),
-            )
-        };
-        let emulation = async {
-            if viewport.touch {
-                self.call(SetTouchEmulationEnabledParams::new(true)).await?;
-            }
-            self.emulate_media().await?;
-            if let Some(deficiency) = &options.emulation.vision_deficiency {
-                let kind: SetEmulatedVisionDeficiencyType =
-                    deficiency.parse().map_err(|_| Failure::internal("unknown vision deficiency"))?;
-                self.call(SetEmulatedVisionDeficiencyParams::new(kind)).await?;
-            }
-            if let Some(zone) = &options.emulation.time_zone {
-                let refused = |_| Failure::invalid("time_zone", "\"time_zone\" is not a known time zone");
-                self.call(SetTimezoneOverrideParams::new(zone)).await.map_err(refused)?;
-            }
-            let location = &options.emulation.geolocation;
-            if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
-                let place = SetGeolocationOverrideParams {
-                    latitude: Some(latitude),
-                    longitude: Some(longitude),
-                    accuracy: Some(location.accuracy.unwrap_or(50.0)),
-                    ..SetGeolocationOverrideParams::default()
-                };
-                self.call(place).await?;
-            }
-            if options.source.without_javascript {
-                self.call(SetScriptExecutionDisabledParams::new(true)).await?;
-            }
-            if options.output.omit_background {
-                let color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
-                self.call(SetDefaultBackgroundColorOverrideParams { color }).await?;
-            }
-            Ok::<(), Failure>(())
-        };
-        let network = async {
-            if let Some(enable) = intercept {
-                self.call(enable).await?;
-            }
-            // Handshakes of WebSockets are never paused, so they are kept out from within.
-            let web_sockets = !options.blocking.resources.iter().any(|name| name == "websocket");
-            let before = AddScriptToEvaluateOnNewDocumentParams::new(format!("({BEFORE})({web_sockets})"));
-            self.call(before).await?;
-            self.emulate_agent().await?;
-            if options.network.bypass_csp {
-                self.call(SetBypassCspParams::new(true)).await?;
-            }
-            if !options.network.cookies.is_empty() {
-                let cookies = cookies(&options.network.cookies, self.address())?;
-                let refused = |_| Failure::new(Code::InvalidCookieParameter, "Chromium refused a cookie");
-                self.call(SetCookiesParams::new(cookies)).await.map_err(refused)?;
-            }
-            Ok::<(), Failure>(())
-        };
-        futures::try_join!(events, emulation, network).map(|_| ())
+        let mut orders = vec![
+            self.order(PageEnableParams::default()),
+            self.order(SetLifecycleEventsEnabledParams::new(true)),
+            self.order(NetworkEnableParams::default()),
+            self.order(InspectorEnableParams::default()),
+            self.order(auto_attach()),
+            self.screen(viewport.width, viewport.height).boxed(),
+        ];
+        if viewport.touch {
+            orders.push(self.order(SetTouchEmulationEnabledParams::new(true)));
+        }
+        orders.extend(self.media().map(|media| self.order(media)));
+        if let Some(deficiency) = &options.emulation.vision_deficiency {
+            let kind: SetEmulatedVisionDeficiencyType =
+                deficiency.parse().map_err(|_| Failure::internal("unknown vision deficiency"))?;
+            orders.push(self.order(SetEmulatedVisionDeficiencyParams::new(kind)));
+        }
+        if let Some(zone) = &options.emulation.time_zone {
+            let refused = |_| Failure::invalid("time_zone", "\"time_zone\" is not a known time zone");
+            orders.push(self.order(SetTimezoneOverrideParams::new(zone)).map_err(refused).boxed());
+        }
+        let location = &options.emulation.geolocation;
+        if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
+            orders.push(self.order(SetGeolocationOverrideParams {
+                latitude: Some(latitude),
+                longitude: Some(longitude),
+                accuracy: Some(location.accuracy.unwrap_or(50.0)),
+                ..SetGeolocationOverrideParams::default()
+            }));
+        }
+        if options.source.without_javascript {
+            orders.push(self.order(SetScriptExecutionDisabledParams::new(true)));
+        }
+        if options.output.omit_background {
+            let color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
+            orders.push(self.order(SetDefaultBackgroundColorOverrideParams { color }));
+        }
+        orders.extend(intercept.map(|enable| self.order(enable)));
+        // Handshakes of WebSockets are never paused, so they are kept out from within.
+        let web_sockets = !options.blocking.resources.iter().any(|name| name == "websocket");
+        orders.push(self.order(AddScriptToEvaluateOnNewDocumentParams::new(format!("({BEFORE})({web_sockets})"))));
+        self.emulate_agent(&mut orders);
+        if options.network.bypass_csp {
+            orders.push(self.order(SetBypassCspParams::new(true)));
+        }
+        if !options.network.cookies.is_empty() {
+            let cookies = cookies(&options.network.cookies, self.address())?;
+            let refused = |_| Failure::new(Code::InvalidCookieParameter, "Chromium refused a cookie");
+            orders.push(self.order(SetCookiesParams::new(cookies)).map_err(refused).boxed());
+        }
+        orders.push(self.order(RunIfWaitingForDebuggerParams::default()));
+        Ok(orders)
     }
 
     /// Gives the page a screen of this size, otherwise as the options want it.
     pub(super) async fn set_screen(&self, width: u32, height: u32) -> Result<(), Failure> {
+        self.screen(width, height).await
+    }
+
+    fn screen(&self, width: u32, height: u32) -> impl Future<Output = Result<(), Failure>> + use<> {
         let viewport = &self.options.viewport;
         let mut metrics = SetDeviceMetricsOverrideParams::new(
             i64::from(width),
@@ -232,19 +243,21 @@ impl Page<'_> {
             true => ScreenOrientation::new(ScreenOrientationType::LandscapePrimary, 90),
             false => ScreenOrientation::new(ScreenOrientationType::PortraitPrimary, 0),
         });
-        if self.options.medium() != Medium::Video {
-            return self.call(metrics).await.map(|_| ());
+        let mut view = None;
+        if self.options.medium() == Medium::Video {
+            // Frames of a recording are as large as the view, and not as what is in it: so the view is made as large as the
+            // device pixels, and what is in it is scaled up to fill it.
+            metrics.scale = Some(viewport.device_scale_factor);
+            metrics.dont_set_visible_size = Some(true);
+            let pixels = |side: u32| (f64::from(side) * viewport.device_scale_factor).round() as u32;
+            view = Some(SetVisibleSize { width: pixels(width), height: pixels(height) });
         }
-        // Frames of a recording are as large as the view, and not as what is in it: so the view is made as large as the
-        // device pixels, and what is in it is scaled up to fill it.
-        metrics.scale = Some(viewport.device_scale_factor);
-        metrics.dont_set_visible_size = Some(true);
-        self.call(metrics).await?;
-        let pixels = |side: u32| (f64::from(side) * viewport.device_scale_factor).round() as u32;
-        self.call(SetVisibleSize { width: pixels(width), height: pixels(height) }).await.map(|_| ())
+        let orders: Vec<Order> =
+            std::iter::once(self.order(metrics)).chain(view.map(|view| self.order(view))).collect();
+        futures::future::try_join_all(orders).map_ok(|_| ())
     }
 
-    async fn emulate_media(&self) -> Result<(), Failure> {
+    fn media(&self) -> Option<SetEmulatedMediaParams> {
         let emulation = &self.options.emulation;
         let mut features = Vec::new();
         if let Some(dark) = emulation.dark_mode {
@@ -258,34 +271,30 @@ impl Page<'_> {
         // What is going to be printed is waited for, changed and measured as print.
         let printed = self.options.medium() == Medium::Document;
         let media_type = emulation.media_type.clone().or_else(|| printed.then(|| "print".to_owned()));
-        if features.is_empty() && media_type.is_none() {
-            return Ok(());
-        }
-        let media = SetEmulatedMediaParams { media: media_type, features: Some(features) };
-        self.call(media).await.map(|_| ())
+        let is_wanted = !features.is_empty() || media_type.is_some();
+        is_wanted.then_some(SetEmulatedMediaParams { media: media_type, features: Some(features) })
     }
 
     /// The agent that the page sees, and the languages it is said to read: those of an `accept-language` header.
-    async fn emulate_agent(&self) -> Result<(), Failure> {
+    fn emulate_agent(&self, orders: &mut Vec<Order>) {
         let network = &self.options.network;
         let languages = network.headers.iter().filter_map(|header| header.split_once(':')).find_map(|(name, value)| {
             name.trim().eq_ignore_ascii_case("accept-language").then(|| value.trim().to_owned())
         });
         if network.user_agent.is_none() && languages.is_none() {
-            return Ok(());
+            return;
         }
         // An empty agent is the browser's own.
         let mut agent = SetUserAgentOverrideParams::new(network.user_agent.as_deref().unwrap_or_default());
         agent.accept_language = languages.clone();
-        self.call(agent).await?;
+        orders.push(self.order(agent));
         let first = languages.as_deref().and_then(|text| text.split([',', ';']).next()).map(str::trim);
         if let Some(language) = first.filter(|language| !language.is_empty() && *language != "*") {
             // As ICU writes them.
             let locale = SetLocaleOverrideParams { locale: Some(language.replace('-', "_")) };
             let refused = |_| Failure::new(Code::InvalidHeaderParameter, "accept-language names no locale");
-            self.call(locale).await.map_err(refused)?;
+            orders.push(self.order(locale).map_err(refused).boxed());
         }
-        Ok(())
     }
 
     /// What the page's host answered last.
@@ -294,14 +303,18 @@ impl Page<'_> {
     }
 
     fn address(&self) -> &str {
-        self.options.source.url.as_deref().unwrap_or(HTML_ADDRESS)
+        address(self.options)
     }
 
-    /// Navigates, and judges the host's answer.
-    async fn open(&mut self) -> Result<(), Failure> {
-        // Of the options, and not of this page, which changes.
-        let address = self.options.source.url.as_deref().unwrap_or(HTML_ADDRESS);
-        self.navigate(address).await?;
+    /// Prepares the page and lets it begin, and judges the host's answer.
+    async fn open(&mut self, intercept: Option<FetchEnableParams>) -> Result<(), Failure> {
+        let orders = self.prepare(intercept)?;
+        if self.is_led {
+            futures::future::try_join_all(orders).await?;
+            self.navigate(address(self.options)).await?;
+        } else {
+            self.begin(orders).await?;
+        }
         if self.options.source.url.is_none() {
             return Ok(());
         }
@@ -323,17 +336,37 @@ impl Page<'_> {
         Err(failure)
     }
 
+    /// Sees a page that was made at its address through to its document.
+    async fn begin(&mut self, orders: Vec<Order>) -> Result<(), Failure> {
+        let opening = async {
+            futures::future::try_join_all(orders).await?;
+            Ok(self.watcher.until(|state| state.opening().is_some()).await)
+        };
+        let opened =
+            tokio::time::timeout(navigation_limit(self.options), opening).await.map_err(|_| unanswered())??;
+        match opened.opening() {
+            Some(Ok(loader)) => self.opened.loader = loader.to_owned(),
+            // What has no page to show, and is said to have one, is there to be kept.
+            Some(Err("net::ERR_ABORTED"))
+                if opened.main.as_ref().is_some_and(|main| ![204, 205].contains(&main.status)) =>
+            {
+                return Err(download());
+            }
+            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
+            Some(Err(error)) => return Err(navigation_failure(error)),
+            None => return Err(crashed()),
+        }
+        Ok(())
+    }
+
     async fn navigate(&mut self, address: &str) -> Result<(), Failure> {
-        let limit = Duration::from_secs(u64::from(self.options.wait.navigation_timeout_s.max(1)));
         let navigate = self.call(NavigateParams::new(address));
-        let navigated = tokio::time::timeout(limit, navigate)
-            .await
-            .map_err(|_| Failure::new(Code::TimeoutError, "the host did not answer within the navigation timeout"))??;
+        let navigated =
+            tokio::time::timeout(navigation_limit(self.options), navigate).await.map_err(|_| unanswered())??;
         if navigated.is_download == Some(true) {
-            return Err(Failure::invalid("url", "\"url\" leads to a download, and not to a page"));
+            return Err(download());
         }
         if let Some(error) = navigated.error_text.filter(|text| !text.is_empty()) {
-            // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
             return Err(navigation_failure(&error));
         }
         let loader = navigated.loader_id.ok_or_else(|| Failure::internal("the navigation opened no document"))?;
@@ -371,7 +404,9 @@ impl Page<'_> {
                 tokio::time::sleep(POLL).await;
             }
         }
-        tokio::time::sleep(Duration::from_secs(u64::from(self.options.wait.delay_s))).await;
+        if self.options.wait.delay_s > 0 {
+            tokio::time::sleep(Duration::from_secs(u64::from(self.options.wait.delay_s))).await;
+        }
         // The page may have led itself to where it could not have been opened.
         self.main_response().map_or(Ok(()), |main| judge_egress(&main))
     }
@@ -642,6 +677,23 @@ pub(super) fn list(texts: &[String]) -> String {
     serde_json::Value::from(texts).to_string()
 }
 
+/// Where the page is to be found.
+pub(super) fn address(options: &Options) -> &str {
+    options.source.url.as_deref().unwrap_or(HTML_ADDRESS)
+}
+
+fn navigation_limit(options: &Options) -> Duration {
+    Duration::from_secs(u64::from(options.wait.navigation_timeout_s.max(1)))
+}
+
+fn unanswered() -> Failure {
+    Failure::new(Code::TimeoutError, "the host did not answer within the navigation timeout")
+}
+
+fn download() -> Failure {
+    Failure::invalid("url", "\"url\" leads to a download, and not to a page")
+}
+
 fn crashed() -> Failure {
     Failure::retryable(Code::PageCrashed, "the page's process crashed")
 }
@@ -686,10 +738,10 @@ fn interception(options: &Options, main_frame: String, blocklists: Arc<Blocklist
         extra.push(("authorization".to_owned(), authorization.clone()));
     }
     let url = options.source.url.as_deref();
-    let origin = origin(url.unwrap_or(HTML_ADDRESS));
+    let origin = origin(address(options));
     Ok(Interception {
         main_frame,
-        page: url.unwrap_or(HTML_ADDRESS).to_owned(),
+        page: address(options).to_owned(),
         blocking: options.blocking.clone(),
         blocklists,
         blocked: UrlPattern::all(&options.blocking.requests),

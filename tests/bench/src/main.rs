@@ -1,42 +1,20 @@
-//! What the queue and the webhooks take, measured on the machine it runs on: `make bench-queue`.
+//! What snaphook takes, measured on the machine it runs on: `make bench` for pictures, `make bench-queue` for the rest.
 //!
-//! Figures of one run belong together: what is compared is measured in turns, and the ratio is what counts. The parts are
-//! the real ones, as the service puts them together; only the renders are left out.
+//! Figures of one run belong together: what is compared is measured in turns, and the ratio is what counts.
 
-#![expect(clippy::print_stdout, reason = "a program for a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made should stop loudly")]
 
-mod accepts;
-mod answers;
-mod deliveries;
-mod lists;
-mod rig;
-
-use std::path::PathBuf;
-
-/// One line of the table.
-pub(crate) fn report(what: &str, figure: &str, aim: &str) {
-    println!("| {what} | {figure} | {aim} |");
-}
+mod queue;
+mod render;
 
 fn main() {
-    // The disk that is measured is the one with this folder.
-    let disk = std::env::var_os("SNAPHOOK_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::tempdir_in(disk).expect("a folder on the disk to measure");
-    let only = std::env::args().nth(1);
-    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    println!("| what | measured | aim |\n|---|---|---|");
-    snaphook_tests::run(async {
-        if wanted("deliveries") {
-            deliveries::measure(folder.path()).await;
-        }
-        if wanted("accepts") {
-            accepts::measure(folder.path()).await;
-        }
-        if wanted("lists") {
-            lists::measure(folder.path()).await;
-        }
-    });
-    if wanted("answers") {
-        snaphook_tests::run(answers::measure());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["render", options @ ..] => render::measure(options),
+        ["contender", kind] => render::raw::serve(kind),
+        [] => queue::measure(None),
+        [part] => queue::measure(Some(part)),
+        _ => eprintln!("render [--quick], or nothing, or one of: accepts, answers, deliveries, lists"),
     }
 }

@@ -20,8 +20,10 @@ pub(super) async fn look(config: &Config) -> Result<Vec<Finding>, CliError> {
     }
     let mut findings = Vec::new();
     let tried = shot::with_engine(config, 1, async |engine: &Engine| {
-        let mut findings =
-            vec![Finding::ok("chromium", format!("{} ({})", engine.renderer.product().await.unwrap_or_default(), executable.display()))];
+        let mut findings = vec![Finding::ok(
+            "chromium",
+            format!("{} ({})", engine.renderer.product().await.unwrap_or_default(), executable.display()),
+        )];
         findings.push(Finding::ok("ways out", "its self-test found all closed but the egress proxy"));
         findings.push(sandbox(config));
         findings.push(picture(engine).await);

@@ -7,7 +7,7 @@ use snaphook_tests::client::Client;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::Stack;
 
-use crate::{report, rig};
+use super::{report, rig};
 
 const PER_SECOND: u32 = 100;
 const SECONDS: u32 = 10;
@@ -27,7 +27,7 @@ async fn answers(client: &Client) -> Vec<Duration> {
     futures::future::join_all(calls).await.into_iter().map(|took| took.expect("an answer")).collect()
 }
 
-pub(crate) async fn measure() {
+pub(super) async fn measure() {
     let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", 1).edge().start();
     let site = Site::start();
     // The one worker has something to do that costs nothing: renders would be measured too.

@@ -21,7 +21,7 @@ use snaphook_tests::serve::{Port, Server, full};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{report, rig};
+use super::{report, rig};
 
 const MANY: usize = 5_000;
 const ONE_BY_ONE: usize = 400;
@@ -124,7 +124,7 @@ async fn delays(rig: &Rig, watch: &Watch) -> Vec<Duration> {
     delays
 }
 
-pub(crate) async fn measure(folder: &Path) {
+pub(super) async fn measure(folder: &Path) {
     for (what, per_receiver) in [("8 at a time, the default", None), ("64 at a time", Some(64))] {
         let watch = Watch::start();
         let rig = start(folder, &format!("many-{}.db", per_receiver.unwrap_or(0)), per_receiver).await;

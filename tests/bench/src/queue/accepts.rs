@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use snaphook::domain::ports::{Acceptance, JobQueue};
 use snaphook::queue::sqlite::SqliteQueue;
 
-use crate::{lists, report, rig};
+use super::{lists, report, rig};
 
 const TURN: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 7;
@@ -46,7 +46,7 @@ async fn accepted(queue: &SqliteQueue, callers: usize) -> f64 {
     count.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
 }
 
-pub(crate) async fn measure(folder: &Path) {
+pub(super) async fn measure(folder: &Path) {
     let empty = rig::open(folder, "accepts.db").await;
     let full = rig::open(folder, lists::FULL).await;
     lists::fill(&folder.join(lists::FULL)).await;

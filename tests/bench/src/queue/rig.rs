@@ -11,15 +11,15 @@ use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 
-pub(crate) const KEY: &str = "bench";
+pub(super) const KEY: &str = "bench";
 /// More than any run accepts.
 const CAPACITY: u64 = 10_000_000;
 
-pub(crate) fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
-pub(crate) async fn open(folder: &Path, name: &str) -> SqliteQueue {
+pub(super) async fn open(folder: &Path, name: &str) -> SqliteQueue {
     let root_key = RootKey::load("", folder).expect("a root key");
     let queue = SqliteQueue::open(&folder.join(name), root_key, CAPACITY).expect("a database");
     queue.add_key(KEY, &SecretKey::new("a secret for a benchmark"), "", false, now_ms()).await.expect("a key");
@@ -27,7 +27,7 @@ pub(crate) async fn open(folder: &Path, name: &str) -> SqliteQueue {
 }
 
 /// What a caller of `/v1/screenshot` with an address and a webhook leaves in the queue.
-pub(crate) fn request() -> NewRequest {
+pub(super) fn request() -> NewRequest {
     let mut random = [0; 10];
     getrandom::fill(&mut random).expect("the system has randomness");
     let mut options = Options::default();
@@ -47,16 +47,16 @@ pub(crate) fn request() -> NewRequest {
 }
 
 /// The value below which so many percent of the samples are.
-pub(crate) fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
+pub(super) fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
     samples.sort_unstable();
     samples[(samples.len() * percent / 100).min(samples.len() - 1)]
 }
 
-pub(crate) fn median(samples: &mut [f64]) -> f64 {
+pub(super) fn median(samples: &mut [f64]) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
 
-pub(crate) fn ms(duration: Duration) -> String {
+pub(super) fn ms(duration: Duration) -> String {
     format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }

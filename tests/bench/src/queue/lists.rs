@@ -6,15 +6,15 @@ use std::time::Instant;
 use rusqlite::{Connection, params};
 use snaphook::domain::ports::{JobQueue, RequestFilter};
 
-use crate::{report, rig};
+use super::{report, rig};
 
-pub(crate) const FULL: &str = "full.db";
+pub(super) const FULL: &str = "full.db";
 const ROWS: u64 = 1_000_000;
 const CALLS: usize = 500;
 
 /// Copies one request, ended, until there are a million, each with its file and its delivered webhook: what a busy month
 /// leaves. By SQL, since through the front door it would take an hour.
-pub(crate) async fn fill(path: &Path) {
+pub(super) async fn fill(path: &Path) {
     let count = |connection: &Connection| {
         connection.query_row("SELECT count(*) FROM requests", [], |row| row.get::<_, u64>(0)).expect("a count")
     };
@@ -63,7 +63,7 @@ pub(crate) async fn fill(path: &Path) {
         .expect("a checkpoint");
 }
 
-pub(crate) async fn measure(folder: &Path) {
+pub(super) async fn measure(folder: &Path) {
     let queue = rig::open(folder, FULL).await;
     fill(&folder.join(FULL)).await;
     let mut took = Vec::new();

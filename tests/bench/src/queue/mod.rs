@@ -1,0 +1,37 @@
+//! What the queue and the webhooks take. The parts are the real ones, as the service puts them together; only the renders
+//! are left out.
+
+mod accepts;
+mod answers;
+mod deliveries;
+mod lists;
+mod rig;
+
+use std::path::PathBuf;
+
+/// One line of the table.
+fn report(what: &str, figure: &str, aim: &str) {
+    println!("| {what} | {figure} | {aim} |");
+}
+
+pub(crate) fn measure(only: Option<&str>) {
+    // The disk that is measured is the one with this folder.
+    let disk = std::env::var_os("SNAPHOOK_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = tempfile::tempdir_in(disk).expect("a folder on the disk to measure");
+    let wanted = |name: &str| only.is_none_or(|only| only == name);
+    println!("| what | measured | aim |\n|---|---|---|");
+    snaphook_tests::run(async {
+        if wanted("deliveries") {
+            deliveries::measure(folder.path()).await;
+        }
+        if wanted("accepts") {
+            accepts::measure(folder.path()).await;
+        }
+        if wanted("lists") {
+            lists::measure(folder.path()).await;
+        }
+    });
+    if wanted("answers") {
+        snaphook_tests::run(answers::measure());
+    }
+}
