@@ -28,7 +28,7 @@ impl Urgency {
     pub fn of_header(priority: Option<&str>) -> Urgency {
         let members = priority.unwrap_or_default().split(',').filter_map(|member| member.trim().split_once('='));
         // A member may have parameters, and of those with the same name the last one holds (RFC 8941, section 3.2).
-        let last = members.filter(|(name, _)| *name == "u").last();
+        let last = members.rev().find(|(name, _)| *name == "u");
         let level = last.and_then(|(_, value)| value.split(';').next()?.trim_end().parse().ok());
         level.and_then(Urgency::new).unwrap_or_default()
     }
