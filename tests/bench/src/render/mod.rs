@@ -12,8 +12,8 @@ mod plot;
 pub(crate) mod raw;
 mod report;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contender::{Contender, Machine};
@@ -166,13 +166,10 @@ async fn burst(contender: &Contender, page: Page, site: &str, callers: usize, pi
 }
 
 async fn peak_memory(contender: &Contender, page: Page, site: &str) -> u64 {
-    let peak = Arc::new(Mutex::new(0));
+    let peak = AtomicU64::new(0);
     let look = async {
         loop {
-            let now = tokio::task::block_in_place(|| contender.meter.memory());
-            let mut peak = peak.lock().unwrap_or_else(PoisonError::into_inner);
-            *peak = now.max(*peak);
-            drop(peak);
+            peak.fetch_max(tokio::task::block_in_place(|| contender.meter.memory()), Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -180,6 +177,5 @@ async fn peak_memory(contender: &Contender, page: Page, site: &str) -> u64 {
         () = look => {}
         _ = burst(contender, page, site, TOGETHER, TOGETHER * 2) => {}
     }
-    let peak = peak.lock().unwrap_or_else(PoisonError::into_inner);
-    *peak
+    peak.into_inner()
 }
