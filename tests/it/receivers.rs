@@ -385,7 +385,8 @@ fn a_thousand_webhooks_are_signed_over_the_bytes_that_came() {
         }
         assert_eq!(bodies.len(), WEBHOOKS);
         let again = bodies.values().filter(|(_, timestamps)| timestamps.len() > 1).count();
-        assert!(again >= WEBHOOKS / 10, "{again} came more than once");
+        // A tenth is refused, and some of them again.
+        assert!(again >= WEBHOOKS / 20, "{again} came more than once");
     });
 }
 

@@ -147,11 +147,11 @@ impl Browser {
 
     /// A fresh, empty browser context with one page in it, and with a way out of its own. It goes by the browser's if there
     /// is none. The page is held before its first request until it is told to go on; it is on its way to its address, or
-    /// has to be led there.
+    /// has to be led there: where none is given, and in a build that does not hold it.
     pub(super) async fn open_tab(
         self: &Arc<Self>,
         way_out: Option<EgressProxy>,
-        address: &str,
+        address: Option<&str>,
     ) -> Result<Tab, CdpError> {
         self.contexts_made.fetch_add(1, Ordering::Relaxed);
         let proxy = way_out.as_ref().unwrap_or(&self.proxy).address;
@@ -166,8 +166,9 @@ impl Browser {
         let owner = ContextGuard::new(self, Some(context.clone()), way_out);
         let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         deny.browser_context_id = Some(context.clone());
-        let is_led = !self.holds_addresses();
-        let mut target = CreateTargetParams::new(if is_led { "about:blank" } else { address });
+        let address = address.filter(|_| self.holds_addresses());
+        let is_led = address.is_none();
+        let mut target = CreateTargetParams::new(address.unwrap_or("about:blank"));
         target.browser_context_id = Some(context);
         // The pointer is thought to be in the screen's corner. Away from there, no page finds it over itself.
         (target.left, target.top) = (Some(100), Some(100));

@@ -63,7 +63,7 @@ pub(super) async fn check(browser: &Arc<Browser>, proxy: &EgressProxy) -> Result
 
 async fn attempt(browser: &Arc<Browser>, own_context: bool, listeners: &Canaries) -> Result<(), CdpError> {
     let tab = match own_context {
-        true => browser.open_tab(None, "about:blank").await?,
+        true => browser.open_tab(None, None).await?,
         false => browser.open_bare_tab().await?,
     };
     let Canaries { tcp_port, udp_port, .. } = listeners;

@@ -200,7 +200,7 @@ impl ChromiumRenderer {
         let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
         let opening = async {
             let browser = self.browser().await?;
-            let opened = browser.open_tab(Some(way_out), page::address(options)).await;
+            let opened = browser.open_tab(Some(way_out), page::birthplace(options)).await;
             opened.map_err(|error| match error {
                 // Its page is still held: nothing of the request has run in the browser.
                 CdpError::Disconnected | CdpError::TimedOut { .. } => {

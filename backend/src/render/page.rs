@@ -537,6 +537,22 @@ pub(super) fn address(options: &Options) -> &str {
     options.source.url.as_deref().unwrap_or(HTML_ADDRESS)
 }
 
+/// Where the page can be created at once; None where it has to be blank first and then be led to its address. What a page is
+/// made of while it is held does not always outlive its beginning: the scale of a phone and the media that it is shown on
+/// were seen to be lost, and frames of a recording to be another page's.
+pub(super) fn birthplace(options: &Options) -> Option<&str> {
+    let emulation = &options.emulation;
+    let is_plain = matches!(options.medium(), Medium::Image | Medium::Text)
+        && !(options.viewport.mobile || options.viewport.touch)
+        && emulation.media_type.is_none()
+        && emulation.dark_mode.is_none()
+        && emulation.reduced_motion.is_none()
+        && !emulation.reduce_motion
+        && emulation.vision_deficiency.is_none();
+    // A cookie that Chromium refuses ends the render before anybody was asked for anything.
+    (is_plain && options.network.cookies.is_empty()).then(|| address(options))
+}
+
 fn navigation_limit(options: &Options) -> Duration {
     Duration::from_secs(u64::from(options.wait.navigation_timeout_s.max(1)))
 }
