@@ -13,7 +13,9 @@ use crate::run;
 #[derive(Subcommand)]
 pub(super) enum AdminCommand {
     /// Make a new password for the dashboard, in the place of the one before. Ends all sessions.
+    #[command(after_help = "Example: snaphook admin reset-password")]
     ResetPassword {
+        /// For programs.
         #[arg(long)]
         json: bool,
     },
