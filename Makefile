@@ -80,7 +80,7 @@ size-edge:
 soak: edge-dev verify-package
 	$(BUILD)
 	SNAPHOOK_OUTAGE_REQUESTS=1000 $(IT) none_is_lost
-	SNAPHOOK_API_PHASES=examples,coverage,fuzzing $(IT) openapi
+	SNAPHOOK_API_SEED=$$$$ SNAPHOOK_API_PHASES=examples,coverage,fuzzing $(IT) openapi
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} $(IT) campaign
 
 # Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.

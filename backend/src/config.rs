@@ -225,7 +225,13 @@ impl Config {
     /// Where pages and webhooks may lead, as the checks of a request want to know it.
     pub fn policies(&self) -> Result<Policies, ConfigError> {
         let policy = self.target_policy().map_err(|error| ConfigError::Values(vec![error]))?;
-        Ok(Policies { pages: policy.clone(), webhooks: policy })
+        Ok(Policies::new(policy, self.webhook.allow_http || self.development))
+    }
+
+    /// The dashboard's own listener, if it has one.
+    pub fn dashboard_listen(&self) -> Option<SocketAddr> {
+        // What it says was checked when the settings were read.
+        self.dashboard.listen().ok().flatten().filter(|_| self.dashboard.enabled)
     }
 
     /// Where pages and webhooks may lead.

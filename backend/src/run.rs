@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use snaphook_shared::request::Policies;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -119,7 +118,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let address = bound(&server, config.http.listen)?;
     let operations_address = bound(&operations, config.http.operations_listen)?;
 
-    let dashboard_listen = config.dashboard.listen().map_err(StartError::Policy)?.filter(|_| config.dashboard.enabled);
+    let dashboard_listen = config.dashboard_listen();
     let dashboard_server = match dashboard_listen {
         Some(address) => Some(listen(address).await?),
         None => None,
@@ -129,7 +128,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         _ => None,
     };
 
-    let policy = config.target_policy().map_err(StartError::Policy)?;
     let scratch = config.data_dir.join("scratch");
     let closed: Vec<SocketAddr> = [operations_address].into_iter().chain(dashboard_address).collect();
     let engine = Engine::start(&config, scratch, config.render_concurrency(), &closed).await?;
@@ -189,7 +187,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
     };
     tasks.spawn(sweeper.run(stop.clone()));
-    let policies = Policies::new(policy, config.webhook.allow_http || config.development);
+    let policies = config.policies().map_err(|error| StartError::Policy(error.to_string()))?;
     let scheduler = Scheduler {
         tasks: queue.clone(),
         clock: clock.clone(),
@@ -208,6 +206,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             readiness: watch.clone(),
             clock: clock.clone(),
             links: links.clone(),
+            // A listener of its own speaks plain HTTP, whatever the callers' address is.
+            secure: dashboard_address.is_none() && links.public_url.starts_with("https://"),
             requests: requests.clone(),
             deliveries: deliveries.clone(),
             session_lifetime: Duration::from_secs(config.dashboard.session_seconds),

@@ -17,7 +17,7 @@ use crate::{Failure, forward, platform, reply, services};
 /// A copy for the cache waits in memory for whichever of the two readers is slower.
 const CACHED_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// A request with one of these asks for less than the whole file.
-const PARTIAL: [&str; 3] = ["range", "if-none-match", "if-modified-since"];
+const PARTIAL: [&str; 2] = ["range", "if-none-match"];
 
 pub(crate) async fn serve(
     bindings: &Bindings,

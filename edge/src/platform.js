@@ -41,11 +41,13 @@ const wanted = (method, headers, body, signal) => ({
 });
 
 /** Fetches, and ends it when so much time is over, wherever it is; undefined when not even a head has come by then. */
-export function exchange(url, method, headers, body, milliseconds) {
+export async function exchange(url, method, headers, body, milliseconds) {
   const signal = AbortSignal.timeout(milliseconds);
-  return fetch(url, wanted(method, headers, body, signal)).catch((error) => {
+  try {
+    return await fetch(url, wanted(method, headers, body, signal));
+  } catch (error) {
     if (!signal.aborted) throw error;
-  });
+  }
 }
 
 /** Fetches, and waits so long for the head of the answer; undefined when it is not there by then. Its body may take any time. */

@@ -1,6 +1,6 @@
 //! JSON as strangers send it, read strictly (RFC 8259) into values whose numbers are still text.
 //!
-//! Every verdict is serde_json's, to which the tests hold this reader. That one needs floating point, both ways, and the texts
+//! Every verdict is serde_json's, to which the tests hold this reader; but that no number is too large for it. That one needs floating point, both ways, and the texts
 //! of a hundred errors, a third of what a Worker may weigh; and a number kept as it was written is what its sender meant.
 
 /// Values within one another, at most: each takes its room on the stack.

@@ -122,8 +122,12 @@ impl Campaign {
             let point = FAULT_POINTS[dice.below(FAULT_POINTS.len() as u64) as usize];
             // The service dies by itself, some way on.
             self.stack.kill9();
-            while self.stack.try_restart_with(&[("SNAPHOOK_FAULT", &format!("{point}:{}", 2 + dice.below(6)))]).is_err()
+            let mut tries = 0;
+            while let Err(error) =
+                self.stack.try_restart_with(&[("SNAPHOOK_FAULT", &format!("{point}:{}", 2 + dice.below(6)))])
             {
+                tries += 1;
+                assert!(tries < 50, "{point}: {error}");
             }
         }
         let moment = Duration::from_millis(dice.below(400));

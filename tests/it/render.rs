@@ -337,6 +337,11 @@ fn the_emulated_device_is_what_was_asked() {
         assert_eq!(take(&stack, options).await.rgba(100, 50)[3], 0, "nothing is there, so all is seen through");
         let wrong = stack.client().take(&json!({ "html": "x", "time_zone": "Mars/Base" })).await.expect(400);
         assert_eq!(wrong.json()["error_details"][0]["message"], "\"time_zone\" is not a known time zone");
+        // What is refused is refused before anybody is asked for the page.
+        let site = Site::start();
+        let options = json!({ "url": site.url("/colors.html"), "time_zone": "Mars/Base", "authorization": "Bearer x" });
+        stack.client().take(&options).await.expect(400);
+        assert_eq!(site.count("/colors.html"), 0);
     });
 }
 

@@ -40,6 +40,7 @@ fn no_secret_is_in_the_log_or_in_the_database() {
         let stack = Stack::builder()
             .edge()
             .set("SNAPHOOK_LOG_LEVEL", "trace")
+            .set("SNAPHOOK_RENDER_CONCURRENCY", 4)
             .set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,1")
             .start();
         let (edge, backend) = (stack.edge_client(), stack.client());
@@ -61,6 +62,15 @@ fn no_secret_is_in_the_log_or_in_the_database() {
         edge.take(&with_secrets("waited")).await.expect(200);
         let id = edge.enqueue("/take", &with_secrets("accepted")).await;
         backend.request_when(&id, "delivered", s(60), |view| view["webhook"]["state"] == "delivered").await;
+        // What goes wrong is told at length, and not at this price.
+        let mut wrong = with_secrets("wrong");
+        wrong["storage_secret_access_key"] = json!("hush-wrong-storage-secret");
+        edge.take(&wrong).await;
+        wrong["proxy"] = json!("http://user:hush-proxy-password@127.0.0.1:9/");
+        edge.take(&wrong).await;
+        wrong["viewport_width"] = json!("hush-no-number");
+        edge.take(&wrong).await.expect(400);
+        edge.get(&edge.signed("/take", "url=https://example.com").replace("signature=", "signature=00")).await;
         // One that nobody renders yet, so that its secrets are at rest.
         let busy: Vec<_> = (0..4).map(|_| json!({ "url": site.url("/never"), "timeout": 60 })).collect();
         for options in &busy {
@@ -71,15 +81,6 @@ fn no_secret_is_in_the_log_or_in_the_database() {
         let task = json!({ "name": "t", "api": "screenshot", "query": query, "crontab": "0 0 1 1 *" });
         edge.post("/v1/tasks", &task).await.expect(201);
 
-        // What goes wrong is told at length, and not at this price.
-        let mut wrong = with_secrets("wrong");
-        wrong["storage_secret_access_key"] = json!("hush-wrong-storage-secret");
-        edge.take(&wrong).await;
-        wrong["proxy"] = json!("http://user:hush-proxy-password@127.0.0.1:9/");
-        edge.take(&wrong).await;
-        wrong["viewport_width"] = json!("hush-no-number");
-        edge.take(&wrong).await.expect(400);
-        edge.get(&edge.signed("/take", "url=https://example.com").replace("signature=", "signature=00")).await;
         receiver.behave(Behaviour::Status(500));
         let failing = edge.enqueue("/v1/screenshot", &json!({ "html": "<p>x", "webhook_url": receiver.url() })).await;
         // Nobody gets to it while the workers are held up; it is enough that it is there.

@@ -18,6 +18,7 @@ use snaphook_shared::request::Policies;
 use super::shot::{self, Parameters};
 use super::{CliError, say, take};
 use crate::config::Config;
+use crate::domain::failure::Fault;
 use crate::run::Engine;
 use journal::{Entry, Journal};
 
@@ -123,6 +124,8 @@ async fn run(
     let mut ends = std::pin::pin!(futures::stream::iter(jobs).map(render).buffer_unordered(concurrency));
     while let Some((job, took, rendered)) = ends.next().await {
         let path = command.output_dir.join(&job.file);
+        // What this machine could not do says nothing of the line, which the next run tries again.
+        let is_ours = matches!(&rendered, Err(failure) if failure.fault == Fault::Ours);
         let (told, said, entry) = match rendered {
             Ok(artifact) => {
                 // A disk that is full is so for the next one too.
@@ -141,7 +144,9 @@ async fn run(
             }
         };
         let is_failure = entry.file.is_none();
-        journal.note(entry).map_err(|error| CliError::Failed(format!("the journal: {error}")))?;
+        if !is_ours {
+            journal.note(entry).map_err(|error| CliError::Failed(format!("the journal: {error}")))?;
+        }
         bar.inc(1);
         bar.suspend(|| match (command.json, is_failure) {
             (true, _) => {

@@ -50,7 +50,7 @@ pub(super) enum KeysCommand {
         #[arg(allow_hyphen_values = true)]
         access_key: String,
         /// Hours that the old secret stays good.
-        #[arg(long, default_value_t = 24)]
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(..=8784))]
         overlap_hours: u64,
         #[arg(long)]
         json: bool,

@@ -162,7 +162,8 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
 }
 
 fn print(text: &str) -> Result<(), CliError> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    let mut stdout = std::io::stdout().lock();
+    Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())?)
 }
 
 fn say(line: &str) -> Result<(), CliError> {

@@ -3,6 +3,7 @@
 
 use std::fs::Permissions;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::str::FromStr;
@@ -161,7 +162,8 @@ pub(super) async fn with_engine<T>(
 ) -> Result<T, CliError> {
     // Not that of a service, which may be running.
     let scratch = tempfile::Builder::new().prefix("snaphook-").tempdir()?;
-    let closed = [config.http.operations_listen];
+    let closed: Vec<SocketAddr> =
+        [config.http.operations_listen].into_iter().chain(config.dashboard_listen()).collect();
     let engine = tokio::select! {
         started = Engine::start(config, scratch.path().to_owned(), concurrency, &closed) => started?,
         () = interrupted() => return Err(CliError::Interrupted),

@@ -66,7 +66,9 @@ pub(super) async fn execute(config: Config, command: TakeCommand) -> Result<(), 
         let _ = writeln!(std::io::stderr(), "the page did not get {}:{} ({why})", target.host, target.port);
     }
     if to_stdout {
-        return Ok(std::io::stdout().write_all(&artifact.bytes)?);
+        // What is left in the buffer would be written at the exit, where nobody hears of an error.
+        let mut stdout = std::io::stdout().lock();
+        return Ok(stdout.write_all(&artifact.bytes).and_then(|()| stdout.flush())?);
     }
     let unwritten = |error| CliError::Failed(format!("{}: {error}", command.output.display()));
     shot::write(&command.output, &artifact.bytes).map_err(unwritten)?;

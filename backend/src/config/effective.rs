@@ -70,7 +70,11 @@ pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     if let Ok((defaults, _)) = read(Some(Path::new("/dev/null"))) {
         for_each(&defaults, "", &mut |name, _| known.push(variable(name)));
     }
-    names.filter(|name| name.starts_with("SNAPHOOK_") && !known.contains(name)).collect()
+    // Kubernetes gives these to every container beside a Service of our name.
+    let of_a_cluster = |name: &str| {
+        name == "SNAPHOOK_PORT" || ["SNAPHOOK_PORT_", "SNAPHOOK_SERVICE_"].iter().any(|start| name.starts_with(start))
+    };
+    names.filter(|name| name.starts_with("SNAPHOOK_") && !known.contains(name) && !of_a_cluster(name)).collect()
 }
 
 fn variable(name: &str) -> String {

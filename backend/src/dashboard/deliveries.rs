@@ -53,7 +53,7 @@ pub(super) async fn list(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
             }
         }
         @if filter.state == Some(DeliveryState::Dead) && !views.is_empty() { (replay_all(frame, &pairs)) }
-        div #live data-live=[filter.before.is_none().then_some("4")] {
+        div #live data-live=[(filter.before.is_none() && filter.url.is_none()).then_some("4")] {
             @if views.is_empty() {
                 p .empty { @if is_filtered { "No delivery fits." } @else { "There is no delivery yet." } }
             } @else {

@@ -98,6 +98,8 @@ pub struct Parts {
     pub requests: Arc<Notify>,
     /// To ring when a webhook may be due.
     pub deliveries: Arc<Notify>,
+    /// Whether browsers come over TLS.
+    pub secure: bool,
     pub session_lifetime: Duration,
     pub session_idle: Duration,
 }
@@ -122,7 +124,7 @@ impl Dashboard {
         let sessions = Sessions {
             store: parts.admins.clone(),
             clock: parts.clock.clone(),
-            secure: parts.links.public_url.starts_with("https://"),
+            secure: parts.secure,
             lifetime: parts.session_lifetime,
             idle: parts.session_idle,
         };
@@ -285,7 +287,8 @@ pub async fn make_first_password(
     }
     let (password, hash) = password::make().map_err(|error| QueueError(error.to_string()))?;
     if admins.set_first_password(&hash, now_ms).await? {
-        tracing::info!(
+        // A warning, so that it is seen at every usual level of the log.
+        tracing::warn!(
             password = password.expose(),
             url,
             "the dashboard has a password now, which is shown this once; another one: snaphook admin reset-password"

@@ -11,7 +11,7 @@ use super::Dashboard;
 use super::answer::{self, Refusal, Result};
 use super::html::{Frame, badge, bytes, duration, layout, link, maybe_time, said, time};
 use super::requests::took;
-use crate::domain::job::{NewRequest, RequestState, RequestView, StoredFile, new_request_id};
+use crate::domain::job::{DeliveryState, NewRequest, RequestState, RequestView, StoredFile, new_request_id};
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::Acceptance;
 use crate::domain::refused::RefusedFor;
@@ -27,7 +27,8 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, id: &str, fields:
         Some("retried") => Some("This is the new request, with the options of the one before."),
         _ => None,
     };
-    let may_change = view.webhook.as_ref().is_some_and(|webhook| webhook.next_attempt_ms.is_some());
+    let has_ended = |state| matches!(state, DeliveryState::Delivered | DeliveryState::Dead);
+    let may_change = view.webhook.as_ref().is_some_and(|webhook| !has_ended(webhook.state));
     let is_over = view.finished_ms.is_some();
     let body = html! {
         p .crumbs { a href="/dashboard/requests" { "Requests" } " / " span .id { (view.id) } }
@@ -45,7 +46,7 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, id: &str, fields:
                     @if !view.refused.is_empty() { (refused_connections(&view)) }
                 }
                 div {
-                    (facts(&view, &detail))
+                    (facts(&view, &detail, frame.now_ms))
                     @if let Some(webhook) = &view.webhook {
                         section {
                             h2 { "Webhook" }
@@ -176,7 +177,7 @@ fn refused_connections(view: &RequestView) -> Markup {
     }
 }
 
-fn facts(view: &RequestView, detail: &RequestDetail) -> Markup {
+fn facts(view: &RequestView, detail: &RequestDetail, now_ms: u64) -> Markup {
     html! {
         section {
             h2 { "Request" }
@@ -186,7 +187,7 @@ fn facts(view: &RequestView, detail: &RequestDetail) -> Markup {
                 dt { "Key" } dd { a .id href={ "/dashboard/access/" (view.access_key) } { (view.access_key) } }
                 dt { "Created" } dd { (time(view.created_ms)) }
                 dt { "Finished" } dd { (maybe_time(view.finished_ms)) }
-                dt { "Took" } dd { (took(view, view.finished_ms.unwrap_or(view.created_ms))) }
+                dt { "Took" } dd { (took(view, now_ms)) }
                 @if let Some(render_ms) = detail.render_ms { dt { "Render" } dd { (duration(render_ms)) } }
                 @if let Some(task) = view.task_id { dt { "Task" } dd { (task) } }
                 @if let Some(key) = &detail.request.idempotency_key { dt { "Idempotency key" } dd .id { (key) } }

@@ -50,8 +50,8 @@ pub(super) async fn list(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
                 @if is_filtered { a href="/dashboard/requests" { "Clear" } }
             }
         }
-        // A page of older ones stands still.
-        div #live data-live=[filter.before.is_none().then_some("4")] {
+        // A page of older ones stands still, and so does a search: it may look at every request there is.
+        div #live data-live=[(filter.before.is_none() && filter.text.is_none()).then_some("4")] {
             @if views.is_empty() {
                 p .empty { @if is_filtered { "No request fits." } @else { "There is no request yet." } }
             } @else {

@@ -1,8 +1,9 @@
 //! How often somebody may try to sign in: pauses that grow with the failures, for each address and for all of them together.
 //! Pure: the time is an argument.
 //!
-//! The pause of one address grows to a quarter of an hour. The one of all together stays at a few seconds, so that strangers
-//! with many addresses cannot keep the operator out; the password is no one to be guessed at that pace.
+//! The pause of one address grows to a quarter of an hour. The one of all together stays at a few seconds: the password is no
+//! one to be guessed at that pace. Whoever tries without end can still be quicker than the operator each time; `[dashboard]
+//! listen` puts the door where strangers do not come.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -70,7 +71,8 @@ impl Throttle {
         if counts.by_address.len() >= ADDRESSES_MAX && !counts.by_address.contains_key(&address) {
             make_room(&mut counts.by_address, now_ms);
         }
-        counts.by_address.entry(address).or_default().count(now_ms, FREE_OF_ONE, PAUSE_OF_ONE_MS_MAX);
+        let most_ms = if is_shared(address) { PAUSE_OF_ALL_MS_MAX } else { PAUSE_OF_ONE_MS_MAX };
+        counts.by_address.entry(address).or_default().count(now_ms, FREE_OF_ONE, most_ms);
         counts.all.count(now_ms, FREE_OF_ALL, PAUSE_OF_ALL_MS_MAX);
         Ok(())
     }
@@ -90,6 +92,18 @@ fn make_room(by_address: &mut HashMap<IpAddr, Failures>, now_ms: u64) {
             by_address.iter().min_by_key(|(_, failures)| failures.last_ms).map(|(address, _)| *address)
     {
         by_address.remove(&oldest);
+    }
+}
+
+/// Whether everybody may come from there, as from a proxy or the bridge of a container: then it gets the pace of all, or one
+/// stranger would keep the operator out.
+fn is_shared(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_private() || address.is_link_local() || address.is_unspecified()
+        }
+        // `::1` is `::` by now.
+        IpAddr::V6(address) => address.is_unspecified() || address.is_unique_local(),
     }
 }
 

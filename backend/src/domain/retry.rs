@@ -8,7 +8,8 @@ use super::failure::Fault;
 pub const RENDER_ATTEMPTS_MAX: u32 = 4;
 
 /// The same where the browser was lost: that may have been the doing of any page in it. A page that takes every browser down
-/// comes to an end by this.
+/// comes to an end by this. Attempts are counted together, whatever
+/// each of them failed by.
 pub const LOST_BROWSERS_MAX: u32 = 8;
 
 /// Attempts that failed by a fault of this installation and are not counted; from then on they are. With the pauses below

@@ -174,7 +174,10 @@ impl Browser {
         (target.left, target.top) = (Some(100), Some(100));
         futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT))?;
         let held = tokio::time::timeout(COMMAND_LIMIT, held).await.ok().and_then(Result::ok);
-        let Held { target, session } = held.ok_or(CdpError::Disconnected)?;
+        let Held { target, session } = held.ok_or_else(|| CdpError::TimedOut {
+            method: "Target.attachedToTarget".to_owned(),
+            seconds: COMMAND_LIMIT.as_secs(),
+        })?;
         let (session, events) = self.cdp.session(session);
         Ok(Tab { session: Arc::new(session), main_frame: target, is_led, events: Some(events), owner })
     }
@@ -245,12 +248,16 @@ impl Tab {
     /// Disposes of the context and waits until it is gone.
     pub(super) async fn close(mut self) {
         if let Some(context) = self.owner.context.take() {
-            self.owner.browser.windows.forget(&context);
-            let dispose = DisposeBrowserContextParams::new(context);
-            if let Err(error) = self.owner.browser.cdp.browser(dispose, COMMAND_LIMIT).await {
-                tracing::debug!(%error, "a browser context was not disposed of");
-            }
+            dispose(&self.owner.browser, context).await;
         }
+    }
+}
+
+/// Ends a context with all its pages. Its windows stay known until it is gone: one that comes meanwhile is not let go.
+async fn dispose(browser: &Browser, context: BrowserContextId) {
+    match browser.cdp.browser(DisposeBrowserContextParams::new(context.clone()), COMMAND_LIMIT).await {
+        Ok(_) => browser.windows.forget(&context),
+        Err(error) => tracing::debug!(%error, "a browser context was not disposed of"),
     }
 }
 
@@ -271,10 +278,11 @@ impl ContextGuard {
 impl Drop for ContextGuard {
     fn drop(&mut self) {
         if let Some(context) = self.context.take() {
-            self.browser.windows.forget(&context);
-            let browser = self.browser.clone();
+            let (browser, way_out) = (self.browser.clone(), self.way_out.take());
             tokio::spawn(async move {
-                let _ = browser.cdp.browser(DisposeBrowserContextParams::new(context), COMMAND_LIMIT).await;
+                dispose(&browser, context).await;
+                // Not before its pages: another render may be given the same port.
+                drop(way_out);
             });
         }
     }

@@ -22,6 +22,7 @@ mod windows;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ use chromiumoxide::cdp::browser_protocol::browser::GetVersionParams;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options};
 use tokio::sync::{Mutex, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
@@ -48,6 +50,10 @@ pub use way_out::PageTraffic;
 /// A browser is replaced after so many contexts (each leaks a little) or so long.
 const CONTEXTS_MAX: u32 = 1_000;
 const AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// What is still being closed when the renderer ends gets so long.
+const CLOSING_LIMIT: Duration = Duration::from_secs(2);
+/// So often in a row a browser may fail to say who it is.
+const UNANSWERED_MAX: u32 = 3;
 
 /// Renders with one Chromium, which it starts, replaces and ends.
 pub struct ChromiumRenderer {
@@ -57,6 +63,10 @@ pub struct ChromiumRenderer {
     blocklists: Arc<Blocklists>,
     studio: Studio,
     current: Mutex<Option<Arc<Browser>>>,
+    /// How often in a row the browser did not answer when it was asked who it is.
+    unanswered: AtomicU32,
+    /// Pages whose renders are over and that are still being closed.
+    closing: TaskTracker,
     /// How many pages may be open at once.
     slots: Arc<Semaphore>,
 }
@@ -81,6 +91,8 @@ impl ChromiumRenderer {
             traffic,
             blocklists,
             current: Mutex::new(Some(first)),
+            unanswered: AtomicU32::new(0),
+            closing: TaskTracker::new(),
             slots: Arc::new(Semaphore::new(concurrency)),
         })
     }
@@ -98,11 +110,21 @@ impl ChromiumRenderer {
 
     /// Whether a browser is there, or can be had.
     pub async fn is_ready(&self) -> bool {
-        match self.browser().await {
-            // A process that is there may yet hang.
-            Ok(browser) => browser.call(GetVersionParams::default()).await.is_ok(),
-            Err(_) => false,
+        let Ok(browser) = self.browser().await else { return false };
+        // A process that is there may yet hang.
+        if browser.call(GetVersionParams::default()).await.is_ok() {
+            self.unanswered.store(0, Ordering::Relaxed);
+            return true;
         }
+        if self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
+            tracing::error!("the browser does not answer, and is replaced");
+            let mut current = self.current.lock().await;
+            if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, &browser)) {
+                *current = None;
+            }
+            self.unanswered.store(0, Ordering::Relaxed);
+        }
+        false
     }
 
     /// What all processes of the browser held when it was last looked at; 0 while there is none, or one is being started.
@@ -119,6 +141,8 @@ impl ChromiumRenderer {
     /// Ends the browser and removes what it wrote. Renders that are under way fail.
     pub async fn stop(&self) {
         self.slots.close();
+        self.closing.close();
+        let _ = tokio::time::timeout(CLOSING_LIMIT, self.closing.wait()).await;
         self.current.lock().await.take();
         let parent = self.settings.scratch_parent.clone();
         let swept = tokio::task::spawn_blocking(move || {
@@ -223,7 +247,7 @@ impl ChromiumRenderer {
             .map_err(|failure| way_out::explain(failure, options, tab.way_out(), began))
             .map_err(|failure| Failure { refused, ..failure });
         // Nobody waits for the end of what is no longer needed but who wants its place.
-        tokio::spawn(async move {
+        self.closing.spawn(async move {
             tab.close().await;
             drop(slot);
         });

@@ -541,16 +541,27 @@ pub(super) fn address(options: &Options) -> &str {
 /// made of while it is held does not always outlive its beginning: the scale of a phone and the media that it is shown on
 /// were seen to be lost, and frames of a recording to be another page's.
 pub(super) fn birthplace(options: &Options) -> Option<&str> {
-    let emulation = &options.emulation;
+    let (emulation, network) = (&options.emulation, &options.network);
     let is_plain = matches!(options.medium(), Medium::Image | Medium::Text)
         && !(options.viewport.mobile || options.viewport.touch)
         && emulation.media_type.is_none()
         && emulation.dark_mode.is_none()
         && emulation.reduced_motion.is_none()
         && !emulation.reduce_motion
-        && emulation.vision_deficiency.is_none();
-    // A cookie that Chromium refuses ends the render before anybody was asked for anything.
-    (is_plain && options.network.cookies.is_empty()).then(|| address(options))
+        && emulation.vision_deficiency.is_none()
+        && !options.source.without_javascript
+        && !network.bypass_csp
+        && network.user_agent.is_none()
+        && !options.output.omit_background
+        && !options.blocking.resources.iter().any(|name| name == "websocket");
+    // What Chromium may refuse ends the render before anybody was asked for anything.
+    let is_language = |header: &String| {
+        header.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("accept-language"))
+    };
+    let may_be_refused = !network.cookies.is_empty()
+        || emulation.time_zone.as_deref().is_some_and(|zone| zone != "GMT")
+        || network.headers.iter().any(is_language);
+    (is_plain && !may_be_refused).then(|| address(options))
 }
 
 fn navigation_limit(options: &Options) -> Duration {

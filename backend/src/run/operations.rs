@@ -126,7 +126,7 @@ impl Scrape for Operations {
     async fn metrics(&self) -> String {
         // A database that is away is told by `ready`; the rest can be told all the same.
         let backlog = self.queue.backlog().await.unwrap_or_default();
-        let waited_ms = backlog.oldest_due_ms.map_or(0, |due_ms| self.clock.now_ms().saturating_sub(due_ms));
+        let waited_ms = backlog.oldest_queued_ms.map_or(0, |made_ms| self.clock.now_ms().saturating_sub(made_ms));
         metrics::get().scrape(&Snapshot {
             queued: backlog.queued,
             rendering: backlog.rendering,

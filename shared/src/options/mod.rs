@@ -236,7 +236,7 @@ impl Kind {
             }
             Kind::Number { min, max } => {
                 let number = number::read(text.trim()).ok_or_else(|| format!("\"{name}\" must be a number"))?;
-                let to = |bound: i32| number.total_cmp(&f64::from(bound));
+                let to = |bound: i32| number.partial_cmp(&f64::from(bound)).unwrap_or(Ordering::Less);
                 within(name, to(*min), to(*max), (*min).into(), (*max).into())?;
                 Ok(Value::Number(number))
             }

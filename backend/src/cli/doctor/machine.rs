@@ -21,6 +21,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     let running = run::is_in_use(&config.data_dir);
     findings.push(port("port api", config.http.listen, running));
     findings.push(port("port ops", config.http.operations_listen, running));
+    findings.extend(config.dashboard_listen().map(|address| port("port pages", address, running)));
     findings
 }
 

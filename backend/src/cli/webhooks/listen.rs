@@ -113,7 +113,11 @@ pub(in crate::cli) async fn execute(config: Config, command: ListenCommand) -> R
         }
         tokio::select! {
             accepted = socket.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, _)) = accepted else {
+                    // Out of descriptors, perhaps: that passes, and not by asking at once.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                };
                 let listener = listener.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {

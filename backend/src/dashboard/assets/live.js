@@ -13,10 +13,13 @@ const refresh = async () => {
   if (!busy) {
     try {
       const answer = await fetch(location.href, { headers: { "x-snaphook-live": "1" }, redirect: "manual" });
-      if (!answer.ok) return; // The session is over: what is shown stays, and the next click leads to the form.
-      const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
-      // What has not changed is not touched, so that nothing flickers and nobody is told twice.
-      if (next && next.innerHTML !== shown.innerHTML) shown.replaceWith(document.adoptNode(next));
+      // The session is over: what is shown stays, and the next click leads to the form.
+      if (answer.type === "opaqueredirect") return;
+      if (answer.ok) {
+        const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+        // What has not changed is not touched, so that nothing flickers and nobody is told twice.
+        if (next && next.innerHTML !== shown.innerHTML) shown.replaceWith(document.adoptNode(next));
+      }
     } catch {
       // Away for a moment; the next time tells.
     }

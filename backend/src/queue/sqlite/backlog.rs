@@ -7,8 +7,8 @@ use rusqlite::Connection;
 pub struct Backlog {
     pub queued: u64,
     pub rendering: u64,
-    /// Since when the request that waits longest could have been rendered.
-    pub oldest_due_ms: Option<u64>,
+    /// When the oldest of those that wait was made.
+    pub oldest_queued_ms: Option<u64>,
     /// Webhooks that are neither delivered nor dead.
     pub webhooks_open: u64,
 }
@@ -17,7 +17,7 @@ pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
     connection.query_row(
         "SELECT (SELECT count(*) FROM requests WHERE state = 'queued'),
                 (SELECT count(*) FROM requests WHERE state = 'rendering'),
-                (SELECT min(due_ms) FROM requests WHERE state = 'queued'),
+                (SELECT created_ms FROM requests WHERE id = (SELECT min(id) FROM requests WHERE state = 'queued')),
                 (SELECT count(*) FROM deliveries WHERE state = 'pending')
                   + (SELECT count(*) FROM deliveries WHERE state = 'sending')",
         [],
@@ -25,7 +25,7 @@ pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
             Ok(Backlog {
                 queued: row.get(0)?,
                 rendering: row.get(1)?,
-                oldest_due_ms: row.get(2)?,
+                oldest_queued_ms: row.get(2)?,
                 webhooks_open: row.get(3)?,
             })
         },

@@ -154,7 +154,7 @@ fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
     })
 }
 
-/// From id, access key, endpoint, options, idempotency key, fingerprint and time.
+/// From id, access key, endpoint, options, idempotency key, fingerprint, time and urgency.
 fn new_request(row: &Row<'_>) -> rusqlite::Result<NewRequest> {
     let options: String = row.get(3)?;
     let endpoint: String = row.get(2)?;

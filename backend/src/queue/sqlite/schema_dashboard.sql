@@ -15,7 +15,10 @@ CREATE TABLE sessions (
 
 -- A text is searched in the targets alone: rows of requests are wide.
 CREATE INDEX requests_targets ON requests (id, target);
-CREATE INDEX deliveries_dead_by_age ON deliveries (id) WHERE state = 'dead';
+CREATE INDEX deliveries_dead_by_age    ON deliveries (id) WHERE state = 'dead';
+CREATE INDEX deliveries_pending_by_age ON deliveries (id) WHERE state = 'pending';
+CREATE INDEX deliveries_sending_by_age ON deliveries (id) WHERE state = 'sending';
+CREATE INDEX deliveries_due_first      ON deliveries (due_ms) WHERE state = 'pending';
 
 -- What was done in each hour (Unix hours): requests in the hour in which they came, ends in the hour of the end.
 CREATE TABLE usage_hours (
