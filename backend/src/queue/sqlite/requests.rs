@@ -24,11 +24,7 @@ pub(super) fn accept(
     if let Some(accepted) = already_accepted(connection, request)? {
         return Ok(accepted);
     }
-    // LIMIT keeps the count as cheap as the capacity, however long the table's history is.
-    let queued: u64 = connection
-        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM requests WHERE state = 'queued' LIMIT ?)")?
-        .query_row([capacity], |row| row.get(0))?;
-    if queued >= capacity {
+    if queued(connection)? >= capacity {
         return Ok(Acceptance::Full);
     }
     let usage = usage::get(connection, &request.access_key, request.created_ms)?;
@@ -38,6 +34,17 @@ pub(super) fn accept(
     usage::start(connection, &request.access_key, request.created_ms)?;
     insert(connection, request, secrets, RequestState::Queued)?;
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
+}
+
+/// Requests that wait. Taken from the counters of the keys, since counting rows costs more the more there are of them; what
+/// is being rendered is never more than there are workers.
+fn queued(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT sum(unfinished) FROM key_counters), 0)
+                    - (SELECT count(*) FROM requests WHERE state = 'rendering')",
+        )?
+        .query_row([], |row| row.get(0))
 }
 
 /// The edge may hand over the same request twice, and a caller may repeat itself under one idempotency key.
@@ -408,13 +415,7 @@ pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Opt
 }
 
 pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusqlite::Result<Vec<RequestView>> {
-    // A text is searched in an index: rows are wide, and one that is rare would be found by reading all of them.
-    let from = match filter.text {
-        Some(_) => "requests t INDEXED BY requests_targets CROSS JOIN requests r ON r.id = t.id",
-        None => "requests r",
-    };
-    let id = if filter.text.is_some() { "t.id" } else { "r.id" };
-    let mut sql = format!("{COLUMNS} FROM {from} {JOINS} WHERE {id} < :before");
+    let mut sql = format!("{COLUMNS} FROM requests r {JOINS} WHERE r.id < :before");
     let before = filter.before.clone().unwrap_or_else(|| "s".to_owned()); // sorts after every "req_…"
     let state = filter.state.map(RequestState::name);
     let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":before", &before), (":limit", &filter.limit)];
@@ -433,18 +434,18 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
     let first_of = |ms: u64| snaphook_shared::id::request_id(ms, [0; 10]);
     let (since, until) = (filter.since_ms.map(first_of), filter.until_ms.map(first_of));
     if let Some(since) = &since {
-        sql.push_str(&format!(" AND {id} >= :since"));
+        sql.push_str(" AND r.id >= :since");
         parameters.push((":since", since));
     }
     if let Some(until) = &until {
-        sql.push_str(&format!(" AND {id} < :until"));
+        sql.push_str(" AND r.id < :until");
         parameters.push((":until", until));
     }
     if let Some(text) = &filter.text {
-        sql.push_str(" AND instr(lower(t.target), lower(:text)) > 0");
+        sql.push_str(" AND instr(lower(r.target), lower(:text)) > 0");
         parameters.push((":text", text));
     }
-    sql.push_str(&format!(" ORDER BY {id} DESC LIMIT :limit"));
+    sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
     connection.prepare_cached(&sql)?.query_map(parameters.as_slice(), view)?.collect()
 }
 

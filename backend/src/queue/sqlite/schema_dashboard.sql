@@ -13,8 +13,6 @@ CREATE TABLE sessions (
     ends_ms         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A text is searched in the targets alone: rows of requests are wide.
-CREATE INDEX requests_targets ON requests (id, target);
 CREATE INDEX deliveries_dead_by_age    ON deliveries (id) WHERE state = 'dead';
 CREATE INDEX deliveries_pending_by_age ON deliveries (id) WHERE state = 'pending';
 CREATE INDEX deliveries_sending_by_age ON deliveries (id) WHERE state = 'sending';
