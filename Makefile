@@ -11,7 +11,7 @@ export RUST_TEST_THREADS ?= 4
 BUILD := cargo build --quiet --workspace --bins
 IT := cargo test --workspace --test it --
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue bench-service clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -22,6 +22,7 @@ help:
 	@echo 'make soak          the crash campaign, for hours'
 	@echo 'make bench         pictures: what one costs, beside other ways to take it; bench-quick for a look'
 	@echo 'make bench-queue   what queue and webhooks take on this machine'
+	@echo 'make bench-service answers, files, memory, load and drift of the whole service'
 	@echo 'make edge          the Worker, optimised: edge/build'
 	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of five targets'
 
@@ -116,8 +117,12 @@ build-bench:
 	cargo build --quiet --release -p snaphook -p snaphook-bench
 
 # SNAPHOOK_BENCH_DIR names a folder on the disk to measure; ONLY=accepts measures a part.
-bench-queue: edge build-bench
-	target/release/snaphook-bench $(ONLY)
+bench-queue: build-bench
+	target/release/snaphook-bench queue $(ONLY)
+
+# The whole service without peers; ONLY=load measures a part, SNAPHOOK_BENCH_PICTURES=1000 makes drift shorter.
+bench-service: edge build-bench
+	target/release/snaphook-bench service $(ONLY)
 
 clean:
 	cargo clean

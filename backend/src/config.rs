@@ -1,6 +1,7 @@
 //! Settings: the compiled-in defaults, a file over them, the environment over both. Read once, then frozen.
 
 mod effective;
+mod machine;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use snaphook_shared::target::{Subnet, TargetPolicy};
 use toml::{Table, Value};
 
 pub use effective::{Effective, effective, unknown_variables};
+pub use machine::{Machine, Sizing};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -89,8 +91,8 @@ pub struct RenderConfig {
     pub page_bytes_max: u64,
     pub page_requests_max: u64,
     pub page_connections_max: usize,
-    pub page_memory_max_mb: u64,
-    pub browser_memory_max_mb: u64,
+    page_memory_max_mb: u64,
+    browser_memory_max_mb: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -214,12 +216,9 @@ impl Config {
         self.edge.secrets.iter().filter_map(pair).collect()
     }
 
-    /// Pages to have open at once.
-    pub fn render_concurrency(&self) -> usize {
-        match self.render.concurrency {
-            0 => std::thread::available_parallelism().map_or(2, usize::from).max(2),
-            set => set,
-        }
+    /// How much is rendered at once, on this machine.
+    pub fn sizing(&self) -> Sizing {
+        Sizing::of(&self.render, Machine::here())
     }
 
     /// Where pages and webhooks may lead, as the checks of a request want to know it.

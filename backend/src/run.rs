@@ -129,8 +129,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
 
     let scratch = config.data_dir.join("scratch");
+    let sizing = config.sizing();
     let closed: Vec<SocketAddr> = [operations_address].into_iter().chain(dashboard_address).collect();
-    let engine = Engine::start(&config, scratch, config.render_concurrency(), &closed).await?;
+    tracing::info!(
+        pages = sizing.concurrency,
+        page_memory_max_mb = sizing.page_mb,
+        browser_memory_max_mb = sizing.browser_mb,
+        "rendering so much at once"
+    );
+    let engine = Engine::start(&config, scratch, sizing, &closed).await?;
     let Engine { renderer, egress } = engine;
     // The operator's own store may be anywhere; only what callers name is judged.
     let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
@@ -157,7 +164,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let (stop, abandon, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let (requests, deliveries) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    for number in 0..config.render_concurrency() {
+    for number in 0..sizing.concurrency {
         let worker = Worker {
             name: format!("{}-{}-{number}", std::process::id(), clock.now_ms()),
             pipeline: pipeline.clone(),
@@ -234,7 +241,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         screenshotone_async_status: config.compat.screenshotone_async_status,
         body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
         makes_videos: renderer.makes_videos(),
-        waiting: Arc::new(Semaphore::new(config.render.waiting_max + config.render_concurrency())),
+        waiting: Arc::new(Semaphore::new(config.render.waiting_max + sizing.concurrency)),
         flights: Flights::default(),
         requests,
         deliveries,

@@ -14,6 +14,7 @@ mod dashboard_browser;
 mod dashboard_pages;
 mod demo;
 mod doctor;
+mod documents;
 mod durability;
 mod edge;
 mod edge_files;

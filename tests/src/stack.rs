@@ -149,6 +149,16 @@ impl Stack {
         command(&snaphook_binary().expect("built"), &self.environment, self.data_dir())
     }
 
+    /// A shell of an operator: it has this stack's settings and finds `snaphook`.
+    pub fn shell(&self, script: &str) -> Command {
+        let binary = snaphook_binary().expect("built");
+        let mut shell = command(Path::new("sh"), &self.environment, self.data_dir());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = binary.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+        shell.args(["-c", script]).env("PATH", std::env::join_paths(folders).expect("folders without colons"));
+        shell
+    }
+
     /// What the backend was given for a setting, by its environment variable.
     pub fn setting(&self, variable: &str) -> Option<&str> {
         self.environment.iter().rfind(|(name, _)| name == variable).map(|(_, value)| value.as_str())

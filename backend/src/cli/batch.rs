@@ -95,7 +95,7 @@ pub(super) async fn execute(config: Config, command: BatchCommand) -> Result<(),
         }
     }
     if !open.is_empty() {
-        let concurrency = command.concurrency.map_or_else(|| config.render_concurrency(), NonZeroUsize::get);
+        let concurrency = command.concurrency.map_or_else(|| config.sizing().concurrency, NonZeroUsize::get);
         let bar = progress(open.len());
         let work =
             async |engine: &Engine| run(engine, open, concurrency, &command, &mut journal, &mut summary, &bar).await;

@@ -19,7 +19,7 @@ use snaphook_shared::request::{CheckedRequest, Endpoint, Method, Policies, RawRe
 use snaphook_shared::target::NativeUrlParser;
 
 use super::CliError;
-use crate::config::Config;
+use crate::config::{Config, Sizing};
 use crate::domain::artifact::Artifact;
 use crate::domain::failure::{Failure, Fault};
 use crate::domain::ports::Renderer;
@@ -164,8 +164,9 @@ pub(super) async fn with_engine<T>(
     let scratch = tempfile::Builder::new().prefix("snaphook-").tempdir()?;
     let closed: Vec<SocketAddr> =
         [config.http.operations_listen].into_iter().chain(config.dashboard_listen()).collect();
+    let sizing = Sizing { concurrency, ..config.sizing() };
     let engine = tokio::select! {
-        started = Engine::start(config, scratch.path().to_owned(), concurrency, &closed) => started?,
+        started = Engine::start(config, scratch.path().to_owned(), sizing, &closed) => started?,
         () = interrupted() => return Err(CliError::Interrupted),
     };
     let result = tokio::select! {

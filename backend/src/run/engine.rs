@@ -8,7 +8,7 @@ use std::sync::Arc;
 use snaphook_shared::target::{PortPolicy, TargetPolicy};
 
 use super::StartError;
-use crate::config::Config;
+use crate::config::{Config, Sizing};
 use crate::egress::{Egress, EgressProxy, ProxyLimits, resolver};
 use crate::render::{
     Blocklists, BrowserSettings, ChromiumRenderer, MemoryLimits, PageTraffic, find_chromium, find_ffmpeg,
@@ -31,7 +31,7 @@ impl Engine {
     pub async fn start(
         config: &Config,
         scratch: PathBuf,
-        concurrency: usize,
+        sizing: Sizing,
         closed: &[SocketAddr],
     ) -> Result<Engine, StartError> {
         let policy = config.target_policy().map_err(StartError::Policy)?;
@@ -44,7 +44,7 @@ impl Engine {
         let nowhere = Egress::new(nothing, resolver());
         let proxy = Arc::new(EgressProxy::start(nowhere, ProxyLimits::default()).await.map_err(StartError::Proxy)?);
         egress.deny_endpoint(proxy.address);
-        let renderer = start_renderer(config, scratch, concurrency, egress.clone(), proxy).await?;
+        let renderer = start_renderer(config, scratch, sizing, egress.clone(), proxy).await?;
         Ok(Engine { renderer: Arc::new(renderer), egress })
     }
 }
@@ -52,7 +52,7 @@ impl Engine {
 async fn start_renderer(
     config: &Config,
     scratch: PathBuf,
-    concurrency: usize,
+    sizing: Sizing,
     egress: Egress,
     proxy: Arc<EgressProxy>,
 ) -> Result<ChromiumRenderer, StartError> {
@@ -76,10 +76,7 @@ async fn start_renderer(
         scratch_parent,
         proxy,
         sandbox,
-        memory: MemoryLimits {
-            page_mb: config.render.page_memory_max_mb,
-            browser_mb: config.render.browser_memory_max_mb,
-        },
+        memory: MemoryLimits { page_mb: sizing.page_mb, browser_mb: sizing.browser_mb },
     };
     let ffmpeg = find_ffmpeg(&config.render.ffmpeg);
     if ffmpeg.is_none() {
@@ -90,6 +87,6 @@ async fn start_renderer(
         requests_max: config.render.page_requests_max,
         connections_max: config.render.page_connections_max,
     };
-    let renderer = ChromiumRenderer::start(settings, egress, traffic, Arc::new(blocklists), concurrency).await?;
+    let renderer = ChromiumRenderer::start(settings, egress, traffic, Arc::new(blocklists), sizing.concurrency).await?;
     Ok(renderer.with_ffmpeg(ffmpeg))
 }

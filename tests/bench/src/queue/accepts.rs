@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use snaphook::domain::ports::{Acceptance, JobQueue};
 use snaphook::queue::sqlite::SqliteQueue;
 
-use super::{lists, report, rig};
+use super::{lists, rig};
+use crate::figures::{line, median};
 
 const TURN: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 7;
@@ -66,12 +67,12 @@ pub(super) async fn measure(folder: &Path) {
         fulls.push(rate);
         full_ratios.push(rate / last);
     }
-    report("write + fdatasync, one thread", &format!("{:.0}/s", rig::median(&mut raws)), "");
+    line("write + fdatasync, one thread", &format!("{:.0}/s", median(&raws)), "");
     for (callers, rates, ratios) in &mut rates {
         let aim = if *callers == 128 { "≥ 0.5 of it" } else { "" };
-        let figure = format!("{:.0}/s, {:.2} of it", rig::median(rates), rig::median(ratios));
-        report(&format!("durable accepts, {callers} callers"), &figure, aim);
+        let figure = format!("{:.0}/s, {:.2} of it", median(rates), median(ratios));
+        line(&format!("durable accepts, {callers} callers"), &figure, aim);
     }
-    let figure = format!("{:.0}/s, {:.2} of empty", rig::median(&mut fulls), rig::median(&mut full_ratios));
-    report("the same with 128 callers and a million requests there", &figure, "≥ 0.9 of empty");
+    let figure = format!("{:.0}/s, {:.2} of empty", median(&fulls), median(&full_ratios));
+    line("the same with 128 callers and a million requests there", &figure, "≥ 0.9 of empty");
 }

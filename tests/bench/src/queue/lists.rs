@@ -6,7 +6,8 @@ use std::time::Instant;
 use rusqlite::{Connection, params};
 use snaphook::domain::ports::{JobQueue, RequestFilter};
 
-use super::{report, rig};
+use super::rig;
+use crate::figures::{line, spread};
 
 pub(super) const FULL: &str = "full.db";
 const ROWS: u64 = 1_000_000;
@@ -74,7 +75,5 @@ pub(super) async fn measure(folder: &Path) {
         took.push(started.elapsed());
         assert_eq!(page.len(), 50);
     }
-    let figure =
-        format!("p50 {}, p99 {}", rig::ms(rig::percentile(&mut took, 50)), rig::ms(rig::percentile(&mut took, 99)));
-    report("the newest 50 of a million requests", &figure, "< 5 ms");
+    line("the newest 50 of a million requests", &spread(&took, 0.99), "< 5 ms");
 }

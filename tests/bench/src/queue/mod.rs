@@ -2,24 +2,18 @@
 //! are left out.
 
 mod accepts;
-mod answers;
 mod deliveries;
 mod lists;
 mod rig;
 
 use std::path::PathBuf;
 
-/// One line of the table.
-fn report(what: &str, figure: &str, aim: &str) {
-    println!("| {what} | {figure} | {aim} |");
-}
-
-pub(crate) fn measure(only: Option<&str>) {
+pub(crate) fn measure(parts: &[&str]) {
     // The disk that is measured is the one with this folder.
     let disk = std::env::var_os("SNAPHOOK_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = tempfile::tempdir_in(disk).expect("a folder on the disk to measure");
-    let wanted = |name: &str| only.is_none_or(|only| only == name);
-    println!("| what | measured | aim |\n|---|---|---|");
+    let wanted = |name: &str| parts.is_empty() || parts.contains(&name);
+    crate::figures::head();
     snaphook_tests::run(async {
         if wanted("deliveries") {
             deliveries::measure(folder.path()).await;
@@ -31,7 +25,4 @@ pub(crate) fn measure(only: Option<&str>) {
             lists::measure(folder.path()).await;
         }
     });
-    if wanted("answers") {
-        snaphook_tests::run(answers::measure());
-    }
 }

@@ -1,7 +1,7 @@
 //! A queue on the disk, and what goes into it.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use snaphook::domain::job::NewRequest;
 use snaphook::queue::secrets::RootKey;
@@ -44,19 +44,4 @@ pub(super) fn request() -> NewRequest {
         fingerprint: "0123456789abcdef0123456789abcdef".to_owned(),
         created_ms: now_ms(),
     }
-}
-
-/// The value below which so many percent of the samples are.
-pub(super) fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
-    samples.sort_unstable();
-    samples[(samples.len() * percent / 100).min(samples.len() - 1)]
-}
-
-pub(super) fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_unstable_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
-
-pub(super) fn ms(duration: Duration) -> String {
-    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }

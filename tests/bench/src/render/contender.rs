@@ -18,8 +18,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 
-use super::meter::Meter;
-use super::pages::{HEIGHT, Kind, Page, WIDTH};
+use crate::meter::Meter;
+use crate::pages::{HEIGHT, Kind, Page, WIDTH};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -6,9 +6,6 @@
 //! all.
 
 mod contender;
-mod meter;
-mod pages;
-mod plot;
 pub(crate) mod raw;
 mod report;
 
@@ -17,8 +14,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contender::{Contender, Machine};
-use pages::Page;
 use report::{Round, Run};
+
+use crate::meter;
+use crate::pages::{self, Page};
 
 /// Callers at once, where not one alone.
 const TOGETHER: usize = 4;

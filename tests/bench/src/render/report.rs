@@ -9,7 +9,8 @@ use serde_json::{Value as Json, json};
 use snaphook_tests::repository;
 
 use super::contender::{self, Contender, Machine};
-use super::plot;
+use crate::figures::{ms, quantile, quantile_ms};
+use crate::plot::{self, Bar, Tone};
 
 /// So many pictures of a page by a contender.
 pub(super) struct Round {
@@ -40,7 +41,7 @@ impl Round {
     }
 
     fn median_ms(&self) -> f64 {
-        quantile(self.latencies.iter().map(|latency| ms(*latency)).collect(), 0.5)
+        quantile_ms(&self.latencies, 0.5)
     }
 }
 
@@ -73,6 +74,17 @@ pub(super) struct Row {
     memory: Option<u64>,
     bytes: usize,
     failures: usize,
+}
+
+impl Row {
+    fn bar(&self, value: fn(&Row) -> f64) -> Bar<'_> {
+        let tone = match self.contender {
+            name if name.starts_with("snaphook") => Tone::Ours,
+            contender::ISOLATED => Tone::Ceiling,
+            _ => Tone::Other,
+        };
+        Bar { group: self.page, label: self.contender, value: value(self), tone }
+    }
 }
 
 impl Run {
@@ -150,7 +162,8 @@ pub(super) fn write(run: &Run) -> std::io::Result<PathBuf> {
     std::fs::write(folder.join("render.json"), format!("{:#}\n", figures(run)))?;
     let rows = run.rows();
     for (name, title, callers, value) in plots() {
-        std::fs::write(folder.join(name), plot::bars(title, &rows, callers, value))?;
+        let bars: Vec<Bar> = rows.iter().filter(|row| row.callers == callers).map(|row| row.bar(value)).collect();
+        std::fs::write(folder.join(name), plot::bars(title, &bars))?;
     }
     folder.canonicalize()
 }
@@ -255,15 +268,4 @@ fn machine() -> String {
 fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().next().unwrap_or("?").to_owned()
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-/// The value below which such a part of the values is; NaN of none.
-fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let at = ((values.len() as f64 * part) as usize).min(values.len().saturating_sub(1));
-    values.get(at).copied().unwrap_or(f64::NAN)
 }

@@ -7,7 +7,7 @@ use snaphook_tests::client::Client;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::Stack;
 
-use super::{report, rig};
+use crate::figures::{line, spread};
 
 const PER_SECOND: u32 = 100;
 const SECONDS: u32 = 10;
@@ -35,8 +35,7 @@ pub(super) async fn measure() {
     let rendering = |view: &serde_json::Value| view["state"] == "rendering";
     stack.client().request_when(&busy, "rendering", Duration::from_secs(30), rendering).await;
     for (what, client) in [("the backend", stack.client()), ("edge and backend", stack.edge_client())] {
-        let mut took = answers(&client).await;
-        let [p50, p95] = [50, 95].map(|percent| rig::ms(rig::percentile(&mut took, percent)));
-        report(&format!("time to the 202 at {PER_SECOND}/s, {what}"), &format!("p50 {p50}, p95 {p95}"), "p95 < 50 ms");
+        let took = answers(&client).await;
+        line(&format!("time to the 202 at {PER_SECOND}/s, {what}"), &spread(&took, 0.95), "p95 < 50 ms");
     }
 }

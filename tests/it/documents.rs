@@ -1,0 +1,207 @@
+//! Every command of README.md, of the documents and of docs/cli.md is run as it stands there. Only what is an example in it
+//! (a host, a key, an id) is replaced; what cannot run here is named, with its reason.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use snaphook_shared::signing::{SecretKey, webhook_headers};
+use snaphook_tests::part::Part;
+use snaphook_tests::receiver::{Behaviour, Receiver};
+use snaphook_tests::site::Site;
+use snaphook_tests::stack::Stack;
+use snaphook_tests::wait::{self, s};
+use snaphook_tests::{random_hex, repository, run};
+
+/// Commands that are not run by this test, by how they begin, and why.
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("make run", "demo.rs runs what it runs"),
+    ("make test", "runs this test"),
+    ("make bench", "takes many minutes and measures"),
+    ("make edge", "builds for a minute; test-edge does it"),
+    ("cargo build --release", "builds for many minutes"),
+    ("snaphook manual", "held against docs/cli.md by a unit test"),
+    ("deploy/setup.sh", "the first step of make test"),
+    ("cd edge", "before wrangler"),
+    ("npx wrangler deploy --dry-run", "edge/test/deploy.test.mjs"),
+    ("npx wrangler", "needs an account"),
+    ("docker ", "needs a container engine"),
+    ("iptables ", "changes the machine"),
+    ("curl -H 'X-Access-Key: …'", "needs an edge that is deployed"),
+];
+
+/// Commands that go on until they are ended, and what they say when they have begun.
+const ENDLESS: [(&str, &str); 2] = [("snaphook serve", "ready"), ("snaphook webhooks listen", "http://")];
+
+/// Commands that end well only where something is wrong, which it is not here.
+const MAY_FAIL: [&str; 2] = ["snaphook doctor", "snaphook webhooks enable"];
+
+/// Commands of the shell blocks of a document.
+fn blocks(document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(repository(document)).unwrap();
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+    blocks.flat_map(commands).collect()
+}
+
+/// Commands of a text: one a line, or several lines with a backslash at the end; comments are left out.
+fn commands(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let bare = joined.lines().map(|line| line.split(" # ").next().unwrap().trim().to_owned());
+    bare.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// The examples of every command's help.
+fn examples() -> Vec<String> {
+    let text = std::fs::read_to_string(repository("docs/cli.md")).unwrap().replace("\\\n", " ");
+    let mut found = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let rest = line.strip_prefix("Examples:").or_else(|| line.strip_prefix("Example:"));
+        inside = rest.is_some() || (inside && line.starts_with("  "));
+        found.extend(commands(rest.unwrap_or(if inside { line } else { "" })));
+    }
+    found
+}
+
+/// What the examples stand for.
+struct Scene {
+    stack: Stack,
+    site: Site,
+    receiver: Receiver,
+    done: String,
+    dead: String,
+}
+
+impl Scene {
+    async fn set() -> Scene {
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "[0]").start();
+        let (site, receiver) = (Site::start(), Receiver::start());
+        receiver.behave(Behaviour::Status(500));
+        let client = stack.client();
+        let webhook = json!({ "html": "<p>x", "webhook_url": receiver.url() });
+        let done = client.enqueue("/v1/screenshot", &webhook).await;
+        client.done(&done, s(60)).await;
+        let dead = wait::until("a dead webhook", s(30), async || {
+            let list = client.get_with_key("/v1/deliveries?state=dead").await.expect(200).json();
+            list["deliveries"][0]["id"].as_str().map(str::to_owned)
+        });
+        let dead = dead.await;
+        Scene { stack, site, receiver, done, dead }
+    }
+
+    /// The command with what there is here in the place of its examples.
+    async fn stage(&self, command: &str, folder: &Path) -> String {
+        let fresh = command.contains("keys import");
+        let key = self.stack.new_key();
+        let (access_key, secret) = match fresh {
+            true => (random_hex(8), random_hex(16)),
+            false => (key.access_key.clone(), key.secret_key.clone()),
+        };
+        let id = match command.contains("cancel") {
+            true => {
+                let client = self.stack.client().with_key(&key);
+                client.enqueue("/take", &json!({ "url": self.site.url("/never") })).await
+            }
+            false => self.done.clone(),
+        };
+        std::fs::write(folder.join("urls.txt"), format!("{}\n", self.site.url("/colors.html"))).unwrap();
+        std::fs::write(folder.join("hook.json"), "{}").unwrap();
+        std::fs::create_dir_all(folder.join("etc/bash_completion.d")).unwrap();
+        std::fs::write(folder.join("etc/snaphook.toml"), "").unwrap();
+        let signed = webhook_headers(&[SecretKey::new(&secret)], "msg_0123", 1_764_110_000, b"{}");
+        let signature = signed.iter().find(|(name, _)| *name == "webhook-signature").unwrap().1.clone();
+        let api = self.stack.setting("SNAPHOOK_HTTP_LISTEN").unwrap();
+        let replacements = [
+            ("https://example.com", self.site.url("/colors.html")),
+            ("http://127.0.0.1:8400", format!("http://{api}")),
+            ("https://your.app/hook", self.receiver.url()),
+            ("https://your.app/", self.receiver.url()),
+            ("YOUR_ACCESS_KEY", access_key.clone()),
+            ("YOUR_SECRET_KEY", secret.clone()),
+            ("--access-key AK", format!("--access-key {access_key}")),
+            ("--key AK", format!("--key {access_key}")),
+            ("limits AK", format!("limits {access_key}")),
+            ("rotate AK", format!("rotate {access_key}")),
+            ("revoke AK", format!("revoke {access_key}")),
+            ("--secret-key SK", format!("--secret-key {secret}")),
+            ("--secret SK", format!("--secret {secret}")),
+            ("$SNAPHOOK_ACCESS_KEY", access_key),
+            ("req_0123…", id),
+            ("msg_0123…", self.dead.clone()),
+            ("show ID", format!("show {}", self.done)),
+            ("webhook-signature: v1,…", format!("webhook-signature: {signature}")),
+            (" /etc/", " etc/".to_owned()),
+            ("| less", "| cat".to_owned()),
+            ("--port 9000", "--port 0".to_owned()),
+            ("0.0.0.0:8400", "127.0.0.1:0".to_owned()),
+        ];
+        replacements.iter().fold(command.to_owned(), |text, (example, here)| text.replace(example, here))
+    }
+
+    /// Runs a command in a shell, in a folder of its own.
+    async fn run(&self, command: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let staged = self.stage(command, folder.path()).await;
+        let shell = |script: &str| {
+            let mut shell = self.stack.shell(script);
+            shell.current_dir(folder.path());
+            shell
+        };
+        match ENDLESS.iter().find(|(begin, _)| command.contains(begin)) {
+            Some((begin, says)) => {
+                // The shell makes way, so that the signal reaches the command.
+                let shell = shell(&staged.replacen("snaphook", "exec snaphook", 1));
+                endless(shell, begin.ends_with("serve"), folder.path(), says).await;
+            }
+            None => {
+                let output = tokio::task::block_in_place(|| shell(&staged).output()).unwrap();
+                let may_fail = MAY_FAIL.iter().any(|begin| command.starts_with(begin));
+                let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                // A usage error would be the document's; what else may fail is up to the machine.
+                let well = output.status.success() || (may_fail && output.status.code() != Some(2));
+                assert!(well, "{command}\n{staged}\n{}: {said:?}", output.status);
+            }
+        }
+    }
+}
+
+/// Starts what does not end, waits until it says so, and ends it.
+async fn endless(mut shell: Command, is_service: bool, folder: &Path, says: &str) {
+    if is_service {
+        // Another one beside that of the scene.
+        shell.env("SNAPHOOK_DATA_DIR", folder.join("data")).env("SNAPHOOK_HTTP_OPERATIONS_LISTEN", "127.0.0.1:0");
+    }
+    let mut part = Part::start("an endless command", &mut shell).unwrap();
+    wait::for_it(says, s(60), || part.log().contains(says).then_some(())).await;
+    assert!(tokio::task::block_in_place(|| part.stop()).is_some(), "{}", part.log());
+}
+
+fn is_elsewhere(command: &str) -> bool {
+    ELSEWHERE.iter().any(|(begin, _)| command.starts_with(begin))
+}
+
+#[test]
+fn every_command_of_the_documents_is_run() {
+    let mut all = examples();
+    for document in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"] {
+        if repository(document).is_file() {
+            all.extend(blocks(document));
+        }
+    }
+    for entry in std::fs::read_dir(repository("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "cli.md" {
+            all.extend(blocks(&format!("docs/{name}")));
+        }
+    }
+    assert!(all.len() > 40, "{all:?}");
+    for (begin, why) in ELSEWHERE {
+        assert!(all.iter().any(|command| command.starts_with(begin)), "{begin} ({why}) is in no document");
+    }
+    run(async {
+        let scene = Scene::set().await;
+        for command in all.iter().filter(|command| !is_elsewhere(command)) {
+            scene.run(command).await;
+        }
+    });
+}
