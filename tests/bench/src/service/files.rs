@@ -16,7 +16,7 @@ const CALLERS: usize = 16;
 const TURN: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
 /// Bytes of text on a page whose HTML is the file.
-const LARGE: usize = 5_000_000;
+const LARGE: usize = 2_000_000;
 
 /// Fetches a second.
 async fn fetched(client: &Client, url: &str, bytes: usize) -> f64 {
@@ -41,7 +41,7 @@ pub(super) async fn measure() {
         ("a picture", json!({ "html": "<h1>Hello" })),
         ("an HTML file", json!({ "html": format!("<p>{text}"), "format": "html" })),
     ] {
-        let id = client.enqueue("/v1/screenshot", &options).await;
+        let id = client.enqueue("/take", &options).await;
         let link =
             client.done(&id, Duration::from_secs(60)).await["file"]["url"].as_str().unwrap_or_default().to_owned();
         let file: Bytes = client.get(&link).await.expect(200).body;
