@@ -205,12 +205,30 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let sandbox = !config.render.allow_no_sandbox;
     let watch = Arc::new(Operations::new(renderer.clone(), queue.clone(), clock.clone(), sandbox));
     tasks.spawn(watch.clone().watch(stop.clone()));
+    let api = Arc::new(Api {
+        pipeline,
+        queue: queue.clone(),
+        tasks: queue.clone(),
+        store,
+        clock: clock.clone(),
+        links: links.clone(),
+        policies,
+        edge_secrets: config.edge_secrets(),
+        screenshotone_async_status: config.compat.screenshotone_async_status,
+        body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
+        makes_videos: renderer.makes_videos(),
+        waiting: Arc::new(Semaphore::new(config.render.waiting_max + sizing.concurrency)),
+        flights: Flights::default(),
+        requests: requests.clone(),
+        deliveries: deliveries.clone(),
+    });
     let pages = config.dashboard.enabled.then(|| {
         Arc::new(Dashboard::new(dashboard::Parts {
             queue: queue.clone(),
             operator: queue.clone(),
             admins: queue.clone(),
             readiness: watch.clone(),
+            trials: api.clone(),
             clock: clock.clone(),
             links: links.clone(),
             // A listener of its own speaks plain HTTP, whatever the callers' address is.
@@ -229,23 +247,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some(url) = &dashboard_url {
         dashboard::make_first_password(&*queue, clock.now_ms(), url).await?;
     }
-    let api = Arc::new(Api {
-        pipeline,
-        queue: queue.clone(),
-        tasks: queue.clone(),
-        store,
-        clock,
-        links,
-        policies,
-        edge_secrets: config.edge_secrets(),
-        screenshotone_async_status: config.compat.screenshotone_async_status,
-        body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
-        makes_videos: renderer.makes_videos(),
-        waiting: Arc::new(Semaphore::new(config.render.waiting_max + sizing.concurrency)),
-        flights: Flights::default(),
-        requests,
-        deliveries,
-    });
     let pages_of_api = match (dashboard_server, pages) {
         (Some(server), Some(pages)) => {
             tasks.spawn(server.run(dashboard_routes(pages, api.clone()), stop.clone()));

@@ -12,7 +12,7 @@ use snaphook_tests::{repository, run};
 use crate::programs;
 
 /// The browser that looks at the pages; the one that renders may be headless only, which does as well.
-fn browser() -> String {
+pub(crate) fn browser() -> String {
     let from_path = |name: &str| {
         std::env::split_paths(&std::env::var_os("PATH").unwrap())
             .map(|folder| folder.join(name))
@@ -60,6 +60,7 @@ fn an_operator_works_with_every_page() {
                     "delivery": format!("/dashboard/deliveries/{}", good.replace("req_", "msg_")),
                     "access": "/dashboard/access",
                     "key": format!("/dashboard/access/{}", other.key.access_key),
+                    "playground": "/dashboard/playground",
                     "usage": "/dashboard/usage",
                     "health": "/dashboard/health",
                     "nowhere": "/dashboard/requests/req_0",
@@ -68,7 +69,7 @@ fn an_operator_works_with_every_page() {
         );
         assert_eq!(said["violations"], json!([]), "axe: {:#}", said["violations"]);
         assert_eq!((&said["console"], &said["overflowing"]), (&json!([]), &json!([])));
-        assert_eq!(said["pages"].as_array().unwrap().len(), 44, "eleven pages in light and dark, wide and narrow");
+        assert_eq!(said["pages"].as_array().unwrap().len(), 48, "twelve pages in light and dark, wide and narrow");
         assert_eq!(said["wrongPassword"], "That is not the password.");
         assert_eq!(said["skipLink"], json!({ "text": "Skip to the content", "outline": "solid 2px" }));
         assert_eq!(said["filtered"], json!(["failed"]));

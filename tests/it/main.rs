@@ -28,6 +28,7 @@ mod openapi;
 mod operations;
 mod outputs;
 mod parity;
+mod playground;
 mod programs;
 mod proxy;
 mod receivers;

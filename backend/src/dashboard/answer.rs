@@ -10,8 +10,8 @@ use crate::domain::ports::QueueError;
 pub type Answer = Response<Bytes>;
 
 /// No script and no style but our own files, and nothing of anybody else.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
-                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; media-src 'self'; \
+                      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Headers of every answer. A referrer goes to no other site; with `no-referrer` browsers would leave the origin out of our
 /// own forms as well, by which we know them.

@@ -11,16 +11,18 @@ use crate::clock::rfc3339;
 
 pub(super) const STYLE: &str = include_str!("assets/style.css");
 pub(super) const LIVE: &str = include_str!("assets/live.js");
+pub(super) const PLAYGROUND: &str = include_str!("assets/playground.js");
 pub(super) const ICON: &str = include_str!("assets/icon.svg");
 
 /// Names what an asset says, so that a browser may keep it for ever.
 static ASSETS_VERSION: LazyLock<String> =
-    LazyLock::new(|| sha256_hex([STYLE, LIVE, ICON].concat().as_bytes()).chars().take(12).collect());
+    LazyLock::new(|| sha256_hex([STYLE, LIVE, PLAYGROUND, ICON].concat().as_bytes()).chars().take(12).collect());
 
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("requests", "Requests"),
     ("deliveries", "Deliveries"),
     ("access", "Access"),
+    ("playground", "Playground"),
     ("usage", "Usage"),
     ("health", "Health"),
 ];
@@ -64,7 +66,7 @@ pub(super) fn layout(frame: &Frame, title: &str, body: Markup) -> Markup {
                 link rel="icon" type="image/svg+xml" href={ "/dashboard/assets/icon.svg?v=" (*ASSETS_VERSION) };
                 link rel="stylesheet" href={ "/dashboard/assets/style.css?v=" (*ASSETS_VERSION) };
                 @if frame.form_token.is_some() {
-                    script src={ "/dashboard/assets/live.js?v=" (*ASSETS_VERSION) } defer {}
+                    (script("live.js"))
                 }
             }
             body {
@@ -86,6 +88,11 @@ pub(super) fn layout(frame: &Frame, title: &str, body: Markup) -> Markup {
             }
         }
     }
+}
+
+/// A script of ours, which runs when the page is there.
+pub(super) fn script(name: &str) -> Markup {
+    html! { script src={ "/dashboard/assets/" (name) "?v=" (*ASSETS_VERSION) } defer {} }
 }
 
 /// A message at the top of a page, about what was just done.
@@ -142,6 +149,11 @@ pub(super) fn number(number: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
     groups.join("\u{202f}")
+}
+
+/// Whether browsers show it as a picture; everything else they would run or open.
+pub(super) fn is_image(content_type: &str) -> bool {
+    ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"].contains(&content_type)
 }
 
 /// An address: a link only if it leads to the web.

@@ -2,7 +2,7 @@
 //!
 //! A request goes one way: [`Dashboard::answer`] → the few paths that need no session → the session ([`session`]) → for what
 //! changes something, where it comes from ([`gate`]) and its form's token → its page. So no page can forget to ask. The pages
-//! are plain HTML and work without scripts; `assets/live.js` keeps them up to date.
+//! are plain HTML and work without scripts; `assets/live.js` keeps them up to date, `assets/playground.js` keeps you there.
 
 mod access;
 mod answer;
@@ -12,6 +12,7 @@ mod health;
 mod html;
 mod login;
 pub mod password;
+mod playground;
 mod plot;
 mod request;
 mod requests;
@@ -36,6 +37,7 @@ use crate::domain::admin::AdminStore;
 use crate::domain::notice::Links;
 use crate::domain::operator::Operator;
 use crate::domain::ports::{JobQueue, QueueError, Readiness};
+use crate::domain::trial::Trials;
 
 /// Every path below `/dashboard`, `*` standing for an id. `tests/it/dashboard.rs` tries each of them without a session, with
 /// somebody else's, and without its form's token.
@@ -57,6 +59,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/access/*/signing"),
     ("POST", "/access/*/rotate"),
     ("POST", "/access/*/revoke"),
+    ("GET", "/playground"),
+    ("POST", "/playground"),
+    ("POST", "/playground/code"),
     ("GET", "/usage"),
     ("GET", "/health"),
     ("POST", "/health/enable"),
@@ -92,6 +97,7 @@ pub struct Parts {
     pub operator: Arc<dyn Operator>,
     pub admins: Arc<dyn AdminStore>,
     pub readiness: Arc<dyn Readiness>,
+    pub trials: Arc<dyn Trials>,
     pub clock: Clock,
     pub links: Links,
     /// To ring when a request was accepted.
@@ -109,6 +115,7 @@ pub struct Dashboard {
     operator: Arc<dyn Operator>,
     admins: Arc<dyn AdminStore>,
     readiness: Arc<dyn Readiness>,
+    trials: Arc<dyn Trials>,
     clock: Clock,
     links: Links,
     requests: Arc<Notify>,
@@ -133,6 +140,7 @@ impl Dashboard {
             operator: parts.operator,
             admins: parts.admins,
             readiness: parts.readiness,
+            trials: parts.trials,
             started_ms: parts.clock.now_ms(),
             clock: parts.clock,
             links: parts.links,
@@ -189,6 +197,7 @@ impl Dashboard {
             ["deliveries", id] => deliveries::show(self, &frame, id, &mut fields).await,
             ["access"] => access::list(self, &frame, &mut fields).await,
             ["access", key] => access::show(self, &frame, key, &mut fields).await,
+            ["playground"] => playground::show(self, &frame, &mut fields).await,
             ["usage"] => usage::show(self, &frame, &mut fields).await,
             ["health"] => health::show(self, &frame, &mut fields).await,
             _ => Err(Refusal::NotFound),
@@ -220,6 +229,8 @@ impl Dashboard {
             ["access", key, "signing"] => access::signing(self, key, &mut fields).await,
             ["access", key, "rotate"] => access::rotate(self, &frame, key, &mut fields).await,
             ["access", key, "revoke"] => access::revoke(self, key, &mut fields).await,
+            ["playground"] => playground::render(self, &frame, &mut fields).await,
+            ["playground", "code"] => playground::code(self, &frame, &mut fields).await,
             ["health", "enable"] => health::enable(self, &mut fields).await,
             _ => Err(Refusal::NotFound),
         };
@@ -243,6 +254,7 @@ impl Dashboard {
         let (content_type, text) = match name {
             "style.css" => ("text/css; charset=utf-8", html::STYLE),
             "live.js" => ("text/javascript; charset=utf-8", html::LIVE),
+            "playground.js" => ("text/javascript; charset=utf-8", html::PLAYGROUND),
             "icon.svg" => ("image/svg+xml", html::ICON),
             _ => return answer::refused(&self.frame(None, ""), &Refusal::NotFound),
         };

@@ -9,7 +9,7 @@ use snaphook_shared::options::model::Options;
 
 use super::Dashboard;
 use super::answer::{self, Refusal, Result};
-use super::html::{Frame, badge, bytes, duration, layout, link, maybe_time, said, time};
+use super::html::{Frame, badge, bytes, duration, is_image, layout, link, maybe_time, said, time};
 use super::requests::took;
 use crate::domain::job::{DeliveryState, NewRequest, RequestState, RequestView, StoredFile, new_request_id};
 use crate::domain::operator::RequestDetail;
@@ -101,16 +101,14 @@ fn failure(view: &RequestView, detail: &RequestDetail) -> Markup {
     }
 }
 
-/// Pictures only: everything else a browser would run or open. They are served sandboxed, as to everybody.
+/// Pictures only. They are served sandboxed, as to everybody.
 fn picture(file: &StoredFile, now_ms: u64) -> Markup {
-    let is_picture =
-        ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"].contains(&file.content_type.as_str());
     html! {
         section {
             h2 { "Result" }
             @if file.expires_ms <= now_ms {
                 p .empty { "The file has expired." }
-            } @else if is_picture {
+            } @else if is_image(&file.content_type) {
                 a .thumbnail href={ "/files/" (file.name) } {
                     img src={ "/files/" (file.name) } alt="The picture that was taken" loading="lazy"
                         width=[file.size.map(|size| size.width)] height=[file.size.map(|size| size.height)];

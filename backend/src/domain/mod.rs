@@ -13,4 +13,5 @@ pub mod ports;
 pub mod refused;
 pub mod retry;
 pub mod task;
+pub mod trial;
 pub mod upload;

@@ -9,6 +9,7 @@ use bytes::Buf;
 use futures::Stream;
 use http::{HeaderMap, Method};
 use snaphook_shared::code::Code;
+use snaphook_shared::limits::BODY_BYTES_MAX;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
@@ -19,6 +20,8 @@ use crate::dashboard::{Answer, Call, Dashboard};
 
 /// Forms are small.
 const FORM_BYTES_MAX: usize = 64 * 1024;
+/// But for the one that holds a request of the API.
+const PLAYGROUND_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 pub(super) fn routes(dashboard: Arc<Dashboard>, body_timeout: Duration) -> BoxedFilter<(Response,)> {
     warp::path("dashboard")
@@ -40,7 +43,9 @@ pub(super) fn routes(dashboard: Arc<Dashboard>, body_timeout: Duration) -> Boxed
                 let path = path.as_str().strip_prefix("/dashboard").unwrap_or_default().to_owned();
                 let peer = peer.map(|Peer(address): Peer| SocketAddr::ip(&address));
                 async move {
-                    let body = match read(body, body_timeout).await {
+                    let is_playground = path.split('/').nth(1) == Some("playground");
+                    let bytes_max = if is_playground { PLAYGROUND_BYTES_MAX } else { FORM_BYTES_MAX };
+                    let body = match read(body, bytes_max, body_timeout).await {
                         Ok(body) => body,
                         Err(status) => return plain(status),
                     };
@@ -70,9 +75,10 @@ pub fn dashboard_routes(dashboard: Arc<Dashboard>, api: Arc<Api>) -> BoxedFilter
 
 async fn read(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    bytes_max: usize,
     limit: Duration,
 ) -> Result<Vec<u8>, http::StatusCode> {
-    body::read(body, FORM_BYTES_MAX, limit).await.map_err(|problem| match problem.code {
+    body::read(body, bytes_max, limit).await.map_err(|problem| match problem.code {
         Code::RequestBodyTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
         _ => http::StatusCode::BAD_REQUEST,
     })

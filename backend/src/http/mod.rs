@@ -21,6 +21,7 @@ mod reply;
 pub(crate) mod requests;
 mod server;
 mod tasks;
+mod trial;
 mod usage;
 
 use std::sync::Arc;

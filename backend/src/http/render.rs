@@ -12,6 +12,7 @@ use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
 use snaphook_shared::options::model::{Medium, ResponseType};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
 use snaphook_shared::target::NativeUrlParser;
+use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
@@ -19,6 +20,7 @@ use warp::{Filter, Rejection};
 
 use super::{Api, Response, body, cache, owner, raw_query, reply, with};
 use crate::domain::job::{NewRequest, StoredFile, new_request_id};
+use crate::domain::limits::Place;
 use crate::domain::pipeline::Rendered;
 use crate::domain::ports::{Acceptance, Admission};
 
@@ -113,7 +115,8 @@ fn finish(mut response: Response, id: &str) -> Response {
     response
 }
 
-async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
+/// Names the caller, and checks all that can be checked before anything is done.
+pub(super) async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
     let read = raw.read()?;
     let record = api.queue.key(read.access_key()).await.map_err(|error| {
         tracing::error!(%error, "a key could not be looked up");
@@ -127,7 +130,7 @@ async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
     }
 }
 
-fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {
+pub(super) fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRequest {
     // An idempotency key is for what is accepted: a caller who waits has their answer, or asks again.
     let asynchronous = checked.options.delivery.asynchronous;
     NewRequest {
@@ -171,7 +174,7 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
 }
 
 /// The id under which it is kept, and since when.
-async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
+pub(super) async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
     let acceptance = api.queue.accept(request).await.map_err(|error| {
         tracing::error!(%error, "a request could not be accepted");
         Problem::unavailable()
@@ -187,8 +190,7 @@ async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Proble
 }
 
 async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
-    let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
-    let _place = api.waiting.try_acquire().map_err(|_| full())?;
+    let _place = place(api)?;
     let Some(key) = cache::key(&checked) else {
         return render_now(api, checked, id).await.map(|(response, _)| response);
     };
@@ -211,12 +213,22 @@ async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Resp
     }
 }
 
+/// A place among those who wait for their answer.
+pub(super) fn place(api: &Api) -> Result<SemaphorePermit<'_>, Problem> {
+    let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
+    api.waiting.try_acquire().map_err(|_| full())
+}
+
+/// Counts a render for its key, which it keeps busy for as long as the place is held.
+pub(super) async fn begin(api: &Api, access_key: &str) -> Result<Place, Problem> {
+    match api.queue.admit(access_key, api.clock.now_ms()).await.map_err(owner::unavailable)? {
+        Admission::Admitted(place) => Ok(place),
+        Admission::Limited(limited) => Err(limited.problem()),
+    }
+}
+
 async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<(Response, Option<StoredFile>), Problem> {
-    let admission = api.queue.admit(&checked.access_key, api.clock.now_ms()).await.map_err(owner::unavailable)?;
-    let _under_way = match admission {
-        Admission::Admitted(place) => place,
-        Admission::Limited(limited) => return Err(limited.problem()),
-    };
+    let _under_way = begin(api, &checked.access_key).await?;
     let delivery = checked.options.delivery.clone();
     let request = new_request(api, checked, id);
     let keep_file = delivery.store.enabled || delivery.cache.enabled || delivery.response_type == ResponseType::Json;
