@@ -130,7 +130,7 @@ fn what_the_form_asks_for_is_rendered_and_counts_for_its_key() {
         assert!(said.contains("120 × 80") && said.contains("Took"), "{said}");
         let view = caller.request(&request_id(&said)).await;
         assert_eq!((&view["state"], &view["target"]), (&json!("done"), &json!(page)));
-        assert!(operator.page(&format!("/dashboard/requests/{}", request_id(&said))).await.contains("synchronous"));
+        assert!(operator.page(&format!("/dashboard/requests/{}", request_id(&said))).await.contains(" synchronous"));
         assert!(said.contains(&format!("value=\"{page}\"")), "the form keeps what was filled in");
 
         // What is accepted is rendered later, and what fails is explained.
@@ -175,7 +175,7 @@ fn all_that_is_wrong_is_said_beside_its_field() {
             ("url", "ftp://example.com"),
             ("viewport_width", "0"),
             ("viewport_height", "tall"),
-            ("full_page", "perhaps"),
+            ("external_identifier", "a-b"),
             ("pdf_margin", "<b>wide"),
             ("geolocation_latitude", "5"),
         ];
@@ -185,7 +185,7 @@ fn all_that_is_wrong_is_said_beside_its_field() {
                 ("url", "http|https"),
                 ("viewport_width", "greater than or equal to 1"),
                 ("viewport_height", "must be a number"),
-                ("full_page", "must be a boolean"),
+                ("external_identifier", "alpha-numeric"),
                 ("pdf_margin", "CSS length"),
                 ("geolocation_longitude", "is required"),
             ] {

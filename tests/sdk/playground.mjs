@@ -30,7 +30,7 @@ for (const colorScheme of ["light", "dark"]) {
     const named = (name) => `playground-${name}-${width}-${colorScheme}`;
     await signIn(page);
     await page.goto(address);
-    await page.getByLabel("URL").fill(given.page);
+    await page.getByLabel("URL", { exact: true }).fill(given.page);
     await openGroup(page, "Viewport");
     await page.getByLabel("viewport_width").fill("900");
     await page.getByLabel("viewport_height").fill("600");
@@ -38,7 +38,7 @@ for (const colorScheme of ["light", "dark"]) {
     await rendered(page);
     await look(page, named("done"));
     await page.getByLabel("viewport_width").fill("99999");
-    await page.getByLabel("URL").fill("ftp://example.com");
+    await page.getByLabel("URL", { exact: true }).fill("ftp://example.com");
     await page.getByRole("button", { name: "Render" }).click();
     await page.locator("#wrong-viewport_width:visible").waitFor();
     await look(page, named("wrong"));
@@ -52,7 +52,7 @@ await signIn(page);
 await page.getByRole("link", { name: "Playground" }).click();
 
 // The code follows the form.
-await page.getByLabel("URL").fill(given.page);
+await page.getByLabel("URL", { exact: true }).fill(given.page);
 await openGroup(page, "Result");
 await page.getByLabel("format", { exact: true }).selectOption("png");
 await openGroup(page, "Changes to the page");
@@ -63,7 +63,7 @@ await page.getByText("Python", { exact: true }).click();
 found.python = await code(page);
 
 // By keyboard alone: what is rendered comes without leaving the page.
-await page.getByLabel("URL").focus();
+await page.getByLabel("URL", { exact: true }).focus();
 await page.keyboard.press("Enter");
 await openGroup(page, "Viewport");
 found.size = await rendered(page);
@@ -73,7 +73,7 @@ found.request = await page.getByRole("link", { name: "Its request" }).getAttribu
 
 // Each error beside its field, and gone when it is mended.
 await page.getByLabel("viewport_width").fill("99999");
-await page.getByLabel("URL").fill("ftp://example.com");
+await page.getByLabel("URL", { exact: true }).fill("ftp://example.com");
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#wrong-viewport_width:visible").waitFor();
 found.wrong = [await page.locator("#wrong-viewport_width").innerText(), await page.locator("#wrong-url").innerText()];
@@ -82,12 +82,12 @@ found.described = await page
   .evaluate((input) => [input.getAttribute("aria-invalid"), input.getAttribute("aria-describedby").includes("wrong-viewport_width")]);
 found.focused = await page.evaluate(() => document.activeElement.id);
 await page.getByLabel("viewport_width").fill("640");
-await page.getByLabel("URL").fill(given.page);
+await page.getByLabel("URL", { exact: true }).fill(given.page);
 await page.waitForFunction(() => !document.querySelector(".error:not([hidden])"));
 found.set = await page.locator("#set-viewport").innerText();
 
 // After each change, for whoever wants that.
-const before = await picture(page).getAttribute("src").catch(() => null);
+const before = await page.evaluate(() => document.querySelector("#result img")?.getAttribute("src") ?? null);
 await page.getByLabel("as I type").check();
 await page.getByLabel("viewport_height").fill("333");
 await page.waitForFunction((src) => {
@@ -98,15 +98,15 @@ found.live = await rendered(page);
 await page.getByLabel("as I type").uncheck();
 
 // A failure of the page leads to its explanation.
-await page.getByLabel("URL").fill(given.missing);
+await page.getByLabel("URL", { exact: true }).fill(given.missing);
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#result .failed").waitFor({ timeout: 30_000 });
 found.failed = await page.locator("#result .failed").innerText();
 found.explained = await page.getByRole("link", { name: "What it means" }).getAttribute("href");
 
 // Another endpoint has another form, and what both know is kept.
-await page.getByLabel("URL").fill(given.page);
-await page.getByLabel("Endpoint").selectOption("/v1/scrape");
+await page.getByLabel("URL", { exact: true }).fill(given.page);
+await page.getByLabel("Endpoint", { exact: true }).selectOption("/v1/scrape");
 await page.waitForFunction(() => document.getElementById("options").dataset.endpoint === "/v1/scrape");
 found.kept = await page.getByLabel("viewport_height").inputValue();
 await page.getByRole("button", { name: "Render" }).click();
@@ -122,7 +122,7 @@ await page.getByLabel("Find a parameter").fill("");
 const plain = await open({ viewport: WIDE, javaScriptEnabled: false });
 await signIn(plain);
 await plain.goto(`${address}?endpoint=/take&format=png&viewport_width=320&viewport_height=200&full_page_scroll=true`);
-await plain.getByLabel("URL").fill(given.page);
+await plain.getByLabel("URL", { exact: true }).fill(given.page);
 await plain.getByRole("button", { name: "Render" }).click();
 await plain.locator("#wrong-full_page_scroll:visible").waitFor();
 found.plainWrong = await plain.locator("#wrong-full_page_scroll").innerText();

@@ -2,8 +2,10 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use snaphook_shared::options::fields::Fields;
-use snaphook_shared::options::{Kind, Parameter};
+use snaphook_shared::options::model::Options;
+use snaphook_shared::options::{self, Kind, Parameter};
 use snaphook_shared::request::{Endpoint, Method, RawRequest};
+use snaphook_shared::target::NativeUrlParser;
 
 use super::effect::entries;
 use crate::dashboard::filled;
@@ -95,6 +97,12 @@ impl Draft {
         pairs.join("&")
     }
 
+    /// What is asked for, as far as it can be understood.
+    pub(super) fn options(&self) -> Options {
+        let fields = Fields::from_json(self.json().as_bytes()).unwrap_or_default();
+        options::read(self.endpoint, &fields, &NativeUrlParser).0
+    }
+
     pub(super) fn request(&self) -> RawRequest {
         RawRequest {
             endpoint: self.endpoint,
@@ -134,13 +142,13 @@ fn value(fields: &mut Fields, parameter: &Parameter) -> Option<Value> {
         Kind::Bool => match text.trim() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
-            _ => Value::Text(text),
+            _ => return None,
         },
+        // What the field cannot show was chosen for another endpoint.
+        Kind::Enum { of, .. } => Value::Text(of.iter().find(|item| **item == text)?.to_string()),
         Kind::Int { .. } | Kind::Number { .. } => number(text.trim()),
         Kind::List => Value::List(items(&text)),
-        Kind::Text | Kind::AlphaNumeric { .. } | Kind::Url | Kind::Enum { .. } | Kind::EnumList { .. } => {
-            Value::Text(text)
-        }
+        Kind::Text | Kind::AlphaNumeric { .. } | Kind::Url | Kind::EnumList { .. } => Value::Text(text),
     })
 }
 
@@ -179,7 +187,7 @@ mod tests {
         let draft = read(
             "endpoint=/take&key=AK1&url=https://example.com/&html=&full_page=true&viewport_width=+390+&delay=&\
              device_scale_factor=1.50&hide_selectors=.a%0D%0A%0D%0A.b%20c%0D%0A&wait_until.load=on&wait_until.networkidle0=on&\
-             viewport_height=many&unknown=1&styles=a%0D%0Ab",
+             viewport_height=many&unknown=1&styles=a%0D%0Ab&format=mp4&dark_mode=perhaps",
         );
         let body: serde_json::Value = serde_json::from_str(&draft.json()).unwrap();
         let expected = serde_json::json!({
@@ -204,9 +212,7 @@ mod tests {
             let mut by_query = Fields::from_query(&draft.query());
             assert_eq!(by_query.take("access_key").as_deref(), Some(""));
             let by_json = Fields::from_json(draft.json().as_bytes()).unwrap();
-            let read = |fields: &Fields| {
-                snaphook_shared::options::read(Endpoint::Take, fields, &snaphook_shared::target::NativeUrlParser)
-            };
+            let read = |fields: &Fields| options::read(Endpoint::Take, fields, &NativeUrlParser);
             assert_eq!(read(&by_query), read(&by_json), "{nasty:?}");
             assert!(read(&by_json).1.is_empty(), "{nasty:?}: {:?}", read(&by_json).1);
         }

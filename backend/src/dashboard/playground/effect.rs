@@ -4,11 +4,10 @@
 use std::sync::LazyLock;
 
 use serde_json::Value as Json;
-use snaphook_shared::options::model::Options;
 use snaphook_shared::options::{Kind, Parameter, Support, Value};
 use snaphook_shared::request::Endpoint;
 
-/// A part of the form: its heading, and the parts of [`Options`] that its parameters change.
+/// A part of the form: its heading, and the parts of the options that its parameters change.
 pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) title: &'static str,
@@ -147,14 +146,6 @@ pub(super) fn left_out(endpoint: Endpoint) -> impl Iterator<Item = (&'static str
         Support::Effect(_) => None,
         Support::Ignored(why) | Support::Refused(why) | Support::RefusedBut(_, why) => Some((parameter.name, why)),
     })
-}
-
-/// The options that a request's body stands for, whatever is wrong with it.
-pub(super) fn options(endpoint: Endpoint, body: &str) -> Options {
-    use snaphook_shared::options::fields::Fields;
-    use snaphook_shared::target::NativeUrlParser;
-    let fields = Fields::from_json(body.as_bytes()).unwrap_or_default();
-    snaphook_shared::options::read(endpoint, &fields, &NativeUrlParser).0
 }
 
 #[cfg(test)]

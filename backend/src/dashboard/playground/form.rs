@@ -43,7 +43,8 @@ pub(super) fn bar(draft: &Draft, keys: &[(String, String)], complaints: &Complai
     let target = entries(draft.endpoint).iter().find(|entry| entry.parameter.name == TARGET);
     html! {
         div .call {
-            label .endpoint { span { "Endpoint" }
+            div {
+                label for="endpoint" { span { "Endpoint" } }
                 select name=(ENDPOINT) #endpoint {
                     @for endpoint in Endpoint::ALL {
                         option value=(endpoint.path()) selected[endpoint == draft.endpoint] { (endpoint.path()) }
@@ -59,8 +60,9 @@ pub(super) fn bar(draft: &Draft, keys: &[(String, String)], complaints: &Complai
                     (wrong(entry.parameter.name, complaints))
                 }
             }
-            label .key { span { "Access key" }
-                select name=(KEY) {
+            div {
+                label for="key" { span { "Access key" } }
+                select name=(KEY) #key {
                     @for (key, name) in keys {
                         option value=(key) selected[*key == draft.access_key] { (key) @if !name.is_empty() { " · " (name) } }
                     }
@@ -134,7 +136,7 @@ fn details(name: &str, title: &str, own: &[&Entry], draft: &Draft, complaints: &
         details .group id={ "group-" (name) } open[is_open] {
             summary {
                 (title) " "
-                span .badge .busy id={ "set-" (name) } data-slot hidden[set == 0] { (set) " set" }
+                span .badge .set id={ "set-" (name) } data-slot hidden[set == 0] { (set) " set" }
             }
             div .fields { @for entry in own { (field(entry, draft, complaints)) } }
         }

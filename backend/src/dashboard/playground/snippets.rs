@@ -9,7 +9,7 @@ use snaphook_shared::link;
 use snaphook_shared::options::model::ResponseType;
 
 use super::draft::{Draft, Value};
-use super::{effect, quote};
+use super::quote;
 
 /// What programs take the access key from.
 pub(super) const VARIABLE: &str = "SNAPHOOK_ACCESS_KEY";
@@ -33,7 +33,7 @@ struct Program<'a> {
 
 /// In the order in which they are shown. `record` is the chosen key's, to sign the link with.
 pub(super) fn snippets(draft: &Draft, public_url: &str, record: Option<&KeyRecord>) -> [Snippet; 6] {
-    let options = effect::options(draft.endpoint, &draft.json());
+    let options = draft.options();
     let is_file = !options.delivery.asynchronous && options.delivery.response_type == ResponseType::ByFormat;
     let program = Program {
         draft,
