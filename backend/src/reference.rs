@@ -136,7 +136,8 @@ fn schema(parameter: &Parameter) -> Json {
     schema
 }
 
-fn kind_schema(kind: &Kind) -> Json {
+/// What a parameter may be, as JSON Schema.
+pub(crate) fn kind_schema(kind: &Kind) -> Json {
     match kind {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),

@@ -23,6 +23,7 @@ mod errors;
 mod files;
 mod isolation;
 mod keys;
+mod mcp;
 mod one_shot;
 mod openapi;
 mod operations;

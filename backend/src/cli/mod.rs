@@ -6,6 +6,7 @@ mod batch;
 mod doctor;
 mod keys;
 mod manual;
+mod mcp;
 mod requests;
 mod serve;
 mod settings;
@@ -51,6 +52,9 @@ enum Command {
     /// Take many pictures, without a service. Run it again to go on where it was ended.
     #[command(after_help = batch::HELP)]
     Batch(batch::BatchCommand),
+    /// Give agents tools that take pictures, by the Model Context Protocol over standard input and output.
+    #[command(after_help = mcp::HELP)]
+    Mcp(mcp::McpCommand),
     /// Look for what would keep the service from working, and say how to mend it.
     #[command(after_help = doctor::HELP)]
     Doctor {
@@ -151,6 +155,7 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Serve => serve::execute(config).await,
         Command::Take(command) => take::execute(config, command).await,
         Command::Batch(command) => batch::execute(config, command).await,
+        Command::Mcp(command) => mcp::execute(config, command).await,
         Command::Keys(command) => keys::execute(config, command).await,
         Command::Admin(command) => admin::execute(config, command).await,
         Command::Requests(command) => requests::execute(config, command).await,

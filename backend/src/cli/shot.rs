@@ -17,6 +17,7 @@ use snaphook_shared::code::{Code, Detail, Problem};
 use snaphook_shared::options::model::{Format, Medium, Options};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Method, Policies, RawRequest};
 use snaphook_shared::target::NativeUrlParser;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::CliError;
 use crate::config::{Config, Sizing};
@@ -24,7 +25,7 @@ use crate::domain::artifact::Artifact;
 use crate::domain::failure::{Failure, Fault};
 use crate::domain::ports::Renderer;
 use crate::domain::retry;
-use crate::run::Engine;
+use crate::run::{Engine, StartError};
 
 /// What says where a service puts its results, and how its callers hear of them. Here the result is a file.
 const OF_THE_SERVICE: [&str; 12] = [
@@ -86,23 +87,25 @@ impl Parameters {
     }
 }
 
+/// Takes away what asks for another result than the file, and says so of each.
+pub(super) fn foreign(parameters: &mut Map<String, Json>) -> Vec<Detail> {
+    let is_foreign =
+        |name: &str| OF_THE_SERVICE.contains(&name) || OF_THE_SERVICE_TOO.iter().any(|prefix| name.starts_with(prefix));
+    let foreign: Vec<String> = parameters.keys().filter(|name| is_foreign(name)).cloned().collect();
+    parameters.retain(|name, _| !is_foreign(name));
+    let detail = |name: String| {
+        let message = format!("\"{name}\" is for requests to the service; here the result is a file");
+        Detail { parameter: name, message }
+    };
+    foreign.into_iter().map(detail).collect()
+}
+
 /// The request that `POST /take` with these parameters would be.
 ///
 /// # Errors
 /// All that is wrong with them.
 pub(super) fn check(mut parameters: Map<String, Json>, policies: &Policies) -> Result<CheckedRequest, Problem> {
-    let is_foreign = |name: &String| {
-        OF_THE_SERVICE.contains(&name.as_str()) || OF_THE_SERVICE_TOO.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let foreign: Vec<String> = parameters.keys().filter(|name| is_foreign(name)).cloned().collect();
-    parameters.retain(|name, _| !is_foreign(name));
-    let mut details: Vec<Detail> = foreign
-        .into_iter()
-        .map(|name| {
-            let message = format!("\"{name}\" is for requests to the service; here the result is a file");
-            Detail { parameter: name, message }
-        })
-        .collect();
+    let mut details = foreign(&mut parameters);
     let raw = RawRequest {
         endpoint: Endpoint::Take,
         method: Method::Post,
@@ -147,7 +150,8 @@ pub(super) fn format_of(file: &Path) -> Result<&'static str, CliError> {
     })
 }
 
-fn parameter_value(format: Format) -> &'static str {
+/// A format's name, as the parameter `format` has it.
+pub(super) fn parameter_value(format: Format) -> &'static str {
     match format {
         Format::Markdown => "markdown",
         other => other.extension(),
@@ -160,13 +164,9 @@ pub(super) async fn with_engine<T>(
     concurrency: usize,
     work: impl AsyncFnOnce(&Engine) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
-    // Not that of a service, which may be running.
-    let scratch = tempfile::Builder::new().prefix("snaphook-").tempdir()?;
-    let closed: Vec<SocketAddr> =
-        [config.http.operations_listen].into_iter().chain(config.dashboard_listen()).collect();
-    let sizing = Sizing { concurrency, ..config.sizing() };
+    let scratch = scratch()?;
     let engine = tokio::select! {
-        started = Engine::start(config, scratch.path().to_owned(), sizing, &closed) => started?,
+        started = start_engine(config, &scratch, concurrency) => started?,
         () = interrupted() => return Err(CliError::Interrupted),
     };
     let result = tokio::select! {
@@ -177,7 +177,21 @@ pub(super) async fn with_engine<T>(
     result
 }
 
-async fn interrupted() {
+/// A folder for a browser, which is not that of a service that may be running.
+pub(super) fn scratch() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("snaphook-").tempdir()
+}
+
+/// Starts a browser whose pages do not get at the operator's own listeners.
+pub(super) async fn start_engine(config: &Config, scratch: &TempDir, concurrency: usize) -> Result<Engine, StartError> {
+    let closed: Vec<SocketAddr> =
+        [config.http.operations_listen].into_iter().chain(config.dashboard_listen()).collect();
+    let sizing = Sizing { concurrency, ..config.sizing() };
+    Engine::start(config, scratch.path().to_owned(), sizing, &closed).await
+}
+
+/// Returns at the signals that end a process.
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else { return std::future::pending().await };
@@ -206,14 +220,24 @@ pub(super) async fn render(engine: &Engine, options: &Options) -> Result<Artifac
 
 /// The whole file or none, whoever looks and whenever this process ends.
 pub(super) fn write(path: &Path, bytes: &Bytes) -> io::Result<()> {
+    written_beside(path, bytes)?.persist(path)?;
+    Ok(())
+}
+
+/// As [`write`], where no file must be yet.
+pub(super) fn write_new(path: &Path, bytes: &Bytes) -> io::Result<()> {
+    written_beside(path, bytes)?.persist_noclobber(path)?;
+    Ok(())
+}
+
+fn written_beside(path: &Path, bytes: &Bytes) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As any new file of this user's: the system takes the umask away.
     let permissions = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(".snaphook-").permissions(permissions).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    Ok(file)
 }
 
 /// What there is to say of a picture, for programs.

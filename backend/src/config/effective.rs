@@ -9,10 +9,12 @@ use super::{ConfigError, merge, override_from, read};
 /// Settings that are never shown.
 const SECRETS: [&str; 3] = ["root_key", "edge.secrets", "store.secret_access_key"];
 /// Variables with our prefix that are no settings.
-const NO_SETTINGS: [&str; 6] = [
+const NO_SETTINGS: [&str; 8] = [
+    "SNAPHOOK_ACCESS_KEY",
     "SNAPHOOK_CONFIG",
     "SNAPHOOK_FAULT",
     "SNAPHOOK_IMPORT_SECRET_KEY",
+    "SNAPHOOK_SERVER",
     "SNAPHOOK_WEBHOOK_SECRET",
     "SNAPHOOK_WITHOUT",
     "SNAPHOOK_ZONE",
