@@ -33,6 +33,7 @@ pub struct Config {
     pub webhook: WebhookConfig,
     pub egress: EgressConfig,
     pub compat: CompatConfig,
+    pub telemetry: TelemetryConfig,
     pub log: LogConfig,
 }
 
@@ -132,6 +133,12 @@ pub struct CompatConfig {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    pub otlp_endpoint: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogConfig {
     pub level: String,
     pub format: String,
@@ -193,6 +200,9 @@ impl Config {
             matches!(self.compat.screenshotone_async_status, 200..=202),
             "[compat] screenshotone_async_status must be 200, 201 or 202",
         );
+        let endpoint = self.telemetry.otlp_endpoint.as_str();
+        let is_http = endpoint.parse::<reqwest::Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        must(endpoint.is_empty() || is_http, "[telemetry] otlp_endpoint must be an http:// or https:// address");
         must(matches!(self.log.format.as_str(), "text" | "json"), "[log] format must be text or json");
         must(!self.public_url.ends_with('/'), "public_url must not end with a slash");
         let pairs = self.edge.secrets.iter().all(|secret| {

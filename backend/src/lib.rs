@@ -22,4 +22,5 @@ pub mod schedule;
 pub mod store;
 pub mod sweep;
 pub mod telemetry;
+pub mod trace;
 pub mod worker;

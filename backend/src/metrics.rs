@@ -16,6 +16,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use prometheus_text::CONTENT_TYPE;
 
+use crate::trace;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     route: &'static str,
@@ -242,6 +244,7 @@ impl Laps {
         let now = Instant::now();
         let took = now.duration_since(std::mem::replace(&mut self.0, now));
         get().phases.get_or_create(&Phase { phase }).observe(took.as_secs_f64());
+        trace::ended(phase, took);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::domain::job::{NewRequest, new_request_id};
 use crate::domain::ports::QueueError;
 use crate::domain::task::{Fired, Run, Task, Tasks};
+use crate::trace::{Span, TraceContext};
 
 /// Cron's unit is the minute; a second late is in time.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,6 +72,7 @@ impl Scheduler {
         let Some(due_ms) = task.due_ms else { return Ok(Fired::Superseded) };
         let now_ms = self.clock.now_ms();
         let plan = &task.plan;
+        let span = Span::start("task", None);
         let checked = task::request(plan.endpoint, &plan.query, &task.access_key, &NativeUrlParser, &self.policies);
         let request = checked.map(|checked| NewRequest {
             id: new_request_id(now_ms),
@@ -81,6 +83,7 @@ impl Scheduler {
             idempotency_key: None,
             urgency: checked.urgency,
             created_ms: now_ms,
+            traceparent: span.context().map(TraceContext::traceparent),
         });
         let next_ms = Calendar { now_ms }.next(&plan.crontab, &plan.time_zone);
         let run = Run { task_id: task.id, due_ms, revision: task.revision, now_ms, next_ms, request };

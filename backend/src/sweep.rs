@@ -158,6 +158,7 @@ mod tests {
             urgency: Urgency::default(),
             fingerprint: String::new(),
             created_ms: now_ms,
+            traceparent: None,
         };
         let file = StoredFile {
             name: name.to_owned(),

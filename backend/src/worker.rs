@@ -10,6 +10,7 @@ use tracing::Instrument;
 use crate::clock::Clock;
 use crate::domain::job::ClaimedRequest;
 use crate::domain::pipeline::Pipeline;
+use crate::trace::{Span, TraceContext};
 
 /// The scan is the truth; the wake-up only saves the wait.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ impl Worker {
             let mut pause = SCAN_INTERVAL;
             match self.pipeline.queue.claim(&self.name, now_ms, self.lease_end(now_ms)).await {
                 Ok(Some(claimed)) => {
+                    note_wait(&claimed);
                     // There may be more; a colleague who sleeps should look.
                     self.requests.notify_one();
                     // Of the level that is never filtered out: what is logged inside says whose it is.
@@ -99,5 +101,13 @@ impl Worker {
 
     fn lease_end(&self, now_ms: u64) -> u64 {
         now_ms + self.lease.as_millis() as u64
+    }
+}
+
+/// How long a request was in the queue before its first attempt. Before a later one it waits by its own schedule.
+fn note_wait(claimed: &ClaimedRequest) {
+    let request = &claimed.request;
+    if let (1, Some(place)) = (claimed.attempt, request.traceparent.as_deref().and_then(TraceContext::read)) {
+        drop(Span::since("queue", Some(&place), request.created_ms));
     }
 }

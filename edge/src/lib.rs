@@ -45,7 +45,8 @@ use crate::platform::{Arrived, PlatformUrlParser};
 use crate::services::{Batch, Context, Message};
 
 /// What is passed on with a request that the backend answers by itself.
-const FORWARDED_HEADERS: [&str; 6] = ["accept", "content-type", "if-none-match", "if-range", "range", "x-access-key"];
+const FORWARDED_HEADERS: [&str; 7] =
+    ["accept", "content-type", "if-none-match", "if-range", "range", "traceparent", "x-access-key"];
 const FORWARD_LIMIT: Duration = Duration::from_secs(25);
 
 /// Why there is no answer of the backend to give.

@@ -168,7 +168,8 @@ pub fn preflight(methods: &[&str]) -> Reply {
         ("access-control-allow-methods", methods.join(", ")),
         (
             "access-control-allow-headers",
-            "content-type, idempotency-key, if-none-match, if-range, priority, range, x-access-key".to_owned(),
+            "content-type, idempotency-key, if-none-match, if-range, priority, range, traceparent, x-access-key"
+                .to_owned(),
         ),
         ("access-control-max-age", "86400".to_owned()),
     ];

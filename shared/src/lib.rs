@@ -23,3 +23,4 @@ pub mod route;
 pub mod signing;
 pub mod target;
 pub mod task;
+pub mod trace;

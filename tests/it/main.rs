@@ -43,6 +43,7 @@ mod snippets;
 mod stop;
 mod tasks;
 mod tidy;
+mod traces;
 mod traps;
 mod video;
 mod walkthrough;

@@ -6,6 +6,7 @@
 
 pub mod canary;
 pub mod client;
+pub mod collector;
 pub mod descendants;
 pub mod operator;
 pub mod part;

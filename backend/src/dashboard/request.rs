@@ -248,8 +248,14 @@ pub(super) async fn retry(dashboard: &Dashboard, id: &str) -> Result {
         return Err(Refusal::Conflict("Its key is revoked.".to_owned()));
     }
     let now_ms = dashboard.clock.now_ms();
-    let mut again =
-        NewRequest { id: new_request_id(now_ms), idempotency_key: None, created_ms: now_ms, ..detail.request };
+    let mut again = NewRequest {
+        id: new_request_id(now_ms),
+        idempotency_key: None,
+        created_ms: now_ms,
+        // That trace has ended.
+        traceparent: None,
+        ..detail.request
+    };
     again.options.delivery.asynchronous = true;
     match dashboard.queue.accept(again).await? {
         Acceptance::Accepted { id, .. } => {

@@ -58,6 +58,8 @@ pub struct NewRequest {
     pub fingerprint: String,
     /// Unix milliseconds.
     pub created_ms: u64,
+    /// Where it belongs in a trace, as a `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 impl NewRequest {
@@ -299,6 +301,8 @@ pub struct ClaimedDelivery {
     pub attempt: u32,
     /// How many of the earlier ones failed by a fault of this installation.
     pub postponed: u32,
+    /// That of its request.
+    pub traceparent: Option<String>,
 }
 
 /// What one attempt came to.

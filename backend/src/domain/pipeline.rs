@@ -17,6 +17,7 @@ use super::retry;
 use super::upload::Destination;
 use crate::clock::Clock;
 use crate::fault;
+use crate::trace::{self, Span, TraceContext};
 
 /// The parts a request passes through.
 pub struct Pipeline {
@@ -64,7 +65,10 @@ impl Pipeline {
     pub async fn run(&self, claimed: ClaimedRequest, owner: &str) -> Result<bool, QueueError> {
         let ClaimedRequest { request, attempt, failures, postponed } = claimed;
         let started = Instant::now();
-        let finished = self.render_and_store(&request).await;
+        let mut span = span_of(&request);
+        span.set("snaphook.attempt", i64::from(attempt));
+        let finished = span.scope(self.render_and_store(&request)).await;
+        end(span, &finished);
         let now_ms = self.clock.now_ms();
         let (outcome, delivery) = match finished {
             Ok(rendered) => {
@@ -99,13 +103,15 @@ impl Pipeline {
         let started = Instant::now();
         let options = &request.options;
         let keep_file = keep_file || options.delivery.webhook.url.is_some() || options.capture.full_page_slices;
+        let span = span_of(&request);
         let finished = match keep_file {
-            true => self.render_and_store(&request).await,
+            true => span.scope(self.render_and_store(&request)).await,
             false => {
                 let rendered = |(artifact, content)| Rendered { artifact, file: None, slices: None, content };
-                self.render(&request).await.map(rendered)
+                span.scope(self.render(&request)).await.map(rendered)
             }
         };
+        end(span, &finished);
         let (outcome, delivery) = match &finished {
             Ok(rendered) => {
                 let render_ms = elapsed_ms(started);
@@ -159,6 +165,7 @@ impl Pipeline {
         // What cannot be stored need not be rendered.
         let destination = Destination::of(&request.options.delivery.store, "")?;
         let (artifact, content) = self.render(request).await?;
+        let _storing = Span::start("store", trace::current().as_ref());
         fault::point("before-store-put");
         let format = artifact.format;
         let lifetime_ms = self.lifetime_ms(request);
@@ -219,6 +226,23 @@ impl Pipeline {
         let cache = &request.options.delivery.cache;
         let cached_s = if cache.enabled { cache.ttl_s } else { 0 };
         (self.file_lifetime.as_millis() as u64).max(u64::from(cached_s) * 1000)
+    }
+}
+
+/// The render of a request, in the trace that the request belongs to.
+fn span_of(request: &NewRequest) -> Span {
+    let mut span = Span::start("render", request.traceparent.as_deref().and_then(TraceContext::read).as_ref());
+    span.set("snaphook.request.id", request.id.clone());
+    span
+}
+
+fn end(mut span: Span, finished: &Result<Rendered, Failure>) {
+    match finished {
+        Ok(rendered) => {
+            span.set("snaphook.format", rendered.artifact.format.extension());
+            span.set("snaphook.bytes", i64::try_from(rendered.artifact.bytes.len()).unwrap_or(i64::MAX));
+        }
+        Err(failure) => span.fail(failure.problem.code.entry().name),
     }
 }
 

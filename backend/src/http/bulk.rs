@@ -24,6 +24,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::{Api, Response, body, owner, raw_query, render, reply, with};
+use crate::trace::TraceContext;
 
 const ITEMS_MAX: usize = 20;
 /// Items of one call that render at the same time: one call must not take every place that there is.
@@ -81,7 +82,8 @@ async fn answer(api: &Api, query: &str, headers: &HeaderMap, body: &[u8]) -> Res
     }
     // More at once than the key may have would only be refused.
     let limit = record.limits.concurrency.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(AT_ONCE);
-    let answers = bulk.items.into_iter().map(|item| execute(api, &record, item));
+    let caller = render::caller_of(headers);
+    let answers = bulk.items.into_iter().map(|item| execute(api, &record, item, caller.as_ref()));
     Ok(futures::stream::iter(answers).buffered(limit.clamp(1, AT_ONCE)).collect().await)
 }
 
@@ -185,7 +187,7 @@ fn promise(api: &Api, record: &KeyRecord, item: Map<String, Json>) -> Json {
 }
 
 /// Goes the whole way of a request of its own.
-async fn execute(api: &Api, record: &KeyRecord, item: Map<String, Json>) -> Json {
+async fn execute(api: &Api, record: &KeyRecord, item: Map<String, Json>, caller: Option<&TraceContext>) -> Json {
     let url = url(api, &link(record, &item));
     let raw = RawRequest {
         endpoint: Endpoint::Take,
@@ -196,7 +198,7 @@ async fn execute(api: &Api, record: &KeyRecord, item: Map<String, Json>) -> Json
         priority: None,
         body: Json::Object(item).to_string().into_bytes(),
     };
-    let (parts, body) = render::serve(api, raw, render::new_id(api)).await.into_parts();
+    let (parts, body) = render::serve(api, raw, render::new_id(api), caller).await.into_parts();
     let is_json = parts.headers.get("content-type").is_some_and(|value| value == "application/json");
     let body = match is_json {
         true => body.collect().await.map(|body| body.to_bytes()).unwrap_or_default(),

@@ -17,6 +17,7 @@ use warp::filters::BoxedFilter;
 
 use super::body::{self, ENVELOPE_BYTES_MAX};
 use super::{Api, Response, raw_query, render, reply, with};
+use crate::trace::{Span, TraceContext};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     let requests = warp::path!("internal" / "v1" / "requests")
@@ -66,6 +67,9 @@ async fn take_over(
     };
     match gate(head) {
         Ok((endpoint, method)) => {
+            // The edge sends no spans: what it took is told here, from the time that it noted.
+            let caller = envelope.traceparent.as_deref().and_then(TraceContext::read);
+            let edge = Span::since("edge", caller.as_ref(), envelope.received_at_ms);
             let raw = RawRequest {
                 endpoint,
                 method,
@@ -75,7 +79,8 @@ async fn take_over(
                 priority: envelope.priority,
                 body: envelope.body.into_bytes(),
             };
-            render::serve_within(&api, raw, id, envelope.wait_ms.map(Duration::from_millis)).await
+            let wait = envelope.wait_ms.map(Duration::from_millis);
+            render::serve_within(&api, raw, id, edge.context(), wait).await
         }
         Err(problem) => {
             let mut response = reply::problem(dialect, &problem, &api.links);

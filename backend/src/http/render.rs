@@ -12,6 +12,7 @@ use snaphook_shared::limits::{BODY_BYTES_MAX, RETRY_AFTER_SECONDS};
 use snaphook_shared::options::model::{Medium, ResponseType};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
 use snaphook_shared::target::NativeUrlParser;
+use snaphook_shared::trace::TRACEPARENT;
 use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
@@ -23,6 +24,7 @@ use crate::domain::job::{NewRequest, StoredFile, new_request_id};
 use crate::domain::limits::Place;
 use crate::domain::pipeline::Rendered;
 use crate::domain::ports::{Acceptance, Admission};
+use crate::trace::{self, Span, TraceContext};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     let renders = warp::path::full().and_then(|path: FullPath| async move {
@@ -72,7 +74,7 @@ async fn handle(
         })
     };
     match read.await {
-        Ok(raw) => serve(&api, raw, id).await,
+        Ok(raw) => serve(&api, raw, id, caller_of(&headers).as_ref()).await,
         Err(problem) => finish(reply::problem(endpoint.dialect(), &problem, &api.links), &id),
     }
 }
@@ -82,16 +84,34 @@ pub(super) fn new_id(api: &Api) -> String {
     new_request_id(api.clock.now_ms())
 }
 
+/// Where in a trace the caller is.
+pub(super) fn caller_of(headers: &HeaderMap) -> Option<TraceContext> {
+    headers.get(TRACEPARENT).and_then(|value| TraceContext::read(value.to_str().ok()?))
+}
+
 /// The whole way of a render request, whoever read it: authenticate, check, and then accept it or render it now.
-pub(super) async fn serve(api: &Api, raw: RawRequest, id: String) -> Response {
-    serve_within(api, raw, id, None).await
+pub(super) async fn serve(api: &Api, raw: RawRequest, id: String, caller: Option<&TraceContext>) -> Response {
+    serve_within(api, raw, id, caller, None).await
 }
 
 /// As [`serve`], for a caller who can wait for so long only: a render that takes longer goes on as a job.
-pub(super) async fn serve_within(api: &Api, raw: RawRequest, id: String, wait: Option<Duration>) -> Response {
+pub(super) async fn serve_within(
+    api: &Api,
+    raw: RawRequest,
+    id: String,
+    caller: Option<&TraceContext>,
+    wait: Option<Duration>,
+) -> Response {
     // Of the level that is never filtered out: what is logged inside says whose it is.
-    let span = tracing::error_span!("render", request = id);
-    answer_within(api, raw, id, wait).instrument(span).await
+    let log = tracing::error_span!("render", request = id);
+    let mut span = Span::of_server(raw.method.name(), raw.endpoint.path(), caller);
+    span.set("snaphook.request.id", id.clone());
+    let response = span.scope(answer_within(api, raw, id, wait)).instrument(log).await;
+    span.set("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        span.fail(response.status().as_str().to_owned());
+    }
+    response
 }
 
 async fn answer_within(api: &Api, raw: RawRequest, id: String, wait: Option<Duration>) -> Response {
@@ -142,6 +162,7 @@ pub(super) fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRe
         idempotency_key: checked.idempotency_key.filter(|_| asynchronous),
         urgency: checked.urgency,
         created_ms: api.clock.now_ms(),
+        traceparent: trace::current().as_ref().map(TraceContext::traceparent),
     }
 }
 

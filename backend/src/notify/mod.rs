@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use snaphook_shared::signing;
+use snaphook_shared::trace::TRACEPARENT;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use crate::domain::ports::{FileStore, JobQueue};
 use crate::domain::retry;
 use crate::fault;
 use crate::metrics;
+use crate::trace::{Span, TraceContext};
 use client::Answer;
 pub use client::{WebhookClient, build_client};
 
@@ -92,8 +94,10 @@ impl Sender {
         let id = claimed.delivery.id.clone();
         let at_ms = self.clock.now_ms();
         let started = Instant::now();
+        let mut span = Span::of_client("webhook", claimed.traceparent.as_deref().and_then(TraceContext::read).as_ref());
+        span.set("snaphook.attempt", i64::from(claimed.attempt));
         fault::point("during-post");
-        let answer = self.post(&claimed, at_ms / 1000).await;
+        let answer = self.post(&claimed, at_ms / 1000, span.context()).await;
         fault::point("after-post");
         let attempt = DeliveryAttempt {
             at_ms,
@@ -120,6 +124,13 @@ impl Sender {
             NextStep::Gone => "gone",
         };
         metrics::get().webhook_attempted(outcome, started.elapsed());
+        if let Some(status) = answer.status {
+            span.set("http.response.status_code", i64::from(status));
+        }
+        if next != NextStep::Delivered {
+            span.fail(outcome);
+        }
+        drop(span);
         match self.queue.finish_attempt(&id, attempt, next).await {
             Ok(false) => {}
             Ok(true) => {
@@ -130,7 +141,7 @@ impl Sender {
         }
     }
 
-    async fn post(&self, claimed: &ClaimedDelivery, now_s: u64) -> Answer {
+    async fn post(&self, claimed: &ClaimedDelivery, now_s: u64, place: Option<&TraceContext>) -> Answer {
         let delivery = &claimed.delivery;
         let body = match &delivery.body {
             DeliveryBody::Inline(bytes) => bytes.clone().into(),
@@ -152,6 +163,7 @@ impl Sender {
             let signed = signing::webhook_headers(&record.live_secrets(now_s), &delivery.id, now_s, &body);
             headers.extend(signed.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
+        headers.extend(place.map(|place| (TRACEPARENT.to_owned(), place.traceparent())));
         self.client.post(&delivery.url, headers, body, self.timeout).await
     }
 
@@ -262,6 +274,7 @@ mod tests {
             urgency: Urgency::default(),
             fingerprint: String::new(),
             created_ms: clock.now_ms(),
+            traceparent: None,
         };
         let delivery = NewDelivery {
             id: "msg_1".to_owned(),

@@ -44,6 +44,7 @@ fn request(number: u64, access_key: &str) -> NewRequest {
         urgency: Urgency::default(),
         fingerprint: "f".to_owned(),
         created_ms: NOW + number,
+        traceparent: None,
     }
 }
 
@@ -88,6 +89,21 @@ async fn an_id_is_accepted_once() {
     assert_eq!(queue.accept(request(1, "alice")).await.unwrap(), first);
     assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_some());
     assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_place_in_a_trace_is_kept_until_the_webhook() {
+    let Sqlite { queue, .. } = &sqlite().await;
+    let traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
+    let request = NewRequest { traceparent: traceparent.clone(), ..request(1, "alice") };
+    queue.accept(request.clone()).await.unwrap();
+    let claim = async || queue.claim("w", NOW + 9, NOW + 99).await.unwrap().unwrap().request.traceparent;
+    assert_eq!(claim().await, traceparent);
+    queue.put_back(&request.id, "w", back(NOW + 8, false)).await.unwrap();
+    assert_eq!(claim().await, traceparent);
+    queue.finish(&request.id, "w", NOW + 10, done("a.png", NOW + 99), Some(delivery(&request))).await.unwrap();
+    let claimed = queue.claim_deliveries(NOW + 11, NOW + 99, 10, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|claimed| claimed.traceparent.clone()).collect::<Vec<_>>(), [traceparent]);
 }
 
 #[tokio::test]

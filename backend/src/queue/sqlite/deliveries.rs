@@ -103,7 +103,8 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
     connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'sending', attempts = attempts + 1, lease_until_ms = ?2 WHERE id = ?1
-             RETURNING id, url, sign, headers, body, body_file, access_key, attempts - first_attempt, postponed",
+             RETURNING id, url, sign, headers, body, body_file, access_key, attempts - first_attempt, postponed,
+                       (SELECT traceparent FROM requests WHERE requests.id = deliveries.request_id)",
         )?
         .query_row(params![id, lease_until_ms], |row| {
             let headers: String = row.get(3)?;
@@ -122,6 +123,7 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
                 access_key: row.get(6)?,
                 attempt: row.get(7)?,
                 postponed: row.get(8)?,
+                traceparent: row.get(9)?,
             })
         })
 }

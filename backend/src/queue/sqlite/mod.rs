@@ -430,6 +430,7 @@ mod tests {
             urgency: Urgency::default(),
             fingerprint: String::new(),
             created_ms: NOW,
+            traceparent: None,
         }
     }
 

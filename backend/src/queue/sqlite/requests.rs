@@ -75,9 +75,9 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
-                                   urgency, state, due_ms, created_ms, secrets)
+                                   urgency, state, due_ms, created_ms, secrets, traceparent)
              VALUES (:id, :access_key, :endpoint, :asynchronous, :options, :target, :idempotency_key, :fingerprint,
-                     :urgency, :state, :created_ms, :created_ms, :secrets)",
+                     :urgency, :state, :created_ms, :created_ms, :secrets, :traceparent)",
         )?
         .execute(named_params! {
             ":id": request.id,
@@ -92,6 +92,7 @@ pub(super) fn insert(
             ":state": state.name(),
             ":created_ms": request.created_ms,
             ":secrets": secrets,
+            ":traceparent": request.traceparent,
         })
         .map(|_| ())
 }
@@ -135,10 +136,10 @@ pub(super) fn claim(
                  started_ms = coalesce(started_ms, :now)
              WHERE id = :id
              RETURNING id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, urgency,
-                       attempts, failures, postponed, secrets",
+                       traceparent, attempts, failures, postponed, secrets",
         )?
         .query_row(named_params! { ":owner": owner, ":until": lease_until_ms, ":now": now_ms, ":id": id }, |row| {
-            Ok((claimed(row)?, row.get(11)?))
+            Ok((claimed(row)?, row.get(12)?))
         })?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO request_attempts (request_id, number, started_ms) VALUES (?, ?, ?)")?
@@ -155,13 +156,13 @@ pub(super) fn claim(
 fn claimed(row: &Row<'_>) -> rusqlite::Result<ClaimedRequest> {
     Ok(ClaimedRequest {
         request: new_request(row)?,
-        attempt: row.get(8)?,
-        failures: row.get(9)?,
-        postponed: row.get(10)?,
+        attempt: row.get(9)?,
+        failures: row.get(10)?,
+        postponed: row.get(11)?,
     })
 }
 
-/// From id, access key, endpoint, options, idempotency key, fingerprint, time and urgency.
+/// From id, access key, endpoint, options, idempotency key, fingerprint, time, urgency and place in a trace.
 fn new_request(row: &Row<'_>) -> rusqlite::Result<NewRequest> {
     let options: String = row.get(3)?;
     let endpoint: String = row.get(2)?;
@@ -174,6 +175,7 @@ fn new_request(row: &Row<'_>) -> rusqlite::Result<NewRequest> {
         fingerprint: row.get(5)?,
         urgency: Urgency::new(row.get(7)?).unwrap_or_default(),
         created_ms: row.get(6)?,
+        traceparent: row.get(8)?,
     })
 }
 
@@ -454,11 +456,11 @@ pub(super) fn detail(connection: &Connection, id: &str) -> rusqlite::Result<Opti
     connection
         .prepare_cached(
             "SELECT id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, urgency,
-                    error_cause, render_ms
+                    traceparent, error_cause, render_ms
              FROM requests WHERE id = ?",
         )?
         .query_row([id], |row| {
-            Ok(RequestDetail { request: new_request(row)?, error_cause: row.get(8)?, render_ms: row.get(9)? })
+            Ok(RequestDetail { request: new_request(row)?, error_cause: row.get(9)?, render_ms: row.get(10)? })
         })
         .optional()
 }

@@ -43,5 +43,6 @@ pub(super) fn request() -> NewRequest {
         urgency: Default::default(),
         fingerprint: "0123456789abcdef0123456789abcdef".to_owned(),
         created_ms: now_ms(),
+        traceparent: None,
     }
 }
