@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,11 +18,12 @@ use crate::config::Config;
 use crate::dashboard::{self, Dashboard};
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
-use crate::domain::ports::{JobQueue, QueueError};
+use crate::domain::ports::QueueError;
 use crate::http::{Api, Flights, Limits, Server, dashboard_routes, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
+use crate::queue::{Bells, Queue};
 use crate::render::{ChromiumRenderer, LaunchError};
 use crate::schedule::Scheduler;
 use crate::store::{Store, StoreError, Uploader};
@@ -78,18 +79,18 @@ pub struct Running {
     /// What is under way is given up.
     abandon: CancellationToken,
     tasks: TaskTracker,
-    queue: Arc<SqliteQueue>,
+    queue: Arc<dyn Queue>,
     renderer: Arc<ChromiumRenderer>,
     _lock: File,
 }
 
 /// Opens the durable state: for the service, and for commands that work on it.
-pub fn open_queue(config: &Config) -> Result<SqliteQueue, StartError> {
+pub async fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, StartError> {
     let data_dir = &config.data_dir;
     let failed = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     std::fs::create_dir_all(data_dir).map_err(failed)?;
     let root_key = RootKey::load(config.root_key(), data_dir)?;
-    Ok(SqliteQueue::open(&data_dir.join("snaphook.db"), root_key, config.queue.capacity)?)
+    Ok(Arc::new(SqliteQueue::open(&data_dir.join("snaphook.db"), root_key, config.queue.capacity)?))
 }
 
 /// How callers reach a service that listens there.
@@ -103,7 +104,7 @@ pub fn links(config: &Config, address: SocketAddr) -> Links {
 
 /// Starts every part. Nothing is served before all of them are ready.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let queue = Arc::new(open_queue(&config)?);
+    let queue = open_queue(&config).await?;
     let lock = lock(&config.data_dir)?;
     let listen = |address: SocketAddr| async move {
         let limits = Limits {
@@ -158,12 +159,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tracing::info!(released, "taken up again after an unclean end");
     }
 
-    if queue.list_keys().await?.is_empty() {
+    if queue.keys().await?.is_empty() {
         tracing::warn!("there is no access key yet, so nobody can call: snaphook keys create, or keys import");
     }
 
     let (stop, abandon, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-    let (requests, deliveries) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let bells = Bells::default();
+    let (requests, deliveries) = (bells.requests.clone(), bells.deliveries.clone());
+    let (relay, stopped) = (queue.clone(), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(relay.relay(bells)).await });
     for number in 0..sizing.concurrency {
         let worker = Worker {
             name: format!("{}-{}-{number}", std::process::id(), clock.now_ms()),

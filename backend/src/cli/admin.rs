@@ -7,7 +7,6 @@ use super::{CliError, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dashboard::password;
-use crate::domain::admin::AdminStore;
 use crate::run;
 
 #[derive(Subcommand)]
@@ -22,7 +21,7 @@ pub(super) enum AdminCommand {
 }
 
 pub(super) async fn execute(config: Config, command: AdminCommand) -> Result<(), CliError> {
-    let queue = run::open_queue(&config)?;
+    let queue = run::open_queue(&config).await?;
     match command {
         AdminCommand::ResetPassword { json } => {
             let (password, hash) = password::make().map_err(|error| CliError::Refused(error.to_string()))?;

@@ -10,7 +10,7 @@ use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 use super::{CliError, say};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::operator::{Rotation, new_access_key, new_secret};
+use crate::domain::operator::{NewKey, Rotation, new_access_key, new_secret};
 use crate::run;
 
 #[derive(Subcommand)]
@@ -79,6 +79,18 @@ pub(super) struct KeyOptions {
     json: bool,
 }
 
+impl KeyOptions {
+    fn key(&self, access_key: &str, secret: &SecretKey) -> NewKey {
+        NewKey {
+            access_key: access_key.to_owned(),
+            secret: secret.clone(),
+            name: self.name.clone(),
+            require_signed: self.require_signed,
+            limits: self.limits.over(KeyLimits::default()),
+        }
+    }
+}
+
 #[derive(Args)]
 pub(super) struct LimitOptions {
     /// Successful renders in a calendar month, or `unlimited`.
@@ -126,14 +138,13 @@ impl FromStr for Limit {
 }
 
 pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), CliError> {
-    let queue = run::open_queue(&config)?;
+    let queue = run::open_queue(&config).await?;
     let now_ms = Clock::default().now_ms();
     let unknown = |access_key: &str| CliError::Refused(format!("there is no live key {access_key}"));
     match command {
         KeysCommand::Create(options) => {
             let (access_key, secret) = (new_access_key()?, new_secret()?);
-            let limits = options.limits.over(KeyLimits::default());
-            queue.add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms).await?;
+            queue.add_key(options.key(&access_key, &secret), now_ms).await?;
             show_pair(&access_key, &secret, options.json)
         }
         KeysCommand::Import { access_key, secret_key, options } => {
@@ -144,19 +155,15 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
                 return Err(CliError::Refused("the secret key is empty".to_owned()));
             }
             let secret = SecretKey::new(secret_key);
-            let limits = options.limits.over(KeyLimits::default());
-            if !queue
-                .add_limited_key(&access_key, &secret, &options.name, options.require_signed, limits, now_ms)
-                .await?
-            {
+            if !queue.add_key(options.key(&access_key, &secret), now_ms).await? {
                 return Err(CliError::Refused(format!("there is a key {access_key} already")));
             }
             show_pair(&access_key, &secret, options.json)
         }
         KeysCommand::Limits { access_key, limits, json } => {
-            let known = queue.list_keys().await?.into_iter().find(|key| key.access_key == access_key);
+            let known = queue.keys().await?.into_iter().find(|key| key.access_key == access_key);
             let limits = limits.over(known.ok_or_else(|| unknown(&access_key))?.limits);
-            if !queue.set_key_limits(&access_key, limits).await? {
+            if !queue.set_limits(&access_key, limits).await? {
                 return Err(unknown(&access_key));
             }
             match json {
@@ -165,7 +172,7 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
             }
         }
         KeysCommand::List { json } => {
-            let summaries = queue.list_keys().await?;
+            let summaries = queue.keys().await?;
             if json {
                 return say(&serde_json::to_string(&summaries).unwrap_or_default());
             }
@@ -180,7 +187,7 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
         KeysCommand::Rotate { access_key, overlap_hours, json } => {
             let secret = new_secret()?;
             let until_ms = now_ms + overlap_hours * 3_600_000;
-            match queue.rotate_key(&access_key, &secret, until_ms, now_ms).await? {
+            match queue.rotate(&access_key, &secret, until_ms, now_ms).await? {
                 Rotation::Done => {}
                 Rotation::Unknown => return Err(unknown(&access_key)),
                 Rotation::TooMany => {
@@ -192,7 +199,7 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
             show_pair(&access_key, &secret, json)
         }
         KeysCommand::Revoke { access_key, json } => {
-            if !queue.revoke_key(&access_key, now_ms).await? {
+            if !queue.revoke(&access_key, now_ms).await? {
                 return Err(unknown(&access_key));
             }
             match json {

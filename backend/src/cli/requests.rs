@@ -62,7 +62,7 @@ pub(super) enum RequestsCommand {
 }
 
 pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<(), CliError> {
-    let queue = run::open_queue(&config)?;
+    let queue = run::open_queue(&config).await?;
     let (now_ms, links) = (Clock::default().now_ms(), run::links(&config, config.http.listen));
     match command {
         RequestsCommand::List { state, key, limit, before, json } => {
@@ -79,7 +79,7 @@ pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<
             Ok(())
         }
         RequestsCommand::Show { id, json } => {
-            let view = find(&queue, &id).await?;
+            let view = find(&*queue, &id).await?;
             if json {
                 return say_json(&with_key(&view, with_log(&view, &links, now_ms)));
             }
@@ -96,10 +96,10 @@ pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<
                 true => with_key(view, to_json(view, &links, Clock::default().now_ms())).to_string(),
                 false => format!("{}  {}", rfc3339(Clock::default().now_ms()), line(view)),
             };
-            watch(&queue, &id, told).await
+            watch(&*queue, &id, told).await
         }
         RequestsCommand::Cancel { id, json } => {
-            let view = find(&queue, &id).await?;
+            let view = find(&*queue, &id).await?;
             let state = queue.cancel(&view.access_key, &id, now_ms).await?;
             match state {
                 Some(RequestState::Cancelled) => {}
@@ -117,7 +117,7 @@ pub(super) async fn execute(config: Config, command: RequestsCommand) -> Result<
 }
 
 /// Tells each change, and ends with the request.
-async fn watch(queue: &impl JobQueue, id: &str, told: impl Fn(&RequestView) -> String) -> Result<(), CliError> {
+async fn watch(queue: &dyn JobQueue, id: &str, told: impl Fn(&RequestView) -> String) -> Result<(), CliError> {
     let mut last = None;
     loop {
         let view = find(queue, id).await?;
@@ -137,7 +137,7 @@ async fn watch(queue: &impl JobQueue, id: &str, told: impl Fn(&RequestView) -> S
     }
 }
 
-async fn find(queue: &impl JobQueue, id: &str) -> Result<RequestView, CliError> {
+async fn find(queue: &dyn JobQueue, id: &str) -> Result<RequestView, CliError> {
     queue.request(id).await?.ok_or_else(|| CliError::Refused(format!("there is no request {id}")))
 }
 

@@ -114,7 +114,7 @@ pub(super) async fn execute(config: Config, command: WebhooksCommand) -> Result<
 }
 
 async fn look_after(config: &Config, command: KeptCommand) -> Result<(), CliError> {
-    let queue = run::open_queue(config)?;
+    let queue = run::open_queue(config).await?;
     match command {
         KeptCommand::List { which, state, limit, before, json } => {
             let state = match which.dead {
@@ -133,7 +133,7 @@ async fn look_after(config: &Config, command: KeptCommand) -> Result<(), CliErro
             Ok(())
         }
         KeptCommand::Show { id, json } => {
-            let view = find(&queue, &id).await?;
+            let view = find(&*queue, &id).await?;
             if json {
                 return say_json(&to_json(&view));
             }
@@ -148,7 +148,7 @@ async fn look_after(config: &Config, command: KeptCommand) -> Result<(), CliErro
         }
         KeptCommand::Replay { id, which, json } => {
             if let Some(id) = &id {
-                find(&queue, id).await?;
+                find(&*queue, id).await?;
             }
             let single = id.clone();
             let filter = ReplayFilter { access_key: which.key, id, url: which.url, since_ms: which.since };
@@ -195,7 +195,7 @@ async fn look_after(config: &Config, command: KeptCommand) -> Result<(), CliErro
     }
 }
 
-async fn find(queue: &impl JobQueue, id: &str) -> Result<DeliveryView, CliError> {
+async fn find(queue: &dyn JobQueue, id: &str) -> Result<DeliveryView, CliError> {
     let filter = DeliveryFilter { id: Some(id.to_owned()), limit: 1, ..DeliveryFilter::default() };
     let found = queue.deliveries(filter).await?.pop();
     found.ok_or_else(|| CliError::Refused(format!("there is no webhook {id}")))

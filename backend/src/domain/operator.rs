@@ -34,6 +34,19 @@ pub struct NewKey {
     pub limits: KeyLimits,
 }
 
+impl NewKey {
+    /// Without a name and without limits.
+    pub fn unlimited(access_key: impl Into<String>, secret: impl Into<String>) -> NewKey {
+        NewKey {
+            access_key: access_key.into(),
+            secret: SecretKey::new(secret),
+            name: String::new(),
+            require_signed: false,
+            limits: KeyLimits::default(),
+        }
+    }
+}
+
 /// How a rotation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {

@@ -111,6 +111,17 @@ pub struct ReplayFilter {
     pub since_ms: Option<u64>,
 }
 
+/// What has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub queued: u64,
+    pub rendering: u64,
+    /// When the oldest of those that wait was made.
+    pub oldest_queued_ms: Option<u64>,
+    /// Webhooks that are neither delivered nor dead.
+    pub webhooks_open: u64,
+}
+
 /// Requests, deliveries and keys in stable storage. Each method is one transaction, committed (fsync) before it returns.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
@@ -197,6 +208,8 @@ pub trait JobQueue: Send + Sync {
     async fn replay(&self, filter: ReplayFilter, now_ms: u64) -> Result<u64, QueueError>;
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
+    /// How much there is still to do.
+    async fn backlog(&self) -> Result<Backlog, QueueError>;
 }
 
 /// Buckets of callers.

@@ -219,6 +219,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::domain::job::{DeliveryState, NewDelivery, NewRequest, Outcome};
+    use crate::domain::operator::{NewKey, Operator};
     use crate::domain::ports::{DeliveryFilter, ReplayFilter};
     use crate::egress::{Egress, SystemResolver};
     use crate::queue::secrets::RootKey;
@@ -264,7 +265,7 @@ mod tests {
         let root_key = RootKey::load("", folder.path()).unwrap();
         let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 10).unwrap();
         let clock = Clock::default();
-        queue.add_key("alice", &SecretKey::new("secret"), "", false, clock.now_ms()).await.unwrap();
+        queue.add_key(NewKey::unlimited("alice", "secret"), clock.now_ms()).await.unwrap();
         let request = NewRequest {
             id: snaphook_shared::id::request_id(clock.now_ms(), [1; 10]),
             access_key: "alice".to_owned(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
-use snaphook_shared::signing::SecretKey;
 
 use super::secrets::RootKey;
 use super::sqlite::SqliteQueue;
@@ -14,6 +13,7 @@ use crate::domain::job::{
     DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, PutBack, RequestAttempt,
     RequestState, StoredFile,
 };
+use crate::domain::operator::{NewKey, Operator};
 use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, ReplayFilter, RequestFilter};
 
 const NOW: u64 = 1_700_000_000_000;
@@ -29,7 +29,7 @@ async fn sqlite() -> Sqlite {
     let root_key = RootKey::load("", folder.path()).unwrap();
     let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, CAPACITY).unwrap();
     for key in ["alice", "bob"] {
-        assert!(queue.add_key(key, &SecretKey::new("secret"), "", false, NOW).await.unwrap());
+        assert!(queue.add_key(NewKey::unlimited(key, "secret"), NOW).await.unwrap());
     }
     Sqlite { queue: Arc::new(queue), _folder: folder }
 }

@@ -7,8 +7,12 @@ use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
+use snaphook_shared::options::model::Secrets;
 use snaphook_shared::signing::SecretKey;
 use zeroize::Zeroizing;
+
+use crate::domain::ports::QueueError;
+use crate::domain::task::Task;
 
 const NONCE_BYTES: usize = 24;
 
@@ -71,6 +75,40 @@ impl RootKey {
         let payload = Payload { msg: ciphertext, aad: owner.as_bytes() };
         let plain = Zeroizing::new(self.0.decrypt(&XNonce::from(nonce), payload).ok()?);
         Some(SecretKey::new(std::str::from_utf8(&plain).ok()?.to_owned()))
+    }
+
+    pub(super) fn seal_for(&self, owner: &str, secret: &SecretKey) -> Result<Vec<u8>, QueueError> {
+        self.seal(owner, secret).map_err(|error| QueueError(error.to_string()))
+    }
+
+    pub(super) fn open_for(&self, owner: &str, sealed: &[u8]) -> Result<SecretKey, QueueError> {
+        let other = || QueueError(format!("the secret of {owner} was sealed with another root key"));
+        self.open(owner, sealed).ok_or_else(other)
+    }
+
+    /// None if there are none, which is the usual case.
+    pub(super) fn seal_secrets(&self, request_id: &str, secrets: Secrets) -> Result<Option<Vec<u8>>, QueueError> {
+        if secrets == Secrets::default() {
+            return Ok(None);
+        }
+        let json = serde_json::to_string(&secrets).map_err(|error| QueueError(error.to_string()))?;
+        self.seal_for(request_id, &SecretKey::new(json)).map(Some)
+    }
+
+    pub(super) fn open_secrets(&self, request_id: &str, sealed: &[u8]) -> Result<Secrets, QueueError> {
+        let json = self.open_for(request_id, sealed)?;
+        serde_json::from_str(json.expose()).map_err(|error| QueueError(error.to_string()))
+    }
+
+    /// A task's query may hold credentials. Its owner is the task, so that it cannot be moved to another one.
+    pub(super) fn seal_query(&self, task_id: u64, query: &str) -> Result<Vec<u8>, QueueError> {
+        self.seal_for(&format!("task {task_id}"), &SecretKey::new(query))
+    }
+
+    /// Puts the query into a task that was read without it.
+    pub(super) fn open_query(&self, (mut task, sealed): (Task, Vec<u8>)) -> Result<Task, QueueError> {
+        task.plan.query = self.open_for(&format!("task {}", task.id), &sealed)?.expose().to_owned();
+        Ok(task)
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use snaphook_shared::limits::TASKS_MAX;
 use snaphook_shared::request::Endpoint;
-use snaphook_shared::signing::SecretKey;
 use snaphook_shared::task::{Frequency, Plan};
 
 use super::secrets::RootKey;
 use super::sqlite::SqliteQueue;
+use crate::domain::operator::{NewKey, Operator};
 use crate::domain::task::{NextTime, Task, Tasks};
 
 const NOW: u64 = 1_700_000_000_000;
@@ -17,7 +17,7 @@ async fn sqlite() -> (tempfile::TempDir, Arc<dyn Tasks>) {
     let folder = tempfile::tempdir().unwrap();
     let root_key = RootKey::load("", folder.path()).unwrap();
     let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 10).unwrap();
-    assert!(queue.add_key("alice", &SecretKey::new("secret"), "", false, NOW).await.unwrap());
+    assert!(queue.add_key(NewKey::unlimited("alice", "secret"), NOW).await.unwrap());
     (folder, Arc::new(queue))
 }
 

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::NO_FFMPEG;
 use crate::clock::Clock;
-use crate::domain::ports::{JobQueue, Readiness};
+use crate::domain::ports::Readiness;
 use crate::http::Scrape;
 use crate::metrics::{self, Snapshot};
-use crate::queue::sqlite::SqliteQueue;
+use crate::queue::Queue;
 use crate::render::ChromiumRenderer;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ impl Watched {
 
 pub(super) struct Operations {
     renderer: Arc<ChromiumRenderer>,
-    queue: Arc<SqliteQueue>,
+    queue: Arc<dyn Queue>,
     clock: Clock,
     sandbox: bool,
     browser: Watched,
@@ -64,7 +64,7 @@ pub(super) struct Operations {
 impl Operations {
     pub(super) fn new(
         renderer: Arc<ChromiumRenderer>,
-        queue: Arc<SqliteQueue>,
+        queue: Arc<dyn Queue>,
         clock: Clock,
         sandbox: bool,
     ) -> Operations {

@@ -5,11 +5,11 @@ use std::path::Path;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::key::KeyLimits;
 use snaphook_shared::options::fields::Fields;
-use snaphook_shared::signing::SecretKey;
 use snaphook_shared::task::{Checks, plan};
 
 use super::*;
 use crate::domain::job::{Outcome, RequestState, RequestView};
+use crate::domain::operator::{NewKey, Operator};
 use crate::domain::ports::{JobQueue, RequestFilter};
 use crate::domain::task::NextTime;
 use crate::queue::secrets::RootKey;
@@ -40,7 +40,7 @@ impl Bench {
         let queue = open(folder.path());
         let bench = Bench { scheduler: scheduler(&queue, Clock::default()), queue, folder };
         bench.move_to(time);
-        assert!(bench.queue.add_key("AK", &SecretKey::new("SK"), "", false, 0).await.unwrap());
+        assert!(bench.queue.add_key(NewKey::unlimited("AK", "SK"), 0).await.unwrap());
         bench
     }
 
@@ -195,7 +195,7 @@ async fn two_that_fire_the_same_run_make_one_request() {
 async fn limits_hold_for_tasks_and_a_refusal_is_seen_in_the_task() {
     let bench = Bench::at("2026-11-20T07:00:00Z").await;
     let quota = KeyLimits { monthly_quota: Some(1), ..KeyLimits::default() };
-    assert!(bench.queue.set_key_limits("AK", quota).await.unwrap());
+    assert!(bench.queue.set_limits("AK", quota).await.unwrap());
     bench.add(1, "* * * * *", "Etc/UTC").await;
     assert_eq!(bench.fired_at("2026-11-20T07:01:00Z").await, 1);
     bench.end(done()).await;
@@ -235,7 +235,7 @@ async fn a_full_queue_puts_a_run_off_and_a_revoked_key_ends_it() {
     assert_eq!(bench.scheduler.fire_due().await.unwrap(), 0, "they wait");
     bench.end(done()).await;
     assert_eq!(bench.scheduler.fire_due().await.unwrap(), 1, "and run when there is room");
-    assert!(bench.queue.revoke_key("AK", 0).await.unwrap());
+    assert!(bench.queue.revoke("AK", 0).await.unwrap());
     bench.end(done()).await;
     assert_eq!(bench.scheduler.fire_due().await.unwrap(), 0);
     assert_eq!(bench.fired_at("2026-11-21T08:00:00Z").await, 0);

@@ -24,7 +24,6 @@ use super::verify::told;
 use crate::cli::{CliError, say};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
-use crate::domain::ports::JobQueue;
 use crate::run;
 
 pub(in crate::cli) const HELP: &str = "\
@@ -78,7 +77,7 @@ pub(in crate::cli) async fn execute(config: Config, command: ListenCommand) -> R
     let secrets = match &command.access_key {
         None => command.secret.into_iter().map(SecretKey::new).collect(),
         Some(access_key) => {
-            let record = run::open_queue(&config)?.key(access_key).await?;
+            let record = run::open_queue(&config).await?.key(access_key).await?;
             let unknown = || CliError::Refused(format!("there is no key {access_key}"));
             record.ok_or_else(unknown)?.live_secrets(Clock::default().now_s())
         }

@@ -2,16 +2,7 @@
 
 use rusqlite::Connection;
 
-/// What has not ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    pub queued: u64,
-    pub rendering: u64,
-    /// When the oldest of those that wait was made.
-    pub oldest_queued_ms: Option<u64>,
-    /// Webhooks that are neither delivered nor dead.
-    pub webhooks_open: u64,
-}
+use crate::domain::ports::Backlog;
 
 pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
     connection.query_row(

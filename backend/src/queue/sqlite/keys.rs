@@ -4,25 +4,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use snaphook_shared::key::KeyLimits;
 
 use crate::domain::operator::Rotation;
-
-/// A key's row, its secrets still sealed.
-pub(super) struct KeyRow {
-    pub(super) access_key: String,
-    pub(super) name: String,
-    pub(super) secret: Vec<u8>,
-    /// With their ends, the newest first.
-    pub(super) previous_secrets: Vec<(Vec<u8>, u64)>,
-    pub(super) require_signed: bool,
-    pub(super) limits: KeyLimits,
-    pub(super) created_ms: u64,
-    pub(super) revoked_ms: Option<u64>,
-}
+use crate::queue::key_row::{KeyRow, PREVIOUS_MAX};
 
 const COLUMNS: &str =
     "access_key, name, secret, require_signed, created_ms, revoked_ms, monthly_quota, requests_per_minute, concurrency";
-
-/// Old secrets that may be good at the same time: each is one more signature in every webhook.
-const PREVIOUS_MAX: u64 = 10;
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {

@@ -18,24 +18,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use snaphook_shared::key::{KeyLimits, KeyRecord, PreviousSecret};
-use snaphook_shared::options::model::Secrets;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
+use super::{Bells, Queue};
 use crate::domain::job::{
     ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NewRequest, NextStep,
     Outcome, PutBack, RequestState, RequestView, StoredFile,
 };
 use crate::domain::limits::{UnderWay, Usage};
-pub use crate::domain::operator::{KeySummary, Rotation};
 use crate::domain::ports::{
-    Acceptance, Admission, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
+    Acceptance, Admission, Backlog, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
 };
-pub use backlog::Backlog;
 use database::Database;
 pub use inspect::{Inspection, inspect};
-use keys::KeyRow;
 
 /// Rows removed or changed in one transaction; others wait behind it.
 const BATCH: u32 = 1000;
@@ -60,117 +56,19 @@ impl SqliteQueue {
             under_way: UnderWay::default(),
         })
     }
+}
 
-    /// Keeps a key pair without limits; false if the access key is taken.
-    pub async fn add_key(
-        &self,
-        access_key: &str,
-        secret: &SecretKey,
-        name: &str,
-        require_signed: bool,
-        now_ms: u64,
-    ) -> Result<bool, QueueError> {
-        self.add_limited_key(access_key, secret, name, require_signed, KeyLimits::default(), now_ms).await
-    }
-
-    /// Keeps a key pair; false if the access key is taken.
-    pub async fn add_limited_key(
-        &self,
-        access_key: &str,
-        secret: &SecretKey,
-        name: &str,
-        require_signed: bool,
-        limits: KeyLimits,
-        now_ms: u64,
-    ) -> Result<bool, QueueError> {
-        let row = KeyRow {
-            access_key: access_key.to_owned(),
-            name: name.to_owned(),
-            secret: self.seal(access_key, secret)?,
-            previous_secrets: Vec::new(),
-            require_signed,
-            limits,
-            created_ms: now_ms,
-            revoked_ms: None,
-        };
-        self.database.write(move |connection| keys::insert(connection, &row)).await
-    }
-
-    /// Gives a key a new secret; the one before stays good until `previous_until_ms`, and no older one for longer.
-    pub async fn rotate_key(
-        &self,
-        access_key: &str,
-        secret: &SecretKey,
-        previous_until_ms: u64,
-        now_ms: u64,
-    ) -> Result<Rotation, QueueError> {
-        let (sealed, access_key) = (self.seal(access_key, secret)?, access_key.to_owned());
-        let work = move |connection: &rusqlite::Connection| {
-            keys::rotate(connection, &access_key, &sealed, previous_until_ms, now_ms)
-        };
-        self.database.write(work).await
-    }
-
-    /// Ends a key; false if there is no such live key.
-    pub async fn revoke_key(&self, access_key: &str, now_ms: u64) -> Result<bool, QueueError> {
-        let access_key = access_key.to_owned();
-        self.database.write(move |connection| keys::revoke(connection, &access_key, now_ms)).await
-    }
-
-    /// Sets what a key may use, from the next request on. False if there is no such live key.
-    pub async fn set_key_limits(&self, access_key: &str, limits: KeyLimits) -> Result<bool, QueueError> {
-        let access_key = access_key.to_owned();
-        self.database.write(move |connection| keys::set_limits(connection, &access_key, limits)).await
-    }
-
-    pub async fn list_keys(&self) -> Result<Vec<KeySummary>, QueueError> {
-        let rows = self.database.read(keys::list).await?;
-        let summary = |row: KeyRow| KeySummary {
-            access_key: row.access_key,
-            name: row.name,
-            require_signed: row.require_signed,
-            limits: row.limits,
-            created_ms: row.created_ms,
-            previous_until_ms: row.previous_secrets.iter().map(|(_, until_ms)| *until_ms).max(),
-            revoked_ms: row.revoked_ms,
-        };
-        Ok(rows.into_iter().map(summary).collect())
-    }
-
-    /// How much there is still to do.
-    pub async fn backlog(&self) -> Result<Backlog, QueueError> {
-        self.database.read(backlog::backlog).await
-    }
-
-    fn seal(&self, access_key: &str, secret: &SecretKey) -> Result<Vec<u8>, QueueError> {
-        self.root_key.seal(access_key, secret).map_err(|error| QueueError(error.to_string()))
-    }
-
-    /// None if there are none, which is the usual case.
-    fn seal_secrets(&self, request_id: &str, secrets: Secrets) -> Result<Option<Vec<u8>>, QueueError> {
-        if secrets == Secrets::default() {
-            return Ok(None);
-        }
-        let json = serde_json::to_string(&secrets).map_err(|error| QueueError(error.to_string()))?;
-        self.seal(request_id, &SecretKey::new(json)).map(Some)
-    }
-
-    fn open_secrets(&self, request_id: &str, sealed: &[u8]) -> Result<Secrets, QueueError> {
-        let json = self.open_secret(request_id, sealed)?;
-        serde_json::from_str(json.expose()).map_err(|error| QueueError(error.to_string()))
-    }
-
-    fn open_secret(&self, access_key: &str, sealed: &[u8]) -> Result<SecretKey, QueueError> {
-        let other = || QueueError(format!("the secret of {access_key} was sealed with another root key"));
-        self.root_key.open(access_key, sealed).ok_or_else(other)
-    }
+#[async_trait]
+impl Queue for SqliteQueue {
+    /// One process has the file, so there is nobody to tell.
+    async fn relay(&self, _bells: Bells) {}
 }
 
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn accept(&self, mut request: NewRequest) -> Result<Acceptance, QueueError> {
         let capacity = self.capacity;
-        let secrets = self.seal_secrets(&request.id, request.options.take_secrets())?;
+        let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
         let work = move |connection: &rusqlite::Connection| {
             requests::accept(connection, &request, secrets.as_deref(), capacity)
         };
@@ -212,7 +110,7 @@ impl JobQueue for SqliteQueue {
         };
         let Some((mut claimed, sealed)) = self.database.write(work).await? else { return Ok(None) };
         if let Some(sealed) = sealed {
-            claimed.request.options.put_secrets(self.open_secrets(&claimed.request.id, &sealed)?);
+            claimed.request.options.put_secrets(self.root_key.open_secrets(&claimed.request.id, &sealed)?);
         }
         Ok(Some(claimed))
     }
@@ -381,22 +279,12 @@ impl JobQueue for SqliteQueue {
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError> {
         let wanted = access_key.to_owned();
-        let Some(row) = self.database.read(move |connection| keys::get(connection, &wanted)).await? else {
-            return Ok(None);
-        };
-        let previous = |(sealed, until_ms): &(Vec<u8>, u64)| {
-            let secret_key = self.open_secret(&row.access_key, sealed)?;
-            Ok(PreviousSecret { secret_key, valid_until: until_ms / 1000 })
-        };
-        let previous_secrets = row.previous_secrets.iter().map(previous).collect::<Result<_, QueueError>>()?;
-        Ok(Some(KeyRecord {
-            secret_key: self.open_secret(&row.access_key, &row.secret)?,
-            previous_secrets,
-            require_signed: row.require_signed,
-            limits: row.limits,
-            revoked: row.revoked_ms.is_some(),
-            access_key: row.access_key,
-        }))
+        let row = self.database.read(move |connection| keys::get(connection, &wanted)).await?;
+        row.map(|row| row.into_record(&self.root_key)).transpose()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, QueueError> {
+        self.database.read(backlog::backlog).await
     }
 }
 
@@ -406,8 +294,12 @@ mod tests {
     use snaphook_shared::priority::Urgency;
     use snaphook_shared::request::Endpoint;
 
+    use snaphook_shared::key::KeyLimits;
+    use snaphook_shared::signing::SecretKey;
+
     use super::*;
     use crate::domain::limits::Limited;
+    use crate::domain::operator::{NewKey, Operator};
 
     /// 2026-11-21T12:00:30Z
     const NOW: u64 = 1_795_262_430_000;
@@ -416,7 +308,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root_key = RootKey::load("", folder.path()).unwrap();
         let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 100).unwrap();
-        assert!(queue.add_limited_key("AK", &SecretKey::new("SK"), "", false, limits, NOW).await.unwrap());
+        assert!(queue.add_key(NewKey { limits, ..NewKey::unlimited("AK", "SK") }, NOW).await.unwrap());
         (folder, queue)
     }
 
@@ -487,7 +379,7 @@ mod tests {
         assert_eq!(queue.usage("AK", NOW).await.unwrap().started, 2);
         assert_eq!(queue.usage("AK", NOW + 30_000).await.unwrap().started, 0);
         assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
-        assert!(queue.set_key_limits("AK", KeyLimits::default()).await.unwrap());
+        assert!(queue.set_limits("AK", KeyLimits::default()).await.unwrap());
         assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
     }
 

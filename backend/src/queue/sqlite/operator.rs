@@ -12,15 +12,18 @@ use crate::domain::operator::{
     COUNT_MAX, DeliveryDetail, Holdings, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
 };
 use crate::domain::ports::{DeliveryFilter, QueueError};
+use crate::queue::key_row::KeyRow;
 
 #[async_trait]
 impl Operator for SqliteQueue {
     async fn keys(&self) -> Result<Vec<KeySummary>, QueueError> {
-        self.list_keys().await
+        let rows = self.database.read(keys::list).await?;
+        Ok(rows.into_iter().map(KeyRow::into_summary).collect())
     }
 
     async fn add_key(&self, key: NewKey, now_ms: u64) -> Result<bool, QueueError> {
-        self.add_limited_key(&key.access_key, &key.secret, &key.name, key.require_signed, key.limits, now_ms).await
+        let row = KeyRow::new(key, &self.root_key, now_ms)?;
+        self.database.write(move |connection| keys::insert(connection, &row)).await
     }
 
     async fn rotate(
@@ -30,15 +33,20 @@ impl Operator for SqliteQueue {
         previous_until_ms: u64,
         now_ms: u64,
     ) -> Result<Rotation, QueueError> {
-        self.rotate_key(access_key, secret, previous_until_ms, now_ms).await
+        let (sealed, access_key) = (self.root_key.seal_for(access_key, secret)?, access_key.to_owned());
+        let work =
+            move |connection: &Connection| keys::rotate(connection, &access_key, &sealed, previous_until_ms, now_ms);
+        self.database.write(work).await
     }
 
     async fn revoke(&self, access_key: &str, now_ms: u64) -> Result<bool, QueueError> {
-        self.revoke_key(access_key, now_ms).await
+        let access_key = access_key.to_owned();
+        self.database.write(move |connection| keys::revoke(connection, &access_key, now_ms)).await
     }
 
     async fn set_limits(&self, access_key: &str, limits: KeyLimits) -> Result<bool, QueueError> {
-        self.set_key_limits(access_key, limits).await
+        let access_key = access_key.to_owned();
+        self.database.write(move |connection| keys::set_limits(connection, &access_key, limits)).await
     }
 
     async fn set_require_signed(&self, access_key: &str, required: bool) -> Result<bool, QueueError> {

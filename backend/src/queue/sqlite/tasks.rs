@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use snaphook_shared::limits::TASKS_MAX;
 use snaphook_shared::request::Endpoint;
-use snaphook_shared::signing::SecretKey;
 use snaphook_shared::task::{Frequency, Plan};
 
 use super::{SqliteQueue, requests};
@@ -13,39 +12,23 @@ use crate::domain::limits::Limited;
 use crate::domain::ports::{Acceptance, QueueError};
 use crate::domain::task::{Fired, LastRun, NextTime, REFUSED, Run, Task, Tasks};
 
-impl SqliteQueue {
-    fn seal_query(&self, id: u64, query: &str) -> Result<Vec<u8>, QueueError> {
-        self.seal(&owner(id), &SecretKey::new(query))
-    }
-
-    fn open_query(&self, (mut task, sealed): (Task, Vec<u8>)) -> Result<Task, QueueError> {
-        task.plan.query = self.open_secret(&owner(task.id), &sealed)?.expose().to_owned();
-        Ok(task)
-    }
-}
-
-/// What a query is sealed for, so that it cannot be moved to another task.
-fn owner(id: u64) -> String {
-    format!("task {id}")
-}
-
 #[async_trait]
 impl Tasks for SqliteQueue {
     async fn add_task(&self, task: Task) -> Result<bool, QueueError> {
-        let query = self.seal_query(task.id, &task.plan.query)?;
+        let query = self.root_key.seal_query(task.id, &task.plan.query)?;
         self.database.write(move |connection| insert(connection, &task, &query)).await
     }
 
     async fn task(&self, access_key: &str, id: u64) -> Result<Option<Task>, QueueError> {
         let access_key = access_key.to_owned();
         let kept = self.database.read(move |connection| get(connection, &access_key, id)).await?;
-        kept.map(|kept| self.open_query(kept)).transpose()
+        kept.map(|kept| self.root_key.open_query(kept)).transpose()
     }
 
     async fn tasks(&self, access_key: &str) -> Result<Vec<Task>, QueueError> {
         let access_key = access_key.to_owned();
         let kept = self.database.read(move |connection| list(connection, &access_key)).await?;
-        kept.into_iter().map(|kept| self.open_query(kept)).collect()
+        kept.into_iter().map(|kept| self.root_key.open_query(kept)).collect()
     }
 
     async fn change_task(
@@ -56,7 +39,7 @@ impl Tasks for SqliteQueue {
         plan: Plan,
         next: NextTime,
     ) -> Result<bool, QueueError> {
-        let (access_key, query) = (access_key.to_owned(), self.seal_query(id, &plan.query)?);
+        let (access_key, query) = (access_key.to_owned(), self.root_key.seal_query(id, &plan.query)?);
         let work = move |connection: &Connection| change(connection, &access_key, id, revision, &plan, &query, next);
         self.database.write(work).await
     }
@@ -68,12 +51,12 @@ impl Tasks for SqliteQueue {
 
     async fn due_tasks(&self, now_ms: u64, limit: u32) -> Result<Vec<Task>, QueueError> {
         let kept = self.database.read(move |connection| due(connection, now_ms, limit)).await?;
-        kept.into_iter().map(|kept| self.open_query(kept)).collect()
+        kept.into_iter().map(|kept| self.root_key.open_query(kept)).collect()
     }
 
     async fn fire(&self, mut run: Run) -> Result<Fired, QueueError> {
         let secrets = match &mut run.request {
-            Ok(request) => self.seal_secrets(&request.id, request.options.take_secrets())?,
+            Ok(request) => self.root_key.seal_secrets(&request.id, request.options.take_secrets())?,
             Err(_) => None,
         };
         let capacity = self.capacity;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use snaphook::domain::job::NewRequest;
+use snaphook::domain::operator::{NewKey, Operator};
 use snaphook::queue::secrets::RootKey;
 use snaphook::queue::sqlite::SqliteQueue;
 use snaphook_shared::id::request_id;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::request::Endpoint;
-use snaphook_shared::signing::SecretKey;
 
 pub(super) const KEY: &str = "bench";
 /// More than any run accepts.
@@ -22,7 +22,7 @@ pub(super) fn now_ms() -> u64 {
 pub(super) async fn open(folder: &Path, name: &str) -> SqliteQueue {
     let root_key = RootKey::load("", folder).expect("a root key");
     let queue = SqliteQueue::open(&folder.join(name), root_key, CAPACITY).expect("a database");
-    queue.add_key(KEY, &SecretKey::new("a secret for a benchmark"), "", false, now_ms()).await.expect("a key");
+    queue.add_key(NewKey::unlimited(KEY, "a secret for a benchmark"), now_ms()).await.expect("a key");
     queue
 }
 
