@@ -49,6 +49,8 @@ if [ "$what" = test ] && ! have chromium && have apt-get; then
     want_full=yes
 fi
 [ "$what" != test ] || have strace || want strace
+# Debian keeps the server out of the PATH.
+[ "$what" != test ] || have postgres || [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null | head -n 1)" ] || want postgresql
 if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }; then
     want python3
     want python3-venv

@@ -75,6 +75,9 @@ pub struct EdgeConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
+    database_url: SecretKey,
+    pub database_connections_max: u32,
+    pub database_timeout_seconds: u64,
     pub capacity: u64,
     pub lease_seconds: u64,
     pub request_lifetime_seconds: u64,
@@ -181,6 +184,13 @@ impl Config {
         };
         must(self.queue.capacity > 0, "[queue] capacity must be at least 1");
         must(self.queue.lease_seconds >= 5, "[queue] lease_seconds must be at least 5");
+        must(
+            self.database_url().is_none_or(|url| is_postgres_url(url.expose())),
+            "[queue] database_url must begin with postgres://, or be empty",
+        );
+        // One tells and one hears what others have; the work needs some too.
+        must(self.queue.database_connections_max >= 4, "[queue] database_connections_max must be at least 4");
+        must(self.queue.database_timeout_seconds > 0, "[queue] database_timeout_seconds must be at least 1");
         // An idempotency key must be remembered for a day.
         must(self.queue.request_lifetime_seconds >= 86_400, "[queue] request_lifetime_seconds must be at least 86400");
         let page = &self.render;
@@ -212,6 +222,11 @@ impl Config {
         wrong.extend(self.target_policy().err());
         wrong.extend(self.dashboard.listen().err());
         if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
+    }
+
+    /// Where PostgreSQL is; None for the embedded SQLite.
+    pub fn database_url(&self) -> Option<&SecretKey> {
+        Some(&self.queue.database_url).filter(|url| !url.expose().is_empty())
     }
 
     pub fn root_key(&self) -> &str {
@@ -259,6 +274,11 @@ impl Config {
         policy.deny_hosts.extend(self.egress.deny_hosts.iter().cloned());
         Ok(policy)
     }
+}
+
+/// Whether it names a PostgreSQL database.
+pub fn is_postgres_url(url: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme))
 }
 
 /// The defaults, and what a file says over them.

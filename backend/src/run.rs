@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use snaphook_shared::signing::SecretKey;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,10 +18,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dashboard::{self, Dashboard};
 use crate::domain::notice::Links;
+use crate::domain::operator::{NoRandomness, random_text};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::QueueError;
 use crate::http::{Api, Flights, Limits, Server, dashboard_routes, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient, build_client};
+use crate::queue::postgres::{PostgresQueue, PostgresSettings};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{Bells, Queue};
@@ -41,6 +44,8 @@ pub enum StartError {
     InUse(String),
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
@@ -67,6 +72,9 @@ pub enum StartError {
     Policy(String),
 }
 
+/// The SQLite file in the data directory.
+pub const DATABASE: &str = "snaphook.db";
+
 /// A running service.
 pub struct Running {
     /// Where the API listens.
@@ -86,11 +94,31 @@ pub struct Running {
 
 /// Opens the durable state: for the service, and for commands that work on it.
 pub async fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, StartError> {
+    let Some(url) = config.database_url() else { return Ok(Arc::new(open_embedded(config)?)) };
+    let settings = postgres_settings(config, url);
+    Ok(Arc::new(PostgresQueue::open(&settings, root_key(config)?, config.queue.capacity).await?))
+}
+
+/// Opens the SQLite file in the data directory, whatever else is set.
+pub fn open_embedded(config: &Config) -> Result<SqliteQueue, StartError> {
+    let root_key = root_key(config)?;
+    Ok(SqliteQueue::open(&config.data_dir.join(DATABASE), root_key, config.queue.capacity)?)
+}
+
+fn root_key(config: &Config) -> Result<RootKey, StartError> {
     let data_dir = &config.data_dir;
     let failed = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     std::fs::create_dir_all(data_dir).map_err(failed)?;
-    let root_key = RootKey::load(config.root_key(), data_dir)?;
-    Ok(Arc::new(SqliteQueue::open(&data_dir.join("snaphook.db"), root_key, config.queue.capacity)?))
+    Ok(RootKey::load(config.root_key(), data_dir)?)
+}
+
+/// How a PostgreSQL database is used, by the settings.
+pub fn postgres_settings(config: &Config, url: &SecretKey) -> PostgresSettings {
+    PostgresSettings {
+        url: url.clone(),
+        connections_max: config.queue.database_connections_max,
+        timeout: Duration::from_secs(config.queue.database_timeout_seconds),
+    }
 }
 
 /// How callers reach a service that listens there.
@@ -168,9 +196,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (requests, deliveries) = (bells.requests.clone(), bells.deliveries.clone());
     let (relay, stopped) = (queue.clone(), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(relay.relay(bells)).await });
+    // Others may have the same process id and the same start, in containers of their own.
+    let service = random_text(9)?;
     for number in 0..sizing.concurrency {
         let worker = Worker {
-            name: format!("{}-{}-{number}", std::process::id(), clock.now_ms()),
+            name: format!("{service}-{number}"),
             pipeline: pipeline.clone(),
             clock: clock.clone(),
             lease: Duration::from_secs(config.queue.lease_seconds),
@@ -292,8 +322,8 @@ pub fn is_in_use(data_dir: &Path) -> bool {
     file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// One service for one data directory: two would render everything twice.
-fn lock(data_dir: &Path) -> Result<File, StartError> {
+/// Holds a data directory, as long as the file is open. One service for one: two would render everything twice.
+pub fn lock(data_dir: &Path) -> Result<File, StartError> {
     let path = data_dir.join("lock");
     let failed = |source| StartError::DataDir { path: path.display().to_string(), source };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;

@@ -10,6 +10,8 @@ use crate::clock::Clock;
 use crate::domain::ports::{FileStore, JobQueue};
 
 const INTERVAL: Duration = Duration::from_secs(30);
+/// A request whose service fell silent should not wait for much longer than its lease.
+const LEASES_INTERVAL: Duration = Duration::from_secs(2);
 const ORPHANS_INTERVAL: Duration = Duration::from_secs(3600);
 const BATCH: u32 = 100;
 /// A file without a row may be one whose row is about to be written; one as old as this is not.
@@ -31,9 +33,22 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps now and then until it is told to stop. What fails is logged and tried again next time.
     pub async fn run(self, stop: CancellationToken) {
-        let mut orphans_searched: Option<Instant> = None;
+        tokio::join!(self.return_leases_until(&stop), self.remove_until(&stop));
+    }
+
+    async fn return_leases_until(&self, stop: &CancellationToken) {
         loop {
             self.log("leases", self.return_leases().await);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LEASES_INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn remove_until(&self, stop: &CancellationToken) {
+        let mut orphans_searched: Option<Instant> = None;
+        loop {
             self.log("expired files", self.remove_expired_files().await);
             self.log("kept answers", self.forget_answers().await);
             self.log("old requests", self.purge_requests().await);

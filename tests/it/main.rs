@@ -30,6 +30,7 @@ mod operations;
 mod outputs;
 mod parity;
 mod playground;
+mod postgres;
 mod programs;
 mod proxy;
 mod receivers;

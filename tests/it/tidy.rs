@@ -44,6 +44,7 @@ fn each_tool_is_known_to_one_layer() {
         ("chromiumoxide", "backend/src/render/"),
         ("object_store", "backend/src/store"),
         ("rusqlite", "backend/src/queue/"),
+        ("sqlx", "backend/src/queue/"),
     ] {
         let mut at_home = 0;
         for (file, text) in sources("backend/src") {

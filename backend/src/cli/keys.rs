@@ -126,7 +126,7 @@ impl FromStr for Limit {
     fn from_str(text: &str) -> Result<Limit, String> {
         match text {
             "unlimited" => Ok(Limit(None)),
-            // SQLite's integers have a sign.
+            // The database's integers have a sign.
             number => number
                 .parse()
                 .ok()

@@ -3,6 +3,7 @@
 
 mod admin;
 mod batch;
+mod database;
 mod doctor;
 mod keys;
 mod manual;
@@ -79,6 +80,23 @@ enum Command {
     /// Say who may call.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Move everything from the embedded database to PostgreSQL.
+    #[command(after_help = database::MIGRATE_HELP)]
+    Migrate(database::MigrateCommand),
+    /// Copy the embedded database into a file, while the service goes on.
+    #[command(after_help = database::BACKUP_HELP)]
+    Backup {
+        file: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a copy in the place of the embedded database.
+    #[command(after_help = database::RESTORE_HELP)]
+    Restore {
+        file: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
     /// Say who may see the dashboard.
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -160,6 +178,9 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Admin(command) => admin::execute(config, command).await,
         Command::Requests(command) => requests::execute(config, command).await,
         Command::Webhooks(command) => webhooks::execute(config, command).await,
+        Command::Migrate(command) => database::migrate(config, command).await,
+        Command::Backup { file, json } => database::copy(&config, &file, json),
+        Command::Restore { file, json } => database::bring_back(&config, &file, json),
         Command::Doctor { json } => doctor::execute(&config, json).await,
         Command::Openapi => say_json(&reference::openapi(&run::links(&config, config.http.listen).public_url)),
         Command::Compat | Command::Manual | Command::Completions { .. } | Command::Config(_) => Ok(()),

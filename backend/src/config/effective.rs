@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{ConfigError, merge, override_from, read};
 
 /// Settings that are never shown.
-const SECRETS: [&str; 3] = ["root_key", "edge.secrets", "store.secret_access_key"];
+const SECRETS: [&str; 4] = ["root_key", "edge.secrets", "queue.database_url", "store.secret_access_key"];
 /// Variables with our prefix that are no settings.
 const NO_SETTINGS: [&str; 8] = [
     "SNAPHOOK_ACCESS_KEY",
@@ -111,7 +111,7 @@ mod tests {
         let secret = "0123456789abcdef0123456789abcdef";
         std::fs::write(
             &file,
-            format!("root_key = \"{secret}\"\n[store]\nsecret_access_key = \"{secret}\"\nregion = \"x\"\n"),
+            format!("root_key = \"{secret}\"\n[queue]\ndatabase_url = \"{secret}\"\n[store]\nsecret_access_key = \"{secret}\"\nregion = \"x\"\n"),
         )
         .unwrap();
         let environment = |name: &str| match name {

@@ -4,6 +4,9 @@ use async_trait::async_trait;
 
 use super::ports::QueueError;
 
+/// Sessions that may be open at once. One more ends the oldest: an operator has no use for so many.
+pub const SESSIONS_MAX: u32 = 100;
+
 /// A session that begins. Its token is known to the browser alone; kept is the hash of it.
 #[derive(Clone, Debug)]
 pub struct NewSession {

@@ -76,6 +76,16 @@ pub fn new_request_id(now_ms: u64) -> String {
     id::request_id(now_ms, random)
 }
 
+/// The lowest id that a request made at this time can have: ids begin with the time.
+pub fn first_request_id(made_ms: u64) -> String {
+    id::request_id(made_ms, [0; 10])
+}
+
+/// The same of a delivery, whose request's id it shares.
+pub fn first_delivery_id(made_ms: u64) -> String {
+    first_request_id(made_ms).replacen("req_", "msg_", 1)
+}
+
 /// A request that a worker holds the lease of.
 #[derive(Clone, Debug)]
 pub struct ClaimedRequest {

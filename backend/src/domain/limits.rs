@@ -108,6 +108,11 @@ impl UnderWay {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(access_key).copied().unwrap_or(0)
     }
 
+    /// Of all keys that have any.
+    pub fn all(&self) -> HashMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Counts one in.
     pub fn enter(&self, access_key: &str) -> Place {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(access_key.to_owned()).or_default() += 1;

@@ -1,5 +1,5 @@
 //! What snaphook does, without saying by which means: the states of a request, how a render becomes a file and a notice,
-//! what is tried again. Imports no adapter (no warp, chromiumoxide, object_store, rusqlite, reqwest).
+//! what is tried again. Imports no adapter (no warp, chromiumoxide, object_store, rusqlite, sqlx, reqwest).
 
 pub mod admin;
 pub mod artifact;

@@ -96,6 +96,9 @@ pub struct KeyUsage {
     pub usage: UsageSpan,
 }
 
+/// Hours whose figures are remembered: 400 days.
+pub const USAGE_KEPT_HOURS: u64 = 400 * 24;
+
 /// Render times, counted in classes; see [`class_end`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RenderTimes(Vec<(u64, u64)>);

@@ -157,7 +157,8 @@ pub trait JobQueue: Send + Sync {
         outcome: Outcome,
         delivery: Option<NewDelivery>,
     ) -> Result<(), QueueError>;
-    /// Returns what other owners held and will not finish: all of it (`expired_at_ms` None), or what ran out by then.
+    /// Returns what will not be finished: what ran out by then, or (`expired_at_ms` None) all that this service holds, at its
+    /// start or its end. Where others work on the same queue, what they hold stays theirs until it runs out.
     async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError>;
 
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;

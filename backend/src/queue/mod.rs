@@ -14,10 +14,12 @@ use crate::domain::task::Tasks;
 #[cfg(test)]
 mod conformance;
 mod key_row;
+pub mod postgres;
 pub mod secrets;
 pub mod sqlite;
 #[cfg(test)]
-mod task_conformance;
+mod testing;
+pub mod transfer;
 
 /// What wakes the workers and the senders of this process. The scan is the truth; a bell only saves the wait.
 #[derive(Clone, Default)]

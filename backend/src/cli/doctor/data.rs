@@ -10,8 +10,10 @@ use rustix::fs::{Access, access, statvfs};
 use super::Finding;
 use crate::config::Config;
 use crate::domain::ports::FileStore;
+use crate::queue::postgres::{self, PostgresSettings};
 use crate::queue::secrets::RootKey;
 use crate::queue::sqlite::{Inspection, inspect};
+use crate::run;
 use crate::store::Store;
 
 const GIGABYTE: u64 = 1 << 30;
@@ -23,7 +25,10 @@ const ROOM_NEEDED: u64 = GIGABYTE / 4;
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     let mut findings = vec![directory(&config.data_dir), room(&config.data_dir)];
     findings.push(root_key(config));
-    findings.push(database(&config.data_dir));
+    findings.push(match config.database_url() {
+        Some(url) => postgres(&run::postgres_settings(config, url)).await,
+        None => database(&config.data_dir),
+    });
     if !config.store.url.is_empty() {
         findings.push(bucket(config).await);
     }
@@ -90,7 +95,7 @@ fn root_key(config: &Config) -> Finding {
 }
 
 fn database(data_dir: &Path) -> Finding {
-    let path = data_dir.join("snaphook.db");
+    let path = data_dir.join(run::DATABASE);
     if !path.exists() {
         return Finding::ok("database", format!("{} will be made at the first start", path.display()));
     }
@@ -106,6 +111,24 @@ fn database(data_dir: &Path) -> Finding {
         }
         Ok(Inspection { version, .. }) => Finding::ok("database", format!("whole, version {version}")),
         Err(error) => Finding::fail("database", format!("{}: {error}", path.display()), "see whether it is a database"),
+    }
+}
+
+async fn postgres(settings: &PostgresSettings) -> Finding {
+    match postgres::inspect(settings).await {
+        Ok(found) if found.version > found.known => {
+            let says = format!("its version is {}, and this program knows {}", found.version, found.known);
+            Finding::fail("database", says, "run the newer snaphook that changed it")
+        }
+        Ok(found) if found.version == 0 => Finding::ok(
+            "database",
+            format!("PostgreSQL {} answers; tables will be made at the first start", found.server),
+        ),
+        Ok(found) => Finding::ok("database", format!("PostgreSQL {}, version {}", found.server, found.version)),
+        Err(error) => {
+            let mend = "check [queue] database_url, that the server runs, and that it lets this user in";
+            Finding::fail("database", error.to_string(), mend)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::endpoints::{self, Standing};
 use super::requests::not_json;
 use crate::domain::job::{
     ClaimedDelivery, DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView, NewDelivery, NextStep,
+    first_delivery_id,
 };
 use crate::domain::ports::{DeliveryFilter, ReplayFilter};
 
@@ -208,15 +209,10 @@ fn view(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
     })
 }
 
-/// The lowest id that a delivery of a request made at this time can have: ids begin with the time.
-fn first_id(since_ms: u64) -> String {
-    snaphook_shared::id::request_id(since_ms, [0; 10]).replacen("req_", "msg_", 1)
-}
-
 pub(super) fn list(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Result<Vec<DeliveryView>> {
     let mut sql = format!("{VIEW} WHERE d.id < :before");
     let before = filter.before.clone().unwrap_or_else(|| "n".to_owned()); // sorts after every "msg_…"
-    let since = filter.since_ms.map(first_id);
+    let since = filter.since_ms.map(first_delivery_id);
     let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":before", &before), (":limit", &filter.limit)];
     if let Some(access_key) = &filter.access_key {
         sql.push_str(" AND d.access_key = :access_key");
@@ -288,7 +284,7 @@ pub(super) fn replay(connection: &Connection, filter: &ReplayFilter, now_ms: u64
         ))?
         .execute(named_params! {
             ":now": now_ms, ":id": filter.id, ":access_key": filter.access_key, ":url": filter.url,
-            ":since": filter.since_ms.map(first_id), ":limit": limit,
+            ":since": filter.since_ms.map(first_delivery_id), ":limit": limit,
         })
         .map(|rows| rows as u64)
 }

@@ -1,6 +1,7 @@
 //! The queue on SQLite: the embedded default, one process.
 
 mod backlog;
+mod backup;
 mod cache;
 mod database;
 mod deliveries;
@@ -30,6 +31,7 @@ use crate::domain::limits::{UnderWay, Usage};
 use crate::domain::ports::{
     Acceptance, Admission, Backlog, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
 };
+pub use backup::{back_up, restore};
 use database::Database;
 pub use inspect::{Inspection, inspect};
 
@@ -37,6 +39,11 @@ pub use inspect::{Inspection, inspect};
 const BATCH: u32 = 1000;
 /// Endpoints that are listed at the most.
 const ENDPOINTS_MAX: u32 = 1000;
+
+/// Opens a file to read all of it.
+pub(super) fn open_to_read(path: &Path) -> Result<rusqlite::Connection, QueueError> {
+    database::open_reader(path).map_err(database::failed)
+}
 
 #[derive(Clone)]
 pub struct SqliteQueue {
@@ -298,7 +305,6 @@ mod tests {
     use snaphook_shared::signing::SecretKey;
 
     use super::*;
-    use crate::domain::limits::Limited;
     use crate::domain::operator::{NewKey, Operator};
 
     /// 2026-11-21T12:00:30Z
@@ -330,75 +336,6 @@ mod tests {
         Outcome::Done { file: None, parts: Vec::new(), render_ms: 1, refused: Vec::new() }
     }
 
-    fn failed() -> Outcome {
-        Outcome::Failed {
-            code: "timeout_error".to_owned(),
-            message: String::new(),
-            cause: String::new(),
-            refused: Vec::new(),
-        }
-    }
-
-    async fn accepted(queue: &SqliteQueue, number: u32) -> Acceptance {
-        queue.accept(request(number)).await.unwrap()
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_quota_counts_what_succeeded_and_holds_places_for_what_is_not_finished() {
-        let (_folder, queue) = queue(KeyLimits { monthly_quota: Some(2), ..KeyLimits::default() }).await;
-        for number in [1, 2] {
-            assert!(matches!(accepted(&queue, number).await, Acceptance::Accepted { .. }));
-        }
-        assert!(matches!(accepted(&queue, 3).await, Acceptance::Limited(Limited::Quota { .. })));
-        assert!(matches!(accepted(&queue, 2).await, Acceptance::Accepted { .. }), "the same request is no second one");
-        for outcome in [failed(), done()] {
-            let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
-            assert!(queue.finish(&claimed.request.id, "w", NOW, outcome, None).await.unwrap());
-        }
-        let usage = queue.usage("AK", NOW).await.unwrap();
-        assert_eq!((usage.rendered, usage.unfinished, usage.started), (1, 0, 2));
-        let Admission::Admitted(place) = queue.admit("AK", NOW).await.unwrap() else { panic!("there is one left") };
-        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::Quota { .. })));
-        queue.record(request(4), NOW, done(), None).await.unwrap();
-        drop(place);
-        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::Quota { .. })));
-        let next_month = NOW + 10 * 86_400_000;
-        assert!(matches!(queue.admit("AK", next_month).await.unwrap(), Admission::Admitted(_)));
-        assert_eq!(queue.usage("AK", next_month).await.unwrap().rendered, 0);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_minute_has_so_many_starts_and_refusals_are_not_counted() {
-        let (_folder, queue) = queue(KeyLimits { requests_per_minute: Some(2), ..KeyLimits::default() }).await;
-        assert!(matches!(accepted(&queue, 1).await, Acceptance::Accepted { .. }));
-        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Admitted(_)));
-        for _ in 0..3 {
-            let Admission::Limited(limited) = queue.admit("AK", NOW).await.unwrap() else { panic!("over the limit") };
-            assert_eq!(limited, Limited::Minute { retry_after_s: 30 });
-        }
-        assert_eq!(queue.usage("AK", NOW).await.unwrap().started, 2);
-        assert_eq!(queue.usage("AK", NOW + 30_000).await.unwrap().started, 0);
-        assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
-        assert!(queue.set_limits("AK", KeyLimits::default()).await.unwrap());
-        assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_busy_key_is_refused_or_waits_in_the_queue() {
-        let (_folder, queue) = queue(KeyLimits { concurrency: Some(1), ..KeyLimits::default() }).await;
-        let Admission::Admitted(place) = queue.admit("AK", NOW).await.unwrap() else { panic!("nothing is under way") };
-        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::UnderWay)));
-        accepted(&queue, 1).await;
-        accepted(&queue, 2).await;
-        assert!(queue.claim("w", NOW, NOW + 1000).await.unwrap().is_none(), "a caller has the one place");
-        drop(place);
-        let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
-        assert!(queue.claim("v", NOW, NOW + 1000).await.unwrap().is_none(), "a worker has it");
-        assert!(matches!(queue.admit("AK", NOW).await.unwrap(), Admission::Limited(Limited::UnderWay)));
-        queue.finish(&claimed.request.id, "w", NOW, done(), None).await.unwrap();
-        assert!(queue.claim("v", NOW, NOW + 1000).await.unwrap().is_some());
-    }
-
     #[tokio::test(flavor = "multi_thread")]
     async fn secrets_of_a_request_are_sealed_at_rest_and_gone_at_its_end() {
         let (folder, queue) = queue(KeyLimits::default()).await;
@@ -426,22 +363,5 @@ mod tests {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
             assert!(!bytes.windows(11).any(|window| window == b"open-sesame"), "a secret is in the clear");
         }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn kept_answers_are_given_until_their_time_is_over() {
-        let (_folder, queue) = queue(KeyLimits::default()).await;
-        let answer = CachedAnswer {
-            file: "a.png".to_owned(),
-            headers: vec![("content-type".to_owned(), "image/png".to_owned())],
-            body: None,
-            expires_ms: NOW + 10,
-        };
-        queue.keep_answer("k", CachedAnswer { file: "older".to_owned(), ..answer.clone() }).await.unwrap();
-        queue.keep_answer("k", answer.clone()).await.unwrap();
-        assert_eq!(queue.cached_answer("k", NOW).await.unwrap(), Some(answer));
-        assert_eq!(queue.cached_answer("k", NOW + 10).await.unwrap(), None);
-        queue.forget_answers(NOW + 10).await.unwrap();
-        assert_eq!(queue.cached_answer("k", NOW).await.unwrap(), None);
     }
 }

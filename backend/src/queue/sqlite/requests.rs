@@ -9,7 +9,7 @@ use super::usage;
 use crate::domain::artifact::Size;
 use crate::domain::job::{
     ClaimedRequest, DeliveryState, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
-    WebhookView,
+    WebhookView, first_request_id,
 };
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
@@ -433,8 +433,7 @@ pub(super) fn requests(connection: &Connection, filter: &RequestFilter) -> rusql
         sql.push_str(" AND r.task_id = :task");
         parameters.push((":task", task));
     }
-    let first_of = |ms: u64| snaphook_shared::id::request_id(ms, [0; 10]);
-    let (since, until) = (filter.since_ms.map(first_of), filter.until_ms.map(first_of));
+    let (since, until) = (filter.since_ms.map(first_request_id), filter.until_ms.map(first_request_id));
     if let Some(since) = &since {
         sql.push_str(" AND r.id >= :since");
         parameters.push((":since", since));

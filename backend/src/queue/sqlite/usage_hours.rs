@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, named_params, params};
 
-use crate::domain::operator::{KeyUsage, UsageSpan};
+use crate::domain::operator::{KeyUsage, USAGE_KEPT_HOURS, UsageSpan};
 
 const HOUR_MS: u64 = 3_600_000;
-
-/// Hours that are remembered: 400 days.
-const KEPT_HOURS: u64 = 400 * 24;
 
 pub(super) fn over_time(
     connection: &Connection,
@@ -84,7 +81,7 @@ pub(super) fn by_key(connection: &Connection, from_ms: u64, to_ms: u64) -> rusql
 
 /// Forgets what is older than is remembered.
 pub(super) fn forget(connection: &Connection, now_ms: u64) -> rusqlite::Result<u64> {
-    let before = (now_ms / HOUR_MS).saturating_sub(KEPT_HOURS);
+    let before = (now_ms / HOUR_MS).saturating_sub(USAGE_KEPT_HOURS);
     let mut rows = 0;
     for sql in ["DELETE FROM usage_hours WHERE hour < ?", "DELETE FROM render_hours WHERE hour < ?"] {
         rows += connection.prepare_cached(sql)?.execute([before])?;
@@ -171,8 +168,8 @@ mod tests {
                 .query_row("SELECT files, bytes FROM holdings", [], |row| Ok((row.get(0)?, row.get(1)?)))
                 .unwrap();
             assert_eq!(held, (3, 30));
-            assert_eq!(forget(connection, KEPT_HOURS * HOUR_MS).unwrap(), 0);
-            assert!(forget(connection, (KEPT_HOURS + 10) * HOUR_MS).unwrap() > 5);
+            assert_eq!(forget(connection, USAGE_KEPT_HOURS * HOUR_MS).unwrap(), 0);
+            assert!(forget(connection, (USAGE_KEPT_HOURS + 10) * HOUR_MS).unwrap() > 5);
             assert!(over_time(connection, None, 0, 10 * HOUR_MS, 1).unwrap().is_empty());
         }
     }

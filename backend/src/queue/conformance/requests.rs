@@ -1,4 +1,4 @@
-//! What every [`JobQueue`] must do, whatever it is built on. Each implementation runs all of it.
+//! Requests and their webhooks: what is accepted, who renders it, what is sent, what is listed.
 
 use std::sync::Arc;
 
@@ -6,32 +6,38 @@ use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
-use super::secrets::RootKey;
-use super::sqlite::SqliteQueue;
 use crate::domain::artifact::Size;
 use crate::domain::job::{
     DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, PutBack, RequestAttempt,
     RequestState, StoredFile,
 };
-use crate::domain::operator::{NewKey, Operator};
-use crate::domain::ports::{Acceptance, DeliveryFilter, JobQueue, ReplayFilter, RequestFilter};
+use crate::domain::ports::{Acceptance, DeliveryFilter, ReplayFilter, RequestFilter};
+use crate::queue::Queue;
+use crate::queue::testing::{CAPACITY, NOW, on_each_queue};
 
-const NOW: u64 = 1_700_000_000_000;
-const CAPACITY: u64 = 2_000;
-
-struct Sqlite {
-    queue: Arc<dyn JobQueue>,
-    _folder: tempfile::TempDir,
-}
-
-async fn sqlite() -> Sqlite {
-    let folder = tempfile::tempdir().unwrap();
-    let root_key = RootKey::load("", folder.path()).unwrap();
-    let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, CAPACITY).unwrap();
-    for key in ["alice", "bob"] {
-        assert!(queue.add_key(NewKey::unlimited(key, "secret"), NOW).await.unwrap());
-    }
-    Sqlite { queue: Arc::new(queue), _folder: folder }
+on_each_queue! {
+    an_id_is_accepted_once
+    an_idempotency_key_stands_for_one_request_of_one_caller
+    the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it
+    what_is_not_due_does_not_hold_up_what_is
+    a_full_queue_refuses
+    one_key_cannot_starve_another
+    a_lease_ends_with_its_owner_or_its_time
+    what_is_put_back_waits_and_keeps_its_count
+    a_result_and_its_webhook_are_kept_together
+    a_webhook_is_sent_again_until_it_ends
+    requests_are_listed_newest_first_by_key_and_state
+    files_expire_once
+    a_receiver_that_fails_holds_up_nobody_else
+    what_is_dead_can_be_replayed_and_keeps_its_log
+    a_cancelled_request_stays_cancelled
+    every_attempt_is_kept_with_its_times_and_its_reason
+    a_failure_of_ours_is_charged_to_nobody
+    an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables_it
+    gone_disables_at_once_and_an_answer_to_a_replay_enables_again
+    dead_deliveries_are_replayed_by_key_address_and_time
+    a_text_may_hold_anything
+    any_number_of_claimers_are_fair_and_take_each_request_once
 }
 
 fn request(number: u64, access_key: &str) -> NewRequest {
@@ -82,18 +88,14 @@ fn attempt(status: u16) -> DeliveryAttempt {
     DeliveryAttempt { at_ms: NOW, took_ms: 1, status: Some(status), error: None, answer: String::new() }
 }
 
-#[tokio::test]
-async fn an_id_is_accepted_once() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn an_id_is_accepted_once(queue: &Arc<dyn Queue>) {
     let first = queue.accept(request(1, "alice")).await.unwrap();
     assert_eq!(queue.accept(request(1, "alice")).await.unwrap(), first);
     assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_some());
     assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_place_in_a_trace_is_kept_until_the_webhook() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_place_in_a_trace_is_kept_until_the_webhook(queue: &Arc<dyn Queue>) {
     let traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
     let request = NewRequest { traceparent: traceparent.clone(), ..request(1, "alice") };
     queue.accept(request.clone()).await.unwrap();
@@ -106,9 +108,7 @@ async fn a_place_in_a_trace_is_kept_until_the_webhook() {
     assert_eq!(claimed.iter().map(|claimed| claimed.traceparent.clone()).collect::<Vec<_>>(), [traceparent]);
 }
 
-#[tokio::test]
-async fn an_idempotency_key_stands_for_one_request_of_one_caller() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn an_idempotency_key_stands_for_one_request_of_one_caller(queue: &Arc<dyn Queue>) {
     let keyed = |number, access_key: &str, fingerprint: &str| NewRequest {
         idempotency_key: Some("k".to_owned()),
         fingerprint: fingerprint.to_owned(),
@@ -127,9 +127,7 @@ async fn an_idempotency_key_stands_for_one_request_of_one_caller() {
     assert!(matches!(queue.accept(keyed(201, "bob", "other")).await.unwrap(), Acceptance::Accepted { .. }));
 }
 
-#[tokio::test]
-async fn the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it(queue: &Arc<dyn Queue>) {
     let urgency = |level| Urgency::new(level).unwrap();
     for (number, access_key, level) in
         [(1, "alice", 3), (2, "alice", 7), (3, "alice", 0), (4, "alice", 0), (5, "bob", 7)]
@@ -148,9 +146,7 @@ async fn the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it() {
     assert_eq!(order, [(3, 0), (5, 7), (4, 0), (1, 3), (2, 7)]);
 }
 
-#[tokio::test]
-async fn what_is_not_due_does_not_hold_up_what_is() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn what_is_not_due_does_not_hold_up_what_is(queue: &Arc<dyn Queue>) {
     let urgent = NewRequest { urgency: Urgency::new(0).unwrap(), ..request(1, "alice") };
     queue.accept(urgent.clone()).await.unwrap();
     queue.accept(request(2, "alice")).await.unwrap();
@@ -162,9 +158,7 @@ async fn what_is_not_due_does_not_hold_up_what_is() {
     assert_eq!(queue.claim("w", NOW + 500, NOW + 999).await.unwrap().unwrap().request.id, urgent.id);
 }
 
-#[tokio::test]
-async fn a_full_queue_refuses() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_full_queue_refuses(queue: &Arc<dyn Queue>) {
     let accepted = futures::future::join_all((0..CAPACITY).map(|number| queue.accept(request(number, "alice")))).await;
     assert!(accepted.into_iter().all(|acceptance| matches!(acceptance, Ok(Acceptance::Accepted { .. }))));
     assert_eq!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Full);
@@ -172,9 +166,7 @@ async fn a_full_queue_refuses() {
     assert!(matches!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Accepted { .. }));
 }
 
-#[tokio::test]
-async fn one_key_cannot_starve_another() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn one_key_cannot_starve_another(queue: &Arc<dyn Queue>) {
     for number in 0..1000 {
         queue.accept(request(number, "alice")).await.unwrap();
     }
@@ -189,9 +181,7 @@ async fn one_key_cannot_starve_another() {
     assert_eq!(third.request.id, request(1, "alice").id);
 }
 
-#[tokio::test]
-async fn a_lease_ends_with_its_owner_or_its_time() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_lease_ends_with_its_owner_or_its_time(queue: &Arc<dyn Queue>) {
     let id = request(1, "alice").id;
     queue.accept(request(1, "alice")).await.unwrap();
     assert!(queue.claim("old", NOW, NOW + 10).await.unwrap().is_none(), "not due yet");
@@ -213,9 +203,7 @@ async fn a_lease_ends_with_its_owner_or_its_time() {
     assert!(!finished_twice);
 }
 
-#[tokio::test]
-async fn what_is_put_back_waits_and_keeps_its_count() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn what_is_put_back_waits_and_keeps_its_count(queue: &Arc<dyn Queue>) {
     let id = request(1, "alice").id;
     queue.accept(request(1, "alice")).await.unwrap();
     queue.claim("w", NOW + 5, NOW + 10).await.unwrap().unwrap();
@@ -224,9 +212,7 @@ async fn what_is_put_back_waits_and_keeps_its_count() {
     assert_eq!(queue.claim("w", NOW + 100, NOW + 200).await.unwrap().unwrap().attempt, 2);
 }
 
-#[tokio::test]
-async fn a_result_and_its_webhook_are_kept_together() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_result_and_its_webhook_are_kept_together(queue: &Arc<dyn Queue>) {
     let request = request(1, "alice");
     queue.accept(request.clone()).await.unwrap();
     queue.claim("w", NOW + 5, NOW * 2).await.unwrap().unwrap();
@@ -244,9 +230,7 @@ async fn a_result_and_its_webhook_are_kept_together() {
     assert_eq!((claimed[0].access_key.as_str(), claimed[0].attempt), ("alice", 1));
 }
 
-#[tokio::test]
-async fn a_webhook_is_sent_again_until_it_ends() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_webhook_is_sent_again_until_it_ends(queue: &Arc<dyn Queue>) {
     for number in 1..=2 {
         let request = request(number, "alice");
         let webhook = Some(delivery(&request));
@@ -286,9 +270,7 @@ async fn a_webhook_is_sent_again_until_it_ends() {
     assert_eq!((view.state, view.attempts, view.last_status), (DeliveryState::Delivered, 3, Some(204)));
 }
 
-#[tokio::test]
-async fn requests_are_listed_newest_first_by_key_and_state() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn requests_are_listed_newest_first_by_key_and_state(queue: &Arc<dyn Queue>) {
     for number in 0..10 {
         queue.accept(request(number, if number % 2 == 0 { "alice" } else { "bob" })).await.unwrap();
     }
@@ -302,9 +284,7 @@ async fn requests_are_listed_newest_first_by_key_and_state() {
     assert!(queue.requests(done).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn files_expire_once() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn files_expire_once(queue: &Arc<dyn Queue>) {
     queue.record(request(1, "alice"), NOW, done("a.png", NOW + 10), None).await.unwrap();
     assert!(queue.expired_files(NOW + 9, 10).await.unwrap().is_empty());
     assert_eq!(queue.expired_files(NOW + 10, 10).await.unwrap(), ["a.png"]);
@@ -313,9 +293,7 @@ async fn files_expire_once() {
     assert!(queue.file("a.png").await.unwrap().is_some(), "its row still says that it was there");
 }
 
-#[tokio::test]
-async fn a_receiver_that_fails_holds_up_nobody_else() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_receiver_that_fails_holds_up_nobody_else(queue: &Arc<dyn Queue>) {
     let failed = || Outcome::Failed {
         code: "timeout_error".into(),
         message: String::new(),
@@ -347,9 +325,7 @@ async fn a_receiver_that_fails_holds_up_nobody_else() {
     assert_eq!(to(&claimed, "dead"), 8, "one answer, and it is trusted again");
 }
 
-#[tokio::test]
-async fn what_is_dead_can_be_replayed_and_keeps_its_log() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn what_is_dead_can_be_replayed_and_keeps_its_log(queue: &Arc<dyn Queue>) {
     let request = request(1, "alice");
     let id = delivery(&request).id;
     queue.record(request.clone(), NOW, done("a.png", NOW), Some(delivery(&request))).await.unwrap();
@@ -370,9 +346,7 @@ async fn what_is_dead_can_be_replayed_and_keeps_its_log() {
     assert_eq!((views[0].state, statuses), (DeliveryState::Delivered, vec![Some(410), Some(200)]));
 }
 
-#[tokio::test]
-async fn a_cancelled_request_stays_cancelled() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_cancelled_request_stays_cancelled(queue: &Arc<dyn Queue>) {
     let id = request(1, "alice").id;
     queue.accept(request(1, "alice")).await.unwrap();
     assert_eq!(queue.cancel("bob", &id, NOW).await.unwrap(), None);
@@ -385,9 +359,7 @@ async fn a_cancelled_request_stays_cancelled() {
     assert_eq!(queue.cancel("alice", &request(2, "").id, NOW).await.unwrap(), Some(RequestState::Done));
 }
 
-#[tokio::test]
-async fn every_attempt_is_kept_with_its_times_and_its_reason() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn every_attempt_is_kept_with_its_times_and_its_reason(queue: &Arc<dyn Queue>) {
     let id = request(1, "alice").id;
     queue.accept(request(1, "alice")).await.unwrap();
     queue.claim("w", NOW + 5, NOW + 6).await.unwrap().unwrap();
@@ -409,9 +381,7 @@ async fn every_attempt_is_kept_with_its_times_and_its_reason() {
     assert_eq!(queue.request(&id).await.unwrap().unwrap().log, expected);
 }
 
-#[tokio::test]
-async fn a_failure_of_ours_is_charged_to_nobody() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn a_failure_of_ours_is_charged_to_nobody(queue: &Arc<dyn Queue>) {
     let request = request(1, "alice");
     queue.accept(request.clone()).await.unwrap();
     for (ours, failures, postponed) in [(true, 0, 0), (false, 0, 1), (true, 1, 1), (true, 1, 2)] {
@@ -434,7 +404,7 @@ async fn a_failure_of_ours_is_charged_to_nobody() {
 }
 
 /// Ends a request with a webhook to an address; gives the webhook's id.
-async fn told(queue: &Arc<dyn JobQueue>, number: u64, access_key: &str, url: &str) -> String {
+async fn told(queue: &Arc<dyn Queue>, number: u64, access_key: &str, url: &str) -> String {
     let request = request(number, access_key);
     let webhook = NewDelivery { url: url.to_owned(), ..delivery(&request) };
     let id = webhook.id.clone();
@@ -442,7 +412,7 @@ async fn told(queue: &Arc<dyn JobQueue>, number: u64, access_key: &str, url: &st
     id
 }
 
-async fn state_of(queue: &Arc<dyn JobQueue>, id: &str) -> (DeliveryState, Option<String>) {
+async fn state_of(queue: &Arc<dyn Queue>, id: &str) -> (DeliveryState, Option<String>) {
     let filter = DeliveryFilter { id: Some(id.to_owned()), limit: 1, ..DeliveryFilter::default() };
     let view = queue.deliveries(filter).await.unwrap().remove(0);
     (view.state, view.end_reason)
@@ -450,9 +420,7 @@ async fn state_of(queue: &Arc<dyn JobQueue>, id: &str) -> (DeliveryState, Option
 
 const DAY: u64 = 86_400_000;
 
-#[tokio::test]
-async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables_it() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables_it(queue: &Arc<dyn Queue>) {
     let url = "https://example.com/hook";
     // One success in between, and the five days begin anew.
     let mut number = 0;
@@ -494,9 +462,7 @@ async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables
     assert_eq!(state_of(queue, &after).await.0, DeliveryState::Pending);
 }
 
-#[tokio::test]
-async fn gone_disables_at_once_and_an_answer_to_a_replay_enables_again() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn gone_disables_at_once_and_an_answer_to_a_replay_enables_again(queue: &Arc<dyn Queue>) {
     let id = told(queue, 1, "alice", "https://example.com/hook").await;
     queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
     assert!(queue.finish_attempt(&id, attempt(410), NextStep::Gone).await.unwrap());
@@ -512,9 +478,7 @@ async fn gone_disables_at_once_and_an_answer_to_a_replay_enables_again() {
     }
 }
 
-#[tokio::test]
-async fn dead_deliveries_are_replayed_by_key_address_and_time() {
-    let Sqlite { queue, .. } = &sqlite().await;
+async fn dead_deliveries_are_replayed_by_key_address_and_time(queue: &Arc<dyn Queue>) {
     let mut ids = Vec::new();
     for (number, access_key, url) in [
         (1, "alice", "https://a.example.com/x"),
@@ -550,5 +514,69 @@ async fn dead_deliveries_are_replayed_by_key_address_and_time() {
             assert_eq!(state_of(queue, id).await.0, expected, "{number} by {filter:?}");
         }
         die().await;
+    }
+}
+
+#[rustfmt::skip]
+const ODD: &str = "a\0b\u{202e}'\"\\%_\u{fffd}";
+
+async fn a_text_may_hold_anything(queue: &Arc<dyn Queue>) {
+    let mut odd = request(1, "alice");
+    odd.options.source.html = Some(ODD.to_owned());
+    let options = odd.options.clone();
+    queue.accept(odd.clone()).await.unwrap();
+    let claimed = queue.claim("w", NOW + 5, NOW + 10).await.unwrap().unwrap();
+    assert_eq!(claimed.request.options, options, "what is rendered is not changed by so much as a byte");
+    let reason = ODD.to_owned();
+    assert!(queue.put_back(&odd.id, "w", PutBack { reason, ..back(NOW, false) }).await.unwrap());
+    queue.claim("w", NOW + 5, NOW + 10).await.unwrap().unwrap();
+    let outcome = Outcome::Failed {
+        code: "timeout_error".to_owned(),
+        message: ODD.to_owned(),
+        cause: ODD.to_owned(),
+        refused: Vec::new(),
+    };
+    let body = DeliveryBody::Inline(ODD.as_bytes().to_vec());
+    let webhook = NewDelivery { body, ..delivery(&odd) };
+    assert!(queue.finish(&odd.id, "w", NOW + 6, outcome, Some(webhook.clone())).await.unwrap());
+    let claimed = queue.claim_deliveries(NOW + 6, NOW + 60, 10, 8).await.unwrap();
+    assert_eq!(claimed[0].delivery, webhook);
+    let answer = DeliveryAttempt { answer: ODD.to_owned(), error: Some(ODD.to_owned()), ..attempt(500) };
+    queue.finish_attempt(&webhook.id, answer, NextStep::Dead).await.unwrap();
+    let view = queue.request(&odd.id).await.unwrap().unwrap();
+    assert!(view.error_message.unwrap().contains("b\u{202e}'\"\\%_"));
+    assert_eq!(view.log.len(), 2);
+}
+
+async fn any_number_of_claimers_are_fair_and_take_each_request_once(queue: &Arc<dyn Queue>) {
+    // Keys that want very different amounts; what each is given at a time must not differ by that.
+    let keys = ["alice", "bob", "carol", "dave"];
+    for (key, count) in keys.iter().zip([200, 40, 40, 40]) {
+        for number in 0..count {
+            let request = NewRequest {
+                id: snaphook_shared::id::request_id(NOW + number, [key.as_bytes()[0]; 10]),
+                ..request(number, key)
+            };
+            queue.accept(request).await.unwrap();
+        }
+    }
+    let claim = async |worker: usize| {
+        let owner = format!("w{worker}");
+        queue.claim(&owner, NOW + 5000, NOW * 2).await.unwrap().map(|claimed| (owner, claimed.request))
+    };
+    let mut seen = std::collections::HashSet::new();
+    for round in 0..10 {
+        let claimed = futures::future::join_all((0..16).map(claim)).await;
+        let claimed: Vec<_> = claimed.into_iter().flatten().collect();
+        assert_eq!(claimed.len(), 16);
+        for key in keys {
+            let held = claimed.iter().filter(|(_, request)| request.access_key == *key).count();
+            assert_eq!(held, 4, "{key} in round {round}");
+        }
+        for (owner, request) in claimed {
+            assert!(seen.insert(request.id.clone()), "{} was given twice", request.id);
+            let file = format!("{}.png", request.id);
+            assert!(queue.finish(&request.id, &owner, NOW, done(&file, NOW), None).await.unwrap());
+        }
     }
 }

@@ -1,0 +1,236 @@
+//! What the operator sees and does: keys, details, figures.
+
+use std::sync::Arc;
+
+use snaphook_shared::key::KeyLimits;
+use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
+use snaphook_shared::request::Endpoint;
+use snaphook_shared::signing::SecretKey;
+
+use crate::domain::job::{DeliveryAttempt, DeliveryBody, NewDelivery, NewRequest, NextStep, Outcome, StoredFile};
+use crate::domain::operator::{NewKey, Rotation, USAGE_KEPT_HOURS};
+use crate::domain::ports::{Backlog, RequestFilter};
+use crate::queue::Queue;
+use crate::queue::testing::{NOW, on_each_queue};
+
+on_each_queue! {
+    keys_are_kept_changed_and_ended
+    old_secrets_are_good_for_a_while_and_never_too_many
+    what_was_done_is_counted_by_hour_and_key_and_forgotten
+    what_is_kept_and_what_waits_is_counted
+    details_hold_what_was_accepted_and_what_is_sent_but_no_secret
+    requests_are_found_by_time_text_and_state
+    what_is_long_over_is_purged_with_all_that_belongs_to_it
+}
+
+const HOUR: u64 = 3_600_000;
+
+fn request(number: u64, access_key: &str) -> NewRequest {
+    let created_ms = NOW + number;
+    NewRequest {
+        id: snaphook_shared::id::request_id(created_ms, [0; 10]),
+        access_key: access_key.to_owned(),
+        endpoint: Endpoint::Screenshot,
+        options: Options::default(),
+        idempotency_key: None,
+        urgency: Urgency::default(),
+        fingerprint: String::new(),
+        created_ms,
+    }
+}
+
+fn file(name: &str, bytes: u64) -> StoredFile {
+    StoredFile {
+        name: name.to_owned(),
+        content_type: "image/png".to_owned(),
+        bytes,
+        size: None,
+        expires_ms: NOW,
+        attachment: None,
+    }
+}
+
+fn done(name: &str, render_ms: u64) -> Outcome {
+    Outcome::Done { file: Some(file(name, 10)), parts: Vec::new(), render_ms, refused: Vec::new() }
+}
+
+fn failed() -> Outcome {
+    let (code, message, cause, refused) = Default::default();
+    Outcome::Failed { code, message, cause, refused }
+}
+
+fn webhook(request: &NewRequest) -> NewDelivery {
+    NewDelivery {
+        id: request.id.replacen("req_", "msg_", 1),
+        url: "https://example.com/hook?a=b".to_owned(),
+        sign: true,
+        headers: vec![("x-one".to_owned(), "1".to_owned())],
+        body: DeliveryBody::Inline(b"{}".to_vec()),
+    }
+}
+
+async fn keys_are_kept_changed_and_ended(queue: &Arc<dyn Queue>) {
+    let limits = KeyLimits { monthly_quota: Some(5), requests_per_minute: None, concurrency: Some(2) };
+    let key = NewKey { name: "laptop".to_owned(), require_signed: true, limits, ..NewKey::unlimited("carol", "s") };
+    assert!(queue.add_key(key.clone(), NOW + 5).await.unwrap());
+    assert!(!queue.add_key(key, NOW + 6).await.unwrap(), "it is taken");
+    let names: Vec<String> = queue.keys().await.unwrap().into_iter().map(|key| key.access_key).collect();
+    assert_eq!(names, ["alice", "bob", "carol"], "oldest first");
+    let record = queue.key("carol").await.unwrap().unwrap();
+    assert_eq!((record.secret_key.expose(), record.require_signed, record.limits), ("s", true, limits));
+    assert!(queue.set_limits("carol", KeyLimits::default()).await.unwrap());
+    assert!(queue.set_require_signed("carol", false).await.unwrap());
+    assert!(queue.revoke("carol", NOW + 7).await.unwrap());
+    let record = queue.key("carol").await.unwrap().unwrap();
+    assert_eq!((record.require_signed, record.limits, record.revoked), (false, KeyLimits::default(), true));
+    assert!(!queue.revoke("carol", NOW + 8).await.unwrap());
+    assert!(!queue.set_limits("carol", limits).await.unwrap());
+    assert!(!queue.set_require_signed("carol", true).await.unwrap());
+    assert_eq!(queue.rotate("carol", &SecretKey::new("t"), NOW * 2, NOW).await.unwrap(), Rotation::Unknown);
+    assert_eq!(queue.rotate("nobody", &SecretKey::new("t"), NOW * 2, NOW).await.unwrap(), Rotation::Unknown);
+    assert_eq!(queue.keys().await.unwrap()[2].revoked_ms, Some(NOW + 7));
+    assert!(queue.key("nobody").await.unwrap().is_none());
+}
+
+async fn old_secrets_are_good_for_a_while_and_never_too_many(queue: &Arc<dyn Queue>) {
+    let rotate = async |number: u64, until_ms: u64, now_ms: u64| {
+        queue.rotate("alice", &SecretKey::new(format!("s{number}")), until_ms, now_ms).await.unwrap()
+    };
+    for number in 1..=10 {
+        assert_eq!(rotate(number, NOW + 1000 * number, NOW).await, Rotation::Done);
+    }
+    assert_eq!(rotate(11, NOW + 60_000, NOW).await, Rotation::TooMany);
+    let record = queue.key("alice").await.unwrap().unwrap();
+    assert_eq!(record.secret_key.expose(), "s10");
+    let previous: Vec<(&str, u64)> =
+        record.previous_secrets.iter().map(|secret| (secret.secret_key.expose(), secret.valid_until)).collect();
+    assert_eq!((previous.len(), previous[0]), (10, ("s9", NOW / 1000 + 10)), "the newest first");
+    assert_eq!(rotate(11, NOW + 2500, NOW + 1500).await, Rotation::Done);
+    let record = queue.key("alice").await.unwrap().unwrap();
+    assert!(record.previous_secrets.iter().all(|secret| secret.valid_until <= NOW / 1000 + 2), "none for longer");
+}
+
+async fn what_was_done_is_counted_by_hour_and_key_and_forgotten(queue: &Arc<dyn Queue>) {
+    let start = NOW / HOUR * HOUR;
+    let ends = [done("1.png", 3), done("2.png", 700), done("3.png", 9_000_000), failed()];
+    for (number, outcome) in (0..).zip(ends) {
+        let request = NewRequest { created_ms: start + number * HOUR / 2, ..request(number, "alice") };
+        queue.record(request, start + (number + 2) * HOUR / 2, outcome, None).await.unwrap();
+    }
+    let cancelled = NewRequest { created_ms: start + 2 * HOUR, ..request(4, "alice") };
+    queue.accept(cancelled.clone()).await.unwrap();
+    queue.cancel("alice", &cancelled.id, start + 3 * HOUR).await.unwrap();
+    queue.accept(NewRequest { created_ms: start, ..request(9, "bob") }).await.unwrap();
+
+    let spans = queue.usage_over_time(None, start, start + 10 * HOUR, 1).await.unwrap();
+    let counts: Vec<_> = spans.iter().map(|span| (span.requests, span.done, span.failed, span.cancelled)).collect();
+    assert_eq!(counts, [(3, 0, 0, 0), (2, 2, 0, 0), (1, 1, 1, 0), (0, 0, 0, 1)]);
+    assert_eq!(spans[1].start_ms, start + HOUR);
+    let longest = spans[2].times.percentile(1.0).unwrap();
+    assert!(longest >= 3_600_000, "the last class takes what is longer: {longest}");
+    let days = queue.usage_over_time(Some("alice"), start, start + 10 * HOUR, 240).await.unwrap();
+    assert_eq!(days.iter().map(|span| span.requests).sum::<u64>(), 5);
+    let keys = queue.usage_by_key(start, start + 10 * HOUR).await.unwrap();
+    let of_keys: Vec<_> = keys.iter().map(|key| (key.access_key.as_str(), key.usage.requests)).collect();
+    assert_eq!(of_keys, [("alice", 5), ("bob", 1)], "the busiest first");
+    assert!((600..800).contains(&keys[0].usage.times.percentile(0.5).unwrap()));
+
+    assert_eq!(queue.forget_usage(start + USAGE_KEPT_HOURS * HOUR).await.unwrap(), 0);
+    assert!(queue.forget_usage(start + (USAGE_KEPT_HOURS + 10) * HOUR).await.unwrap() > 5);
+    assert!(queue.usage_over_time(None, start, start + 10 * HOUR, 1).await.unwrap().is_empty());
+}
+
+async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
+    for number in 1..=3 {
+        queue.accept(request(number, "alice")).await.unwrap();
+    }
+    queue.claim("w", NOW + 9, NOW + 99).await.unwrap().unwrap();
+    for number in 4..=6 {
+        let request = request(number, "bob");
+        let delivery = Some(webhook(&request));
+        queue.record(request, NOW + number, done(&format!("{number}.png"), 1), delivery).await.unwrap();
+    }
+    queue.forget_file("4.png").await.unwrap();
+    let claimed = queue.claim_deliveries(NOW + 9, NOW + 99, 2, 8).await.unwrap();
+    let attempt = DeliveryAttempt { at_ms: NOW + 9, took_ms: 1, status: Some(500), error: None, answer: String::new() };
+    queue.finish_attempt(&claimed[0].delivery.id, attempt, NextStep::Dead).await.unwrap();
+    let holdings = queue.holdings().await.unwrap();
+    assert_eq!((holdings.queued, holdings.rendering, holdings.oldest_queued_ms), (2, 1, Some(NOW + 2)));
+    assert_eq!((holdings.deliveries_waiting, holdings.deliveries_dead), (1, 1));
+    assert_eq!((holdings.oldest_due_ms, holdings.files, holdings.file_bytes), (Some(NOW + 6), 2, 20));
+    assert!(holdings.database_bytes > 1000);
+    let backlog = Backlog { queued: 2, rendering: 1, oldest_queued_ms: Some(NOW + 2), webhooks_open: 2 };
+    assert_eq!(queue.backlog().await.unwrap(), backlog);
+    // What runs out, is put back or cancelled is counted where it is then.
+    assert_eq!(queue.release(Some(NOW + 99)).await.unwrap(), 2);
+    assert_eq!(
+        queue.backlog().await.unwrap(),
+        Backlog { queued: 3, rendering: 0, oldest_queued_ms: Some(NOW + 1), ..backlog }
+    );
+    queue.cancel("alice", &request(1, "").id, NOW).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap().queued, 2);
+}
+
+async fn details_hold_what_was_accepted_and_what_is_sent_but_no_secret(queue: &Arc<dyn Queue>) {
+    let mut secret = request(1, "alice");
+    secret.options.source.url = Some("https://example.com".to_owned());
+    secret.options.network.authorization = Some("open-sesame".to_owned());
+    queue.accept(secret.clone()).await.unwrap();
+    let claimed = queue.claim("w", NOW + 5, NOW + 9).await.unwrap().unwrap();
+    assert_eq!(claimed.request.options, secret.options, "who renders it gets them");
+    queue.finish(&secret.id, "w", NOW + 6, done("a.png", 7), Some(webhook(&secret))).await.unwrap();
+    let detail = queue.request_detail(&secret.id).await.unwrap().unwrap();
+    assert_eq!(detail.request.options.source, secret.options.source);
+    assert_eq!((detail.request.options.network.authorization, detail.render_ms), (None, Some(7)));
+    let delivery = queue.delivery_detail(&webhook(&secret).id).await.unwrap().unwrap();
+    assert_eq!((delivery.access_key.as_str(), delivery.sign), ("alice", true));
+    assert_eq!((delivery.headers, delivery.body), (webhook(&secret).headers, webhook(&secret).body));
+    assert_eq!(delivery.view.request_id, secret.id);
+    assert!(queue.request_detail("req_none").await.unwrap().is_none());
+    assert!(queue.delivery_detail("msg_none").await.unwrap().is_none());
+}
+
+async fn requests_are_found_by_time_text_and_state(queue: &Arc<dyn Queue>) {
+    for (number, url) in
+        [(1, "https://example.com/One"), (2, "https://example.org/two_%"), (3, "https://example.org/ÄÖ")]
+    {
+        let mut request = request(number * 1000, "alice");
+        request.options.source.url = Some(url.to_owned());
+        queue.accept(request).await.unwrap();
+    }
+    let found = async |filter: RequestFilter| {
+        let views = queue.requests(RequestFilter { limit: 9, ..filter }).await.unwrap();
+        views.into_iter().map(|view| (view.created_ms - NOW) / 1000).collect::<Vec<_>>()
+    };
+    let text = |text: &str| RequestFilter { text: Some(text.to_owned()), ..RequestFilter::default() };
+    assert_eq!(found(text("EXAMPLE.com/one")).await, [1]);
+    assert_eq!(found(text("_%")).await, [2]);
+    assert_eq!(found(text("Äö")).await, [0; 0], "capitals of other letters are other letters");
+    assert_eq!(found(text("ÄÖ")).await, [3]);
+    let since = RequestFilter { since_ms: Some(NOW + 2000), until_ms: Some(NOW + 3000), ..RequestFilter::default() };
+    assert_eq!(found(since).await, [2]);
+}
+
+async fn what_is_long_over_is_purged_with_all_that_belongs_to_it(queue: &Arc<dyn Queue>) {
+    for number in 1..=3 {
+        let request = request(number, "alice");
+        let delivery = (number == 2).then(|| webhook(&request));
+        queue.record(request, NOW + number, done(&format!("{number}.png"), 1), delivery).await.unwrap();
+    }
+    assert_eq!(queue.purge(NOW + 100, 9).await.unwrap(), 0, "their files are still there");
+    for number in 1..=2 {
+        queue.forget_file(&format!("{number}.png")).await.unwrap();
+    }
+    assert_eq!(queue.purge(NOW + 1, 9).await.unwrap(), 0, "not old enough");
+    assert_eq!(queue.purge(NOW + 100, 9).await.unwrap(), 1, "one waits for its webhook, one for its file");
+    assert!(queue.request(&request(1, "").id).await.unwrap().is_none());
+    assert!(queue.file("1.png").await.unwrap().is_none());
+    let names = ["1.png", "2.png", "x.png"].map(str::to_owned).to_vec();
+    assert_eq!(queue.unknown_files(names).await.unwrap(), ["1.png", "x.png"]);
+    let claimed = queue.claim_deliveries(NOW + 9, NOW + 99, 2, 8).await.unwrap();
+    let attempt = DeliveryAttempt { at_ms: NOW, took_ms: 1, status: Some(204), error: None, answer: String::new() };
+    queue.finish_attempt(&claimed[0].delivery.id, attempt, NextStep::Delivered).await.unwrap();
+    assert_eq!(queue.purge(NOW + 100, 9).await.unwrap(), 1);
+    assert!(queue.delivery_detail(&claimed[0].delivery.id).await.unwrap().is_none());
+}

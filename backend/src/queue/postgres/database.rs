@@ -1,0 +1,185 @@
+//! Connections to the server, what holds in each of them, and transactions.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use snaphook_shared::signing::SecretKey;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
+
+use super::schema;
+use crate::domain::ports::QueueError;
+
+/// Transactions that ran into each other are tried again so often.
+pub(super) const TRIES_MAX: u32 = 5;
+
+/// A connection that was idle for longer is asked whether it is still there before it is used.
+const IDLE_TRUSTED: Duration = Duration::from_secs(1);
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Where the server is, and how much is asked of it.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    pub url: SecretKey,
+    pub connections_max: u32,
+    /// For one statement, for a lock, and for a free connection.
+    pub timeout: Duration,
+}
+
+/// One connection, to a schema that is up to date.
+pub(in crate::queue) async fn connect(settings: &PostgresSettings) -> Result<PgConnection, QueueError> {
+    let mut connection = reach(settings).await?;
+    schema::migrate(&mut connection).await?;
+    Ok(connection)
+}
+
+/// One connection, to whatever is there.
+pub(super) async fn reach(settings: &PostgresSettings) -> Result<PgConnection, QueueError> {
+    let connecting = tokio::time::timeout(settings.timeout, options(&settings.url)?.connect()).await;
+    let too_long = |_| QueueError("PostgreSQL does not answer".to_owned());
+    connecting.map_err(too_long)?.map_err(failed)
+}
+
+/// Opens the pool, and brings the schema up to date.
+pub(super) async fn open(settings: &PostgresSettings) -> Result<PgPool, QueueError> {
+    let _ = connect(settings).await?.close().await;
+    let options = options(&settings.url)?;
+    let timeout_ms = settings.timeout.as_millis();
+    let pool = PgPoolOptions::new()
+        .max_connections(settings.connections_max)
+        .acquire_timeout(settings.timeout)
+        .idle_timeout(IDLE_MAX)
+        .test_before_acquire(false)
+        .before_acquire(|connection, known| {
+            Box::pin(async move { Ok(known.idle_for < IDLE_TRUSTED || connection.ping().await.is_ok()) })
+        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                // By SET and not among the parameters of the start, which poolers refuse.
+                let sets = format!(
+                    "SET synchronous_commit = on; SET statement_timeout = {timeout_ms}; SET lock_timeout = {timeout_ms};
+                     SET idle_in_transaction_session_timeout = {timeout_ms}"
+                );
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sets)).execute(connection).await.map(|_| ())
+            })
+        });
+    Ok(pool.connect_lazy_with(options))
+}
+
+fn options(url: &SecretKey) -> Result<PgConnectOptions, QueueError> {
+    let options = PgConnectOptions::from_str(url.expose())
+        .map_err(|error| QueueError(format!("[queue] database_url cannot be read: {error}")))?;
+    // Statements are ours and their values are callers'.
+    Ok(options.application_name("snaphook").disable_statement_logging())
+}
+
+pub(super) fn failed(error: sqlx::Error) -> QueueError {
+    QueueError(error.to_string())
+}
+
+/// Whether the transaction was given up for the sake of another one (deadlock, serialisation), or found a connection that
+/// was dead before it began. Nothing was done, and the next try may go well.
+pub(super) fn may_go_well(error: &sqlx::Error, begun: bool) -> bool {
+    match error {
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("40P01" | "40001")),
+        sqlx::Error::Io(_) => !begun,
+        _ => false,
+    }
+}
+
+/// Says of which type the errors of a piece of work are.
+pub(super) async fn work<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    work.await
+}
+
+/// Runs work in a transaction and returns once it is on the disk. The work is a future that borrows the connection; it is
+/// made anew for each try.
+macro_rules! transaction {
+    ($pool:expr, $connection:ident => $work:expr) => {{
+        let mut tries = 0;
+        loop {
+            let mut begun = false;
+            let result: sqlx::Result<_> = async {
+                let mut transaction = $pool.begin().await?;
+                begun = true;
+                let $connection = &mut *transaction;
+                let value = $crate::queue::postgres::database::work($work).await?;
+                $crate::fault::point("before-commit");
+                transaction.commit().await?;
+                $crate::fault::point("after-commit");
+                Ok(value)
+            }
+            .await;
+            match result {
+                Err(error)
+                    if tries < $crate::queue::postgres::database::TRIES_MAX
+                        && $crate::queue::postgres::database::may_go_well(&error, begun) =>
+                {
+                    tries += 1
+                }
+                result => break result.map_err($crate::queue::postgres::database::failed),
+            }
+        }
+    }};
+}
+pub(super) use transaction;
+
+/// What a lock is for; its number is half of the lock's name.
+#[derive(Clone, Copy)]
+pub(super) enum Lock {
+    /// What a key with limits has used is read and changed by one transaction at a time.
+    Usage = 1,
+    /// A key's tasks are counted and added to.
+    Tasks = 2,
+    /// Deliveries are claimed.
+    Deliveries = 3,
+}
+
+/// Holds a lock until the end of the transaction.
+pub(super) async fn lock(connection: &mut PgConnection, lock: Lock, of: &str) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext($2))")
+        .bind(lock as i32)
+        .bind(of)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// As the database has it, which has no unsigned numbers.
+pub(super) fn int(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// A text that somebody else wrote, as it can be kept: PostgreSQL takes no NUL.
+pub(super) fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// Numbers out of a row.
+pub(super) trait Numbers {
+    fn number<T: TryFrom<i64>>(&self, column: &str) -> sqlx::Result<T>;
+    fn number_if_any<T: TryFrom<i64>>(&self, column: &str) -> sqlx::Result<Option<T>>;
+}
+
+impl Numbers for PgRow {
+    fn number<T: TryFrom<i64>>(&self, column: &str) -> sqlx::Result<T> {
+        narrow(column, self.try_get(column)?)
+    }
+
+    fn number_if_any<T: TryFrom<i64>>(&self, column: &str) -> sqlx::Result<Option<T>> {
+        self.try_get::<Option<i64>, _>(column)?.map(|value| narrow(column, value)).transpose()
+    }
+}
+
+fn narrow<T: TryFrom<i64>>(column: &str, value: i64) -> sqlx::Result<T> {
+    T::try_from(value).map_err(|_| unreadable(format!("{column} is {value}")))
+}
+
+/// A row that this program does not understand.
+pub(super) fn unreadable(what: impl Into<String>) -> sqlx::Error {
+    sqlx::Error::Decode(what.into().into())
+}
+
+pub(super) fn not_json(error: serde_json::Error) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

@@ -1,0 +1,273 @@
+//! SQL over what moves `deliveries` and `attempts`: the webhook outbox.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+
+use super::database::{Lock, Numbers, int, lock, not_json, text};
+use super::endpoints::{self, Destination, Standing};
+use crate::domain::job::{
+    ClaimedDelivery, DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep, first_delivery_id,
+};
+use crate::domain::ports::ReplayFilter;
+
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    request_id: &str,
+    access_key: &str,
+    now_ms: u64,
+    delivery: &NewDelivery,
+) -> sqlx::Result<()> {
+    let (body, body_file) = match &delivery.body {
+        DeliveryBody::Inline(bytes) => (Some(bytes), None),
+        DeliveryBody::File(name) => (None, Some(name)),
+    };
+    let (state, finished_ms, end_reason) =
+        match endpoints::is_disabled(&mut *connection, access_key, delivery.endpoint()).await? {
+            true => (DeliveryState::Dead, Some(int(now_ms)), Some(endpoints::DISABLED)),
+            false => (DeliveryState::Pending, None, None),
+        };
+    sqlx::query(
+        "INSERT INTO deliveries (id, request_id, access_key, url, receiver, endpoint, sign, headers, body, body_file,
+                                 due_ms, state, finished_ms, end_reason)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(&delivery.id)
+    .bind(request_id)
+    .bind(access_key)
+    .bind(&delivery.url)
+    .bind(delivery.receiver())
+    .bind(delivery.endpoint())
+    .bind(delivery.sign)
+    .bind(serde_json::to_string(&delivery.headers).map_err(not_json)?)
+    .bind(body)
+    .bind(body_file)
+    .bind(int(now_ms))
+    .bind(state.name())
+    .bind(finished_ms)
+    .bind(end_reason)
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// How many deliveries to lease, and to whom.
+pub(super) struct Claim<'a> {
+    pub(super) owner: &'a str,
+    pub(super) now_ms: u64,
+    pub(super) lease_until_ms: u64,
+    pub(super) limit: u32,
+    pub(super) per_receiver: u32,
+}
+
+/// Failures in a row after which a receiver is sent one delivery at a time, until one arrives.
+const FAILURES_IN_A_ROW: i64 = 5;
+
+/// Of the receivers with something due, the longest due first, as many as each may still have under way: one in all, while
+/// it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts.
+const CLAIM: &str = "
+    WITH RECURSIVE waiting (receiver) AS (
+        SELECT min(receiver) FROM deliveries WHERE state = 'pending'
+        UNION ALL
+        SELECT (SELECT min(d.receiver) FROM deliveries d WHERE d.state = 'pending' AND d.receiver > w.receiver)
+        FROM waiting w WHERE w.receiver IS NOT NULL
+    ),
+    open AS (
+        SELECT w.receiver,
+               CASE WHEN coalesce(r.failures, 0) >= $1 THEN 1 ELSE $2 END
+                   - (SELECT count(*) FROM deliveries d WHERE d.state = 'sending' AND d.receiver = w.receiver) AS free,
+               (SELECT min(d.due_ms) FROM deliveries d WHERE d.state = 'pending' AND d.receiver = w.receiver) AS due_ms
+        FROM waiting w LEFT JOIN receivers r USING (receiver)
+    ),
+    chosen AS (
+        SELECT d.id
+        FROM (SELECT * FROM open WHERE free > 0 AND due_ms <= $3 ORDER BY due_ms LIMIT $4) o
+        CROSS JOIN LATERAL (
+            SELECT id FROM deliveries
+            WHERE state = 'pending' AND receiver = o.receiver AND due_ms <= $3
+            ORDER BY due_ms, id LIMIT o.free FOR UPDATE SKIP LOCKED
+        ) d
+        ORDER BY o.due_ms LIMIT $4
+    )
+    UPDATE deliveries d
+    SET state = 'sending', attempts = attempts + 1, lease_owner = $5, lease_until_ms = $6
+    FROM chosen WHERE d.id = chosen.id
+    RETURNING d.id, d.url, d.sign, d.headers, d.body, d.body_file, d.access_key, d.attempts - d.first_attempt AS attempt,
+              d.postponed, d.due_ms";
+
+pub(super) async fn claim(connection: &mut PgConnection, claim: &Claim<'_>) -> sqlx::Result<Vec<ClaimedDelivery>> {
+    // One backend at a time, or two would each give a receiver all of its places. A claim takes many at once.
+    lock(connection, Lock::Deliveries, "").await?;
+    let rows = sqlx::query(CLAIM)
+        .bind(FAILURES_IN_A_ROW)
+        .bind(int(claim.per_receiver))
+        .bind(int(claim.now_ms))
+        .bind(int(claim.limit))
+        .bind(claim.owner)
+        .bind(int(claim.lease_until_ms))
+        .fetch_all(connection)
+        .await?;
+    let mut claimed =
+        rows.iter().map(|row| Ok((row.number("due_ms")?, claimed(row)?))).collect::<sqlx::Result<Vec<(u64, _)>>>()?;
+    claimed.sort_by(|(due, one), (other_due, other)| (due, &one.delivery.id).cmp(&(other_due, &other.delivery.id)));
+    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
+}
+
+fn claimed(row: &PgRow) -> sqlx::Result<ClaimedDelivery> {
+    Ok(ClaimedDelivery {
+        delivery: NewDelivery {
+            id: row.try_get("id")?,
+            url: row.try_get("url")?,
+            sign: row.try_get("sign")?,
+            headers: serde_json::from_str(row.try_get("headers")?).map_err(not_json)?,
+            body: body(row)?,
+        },
+        access_key: row.try_get("access_key")?,
+        attempt: row.number("attempt")?,
+        postponed: row.number("postponed")?,
+    })
+}
+
+pub(super) fn body(row: &PgRow) -> sqlx::Result<DeliveryBody> {
+    Ok(match row.try_get::<Option<String>, _>("body_file")? {
+        Some(name) => DeliveryBody::File(name),
+        None => DeliveryBody::Inline(row.try_get::<Option<Vec<u8>>, _>("body")?.unwrap_or_default()),
+    })
+}
+
+/// True if the endpoint was disabled by it.
+pub(super) async fn finish_attempt(
+    connection: &mut PgConnection,
+    id: &str,
+    attempt: &DeliveryAttempt,
+    next: NextStep,
+) -> sqlx::Result<bool> {
+    let row = sqlx::query("SELECT attempts, access_key, receiver, endpoint FROM deliveries WHERE id = $1 FOR UPDATE")
+        .bind(id)
+        .fetch_one(&mut *connection)
+        .await?;
+    let to = Destination {
+        access_key: row.try_get("access_key")?,
+        receiver: row.try_get("receiver")?,
+        endpoint: row.try_get("endpoint")?,
+    };
+    sqlx::query(
+        "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (delivery_id, number) DO UPDATE SET at_ms = $3, took_ms = $4, status = $5, error = $6, answer = $7",
+    )
+    .bind(id)
+    .bind(row.try_get::<i64, _>("attempts")?)
+    .bind(int(attempt.at_ms))
+    .bind(int(attempt.took_ms))
+    .bind(attempt.status.map(i64::from))
+    .bind(attempt.error.as_deref().map(text))
+    .bind(text(&attempt.answer))
+    .execute(&mut *connection)
+    .await?;
+    let standing = match next {
+        NextStep::Delivered => {
+            endpoints::succeeded(connection, &to).await?;
+            Standing::Enabled
+        }
+        NextStep::PostponedTo { .. } => Standing::Enabled,
+        NextStep::RetryAt { .. } | NextStep::Dead | NextStep::Gone => {
+            count_failure(connection, &to, attempt, next).await?
+        }
+    };
+    let (state, due_ms, end_reason) = match (next, standing) {
+        (NextStep::Delivered, _) => (DeliveryState::Delivered, None, None),
+        (NextStep::PostponedTo { ms }, _) | (NextStep::RetryAt { ms }, Standing::Enabled) => {
+            (DeliveryState::Pending, Some(ms), None)
+        }
+        (NextStep::Gone, _) => (DeliveryState::Dead, None, Some("the receiver said that it is gone")),
+        (NextStep::Dead, _) => (DeliveryState::Dead, None, Some("the schedule is over")),
+        (NextStep::RetryAt { .. }, _) => (DeliveryState::Dead, None, Some(endpoints::DISABLED)),
+    };
+    // A postponed attempt is in the log, and not among those that the schedule counts.
+    let postponed = i64::from(matches!(next, NextStep::PostponedTo { .. }));
+    sqlx::query(
+        "UPDATE deliveries
+         SET state = $2, due_ms = coalesce($3, due_ms), finished_ms = $4, end_reason = $5, lease_owner = NULL,
+             lease_until_ms = NULL, first_attempt = first_attempt + $6, postponed = postponed + $6
+         WHERE id = $1",
+    )
+    .bind(id)
+    .bind(state.name())
+    .bind(due_ms.map(int))
+    .bind(due_ms.is_none().then(|| int(attempt.at_ms)))
+    .bind(end_reason)
+    .bind(postponed)
+    .execute(connection)
+    .await?;
+    Ok(standing == Standing::DisabledNow)
+}
+
+async fn count_failure(
+    connection: &mut PgConnection,
+    to: &Destination,
+    attempt: &DeliveryAttempt,
+    next: NextStep,
+) -> sqlx::Result<Standing> {
+    let status = || attempt.status.map_or_else(String::new, |status| format!("status {status}"));
+    let error = attempt.error.clone().unwrap_or_else(status);
+    let standing = endpoints::failed(connection, to, attempt.at_ms, &error, next == NextStep::Gone).await?;
+    if standing == Standing::DisabledNow {
+        endpoints::end_waiting(connection, to, attempt.at_ms).await?;
+    }
+    Ok(standing)
+}
+
+/// Returns what ran out by then, whoever held it.
+pub(super) async fn release_expired(connection: &mut PgConnection, at_ms: u64) -> sqlx::Result<u64> {
+    sqlx::query(
+        "UPDATE deliveries SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL
+         WHERE id IN (SELECT id FROM deliveries WHERE state = 'sending' AND lease_until_ms <= $1 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(int(at_ms))
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected())
+}
+
+/// Returns all that this backend was sending.
+pub(super) async fn release_of(connection: &mut PgConnection, owner: &str) -> sqlx::Result<u64> {
+    sqlx::query(
+        "UPDATE deliveries SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL
+         WHERE id IN (SELECT id FROM deliveries WHERE state = 'sending' AND lease_owner = $1 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(owner)
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected())
+}
+
+/// Makes at most `limit` deliveries due again that had ended by now, with the schedule from its start.
+pub(super) async fn replay(pool: &PgPool, filter: &ReplayFilter, now_ms: u64, limit: u32) -> sqlx::Result<u64> {
+    // The attempts of before stay in the log: their numbers go on from where they were. What was replayed and is dead again
+    // has ended later, so a caller who repeats this comes to an end.
+    let one = "id = $2 AND state IN ('dead', 'delivered')";
+    // In the text, where the planner sees that there is an index of just these.
+    let all = "$2::text IS NULL AND state = 'dead'";
+    let which = if filter.id.is_some() { one } else { all };
+    let sql = format!(
+        "UPDATE deliveries
+         SET state = 'pending', due_ms = $1, finished_ms = NULL, end_reason = NULL, first_attempt = attempts, postponed = 0
+         WHERE id IN (
+             SELECT id FROM deliveries
+             WHERE {which}
+               AND finished_ms <= $1
+               AND ($3::text IS NULL OR access_key = $3)
+               AND ($4::text IS NULL OR starts_with(url, $4))
+               AND id >= coalesce($5, '')
+             LIMIT $6 FOR UPDATE SKIP LOCKED)"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(int(now_ms))
+        .bind(&filter.id)
+        .bind(&filter.access_key)
+        .bind(&filter.url)
+        .bind(filter.since_ms.map(first_delivery_id))
+        .bind(int(limit))
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected())
+}

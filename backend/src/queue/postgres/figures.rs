@@ -1,0 +1,157 @@
+//! SQL over what the schema's triggers count: what was done when, what is kept, what waits.
+
+use std::collections::BTreeMap;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+
+use super::database::{Numbers, int};
+use crate::domain::operator::{COUNT_MAX, Holdings, KeyUsage, USAGE_KEPT_HOURS, UsageSpan};
+use crate::domain::ports::Backlog;
+
+const HOUR_MS: u64 = 3_600_000;
+
+fn counts(row: &PgRow, start_ms: u64) -> sqlx::Result<UsageSpan> {
+    Ok(UsageSpan {
+        start_ms,
+        requests: row.number("requests")?,
+        done: row.number("done")?,
+        failed: row.number("failed")?,
+        cancelled: row.number("cancelled")?,
+        ..UsageSpan::default()
+    })
+}
+
+pub(super) async fn over_time(
+    pool: &PgPool,
+    access_key: Option<&str>,
+    from_ms: u64,
+    to_ms: u64,
+    span_hours: u64,
+) -> sqlx::Result<Vec<UsageSpan>> {
+    let span_hours = span_hours.max(1);
+    let (from, to) = (int(from_ms / HOUR_MS), int(to_ms.div_ceil(HOUR_MS)));
+    let mut spans = BTreeMap::new();
+    let rows = sqlx::query(
+        "SELECT hour / $4 AS span, sum(requests)::bigint AS requests, sum(done)::bigint AS done,
+                sum(failed)::bigint AS failed, sum(cancelled)::bigint AS cancelled
+         FROM usage_hours
+         WHERE hour >= $1 AND hour < $2 AND ($3::text IS NULL OR access_key = $3) GROUP BY span",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(access_key)
+    .bind(int(span_hours))
+    .fetch_all(pool)
+    .await?;
+    for row in &rows {
+        let number: u64 = row.number("span")?;
+        spans.insert(number, counts(row, number * span_hours * HOUR_MS)?);
+    }
+    let rows = sqlx::query(
+        "SELECT hour / $4 AS span, class_ms, sum(renders)::bigint AS renders FROM render_hours
+         WHERE hour >= $1 AND hour < $2 AND ($3::text IS NULL OR access_key = $3) GROUP BY span, class_ms",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(access_key)
+    .bind(int(span_hours))
+    .fetch_all(pool)
+    .await?;
+    for row in &rows {
+        if let Some(span) = spans.get_mut(&row.number("span")?) {
+            span.times.add(row.number("class_ms")?, row.number("renders")?);
+        }
+    }
+    Ok(spans.into_values().collect())
+}
+
+pub(super) async fn by_key(pool: &PgPool, from_ms: u64, to_ms: u64) -> sqlx::Result<Vec<KeyUsage>> {
+    let (from, to) = (int(from_ms / HOUR_MS), int(to_ms.div_ceil(HOUR_MS)));
+    let rows = sqlx::query(
+        "SELECT access_key, sum(requests)::bigint AS requests, sum(done)::bigint AS done, sum(failed)::bigint AS failed,
+                sum(cancelled)::bigint AS cancelled
+         FROM usage_hours WHERE hour >= $1 AND hour < $2 GROUP BY access_key",
+    )
+    .bind(from)
+    .bind(to)
+    .fetch_all(pool)
+    .await?;
+    let mut keys: BTreeMap<String, UsageSpan> =
+        rows.iter().map(|row| Ok((row.try_get("access_key")?, counts(row, from_ms)?))).collect::<sqlx::Result<_>>()?;
+    let rows = sqlx::query(
+        "SELECT access_key, class_ms, sum(renders)::bigint AS renders FROM render_hours
+         WHERE hour >= $1 AND hour < $2 GROUP BY access_key, class_ms",
+    )
+    .bind(from)
+    .bind(to)
+    .fetch_all(pool)
+    .await?;
+    for row in &rows {
+        if let Some(usage) = keys.get_mut(row.try_get::<&str, _>("access_key")?) {
+            usage.times.add(row.number("class_ms")?, row.number("renders")?);
+        }
+    }
+    let mut keys: Vec<KeyUsage> = keys.into_iter().map(|(access_key, usage)| KeyUsage { access_key, usage }).collect();
+    keys.sort_by_key(|key| std::cmp::Reverse(key.usage.requests));
+    Ok(keys)
+}
+
+/// Forgets what is older than is remembered.
+pub(super) async fn forget(pool: &PgPool, now_ms: u64) -> sqlx::Result<u64> {
+    let before = int((now_ms / HOUR_MS).saturating_sub(USAGE_KEPT_HOURS));
+    let mut rows = 0;
+    for sql in ["DELETE FROM usage_hours WHERE hour < $1", "DELETE FROM render_hours WHERE hour < $1"] {
+        rows += sqlx::query(sql).bind(before).execute(pool).await?.rows_affected();
+    }
+    Ok(rows)
+}
+
+pub(super) async fn holdings(pool: &PgPool) -> sqlx::Result<Holdings> {
+    let row = sqlx::query(
+        "SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
+                (SELECT created_ms FROM requests WHERE id = (SELECT min(id) FROM requests WHERE state = 'queued'))
+                    AS oldest_queued_ms,
+                (SELECT count(*) FROM requests WHERE state = 'rendering') AS rendering,
+                (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 'pending' LIMIT $1) counted) AS waiting,
+                (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 'dead' LIMIT $1) counted) AS dead,
+                (SELECT min(due_ms) FROM deliveries WHERE state = 'pending') AS oldest_due_ms,
+                (SELECT coalesce(sum(files), 0) FROM holdings)::bigint AS files,
+                (SELECT coalesce(sum(bytes), 0) FROM holdings)::bigint AS file_bytes,
+                pg_database_size(current_database()) AS database_bytes",
+    )
+    .bind(int(COUNT_MAX))
+    .fetch_one(pool)
+    .await?;
+    Ok(Holdings {
+        queued: row.number("queued")?,
+        oldest_queued_ms: row.number_if_any("oldest_queued_ms")?,
+        rendering: row.number("rendering")?,
+        deliveries_waiting: row.number("waiting")?,
+        deliveries_dead: row.number("dead")?,
+        oldest_due_ms: row.number_if_any("oldest_due_ms")?,
+        files: row.number("files")?,
+        file_bytes: row.number("file_bytes")?,
+        database_bytes: row.number("database_bytes")?,
+    })
+}
+
+/// How much there is still to do: for metrics, read in one look at the counters and indexes.
+pub(super) async fn backlog(pool: &PgPool) -> sqlx::Result<Backlog> {
+    let row = sqlx::query(
+        "SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
+                (SELECT count(*) FROM requests WHERE state = 'rendering') AS rendering,
+                (SELECT created_ms FROM requests WHERE id = (SELECT min(id) FROM requests WHERE state = 'queued'))
+                    AS oldest_queued_ms,
+                (SELECT count(*) FROM deliveries WHERE state = 'pending')
+                    + (SELECT count(*) FROM deliveries WHERE state = 'sending') AS webhooks_open",
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Backlog {
+        queued: row.number("queued")?,
+        rendering: row.number("rendering")?,
+        oldest_queued_ms: row.number_if_any("oldest_queued_ms")?,
+        webhooks_open: row.number("webhooks_open")?,
+    })
+}

@@ -1,0 +1,309 @@
+//! The queue on PostgreSQL: a database beside the backends, of which there may be several.
+//!
+//! Transactions of many callers are under way at once, each on a connection of its own, and the server syncs what ends
+//! together in one go. What must not happen twice at a time is kept apart by locks on rows or by name, held until the commit.
+
+mod cache;
+mod database;
+mod deliveries;
+mod endpoints;
+mod figures;
+mod keys;
+mod operator;
+mod relay;
+mod requests;
+mod schema;
+mod sessions;
+mod tasks;
+mod usage;
+mod views;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use snaphook_shared::key::KeyRecord;
+use sqlx::PgPool;
+
+use super::secrets::RootKey;
+use super::{Bells, Queue};
+use crate::domain::job::{
+    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NewRequest, NextStep,
+    Outcome, PutBack, RequestState, RequestView, StoredFile,
+};
+use crate::domain::limits::{UnderWay, Usage};
+use crate::domain::operator::random_text;
+use crate::domain::ports::{
+    Acceptance, Admission, Backlog, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
+};
+pub use database::PostgresSettings;
+pub(super) use database::connect;
+use database::{failed, transaction};
+use relay::Relay;
+pub use schema::{Inspection, inspect};
+
+/// Rows removed or changed in one transaction; others wait behind it.
+const BATCH: u32 = 1000;
+/// Endpoints that are listed at the most.
+const ENDPOINTS_MAX: u32 = 1000;
+
+pub struct PostgresQueue {
+    pool: PgPool,
+    root_key: Arc<RootKey>,
+    /// The most requests that may wait.
+    capacity: u64,
+    under_way: UnderWay,
+    /// This backend among those that share the database.
+    name: String,
+    /// Workers of this backend that have claimed requests.
+    owners: Mutex<HashSet<String>>,
+    relay: Relay,
+}
+
+impl PostgresQueue {
+    /// Connects, and brings the schema up to date.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or the database is of a newer version.
+    pub async fn open(
+        settings: &PostgresSettings,
+        root_key: RootKey,
+        capacity: u64,
+    ) -> Result<PostgresQueue, QueueError> {
+        Ok(PostgresQueue {
+            pool: database::open(settings).await?,
+            root_key: Arc::new(root_key),
+            capacity,
+            under_way: UnderWay::default(),
+            name: random_text(12).map_err(|error| QueueError(error.to_string()))?,
+            owners: Mutex::default(),
+            relay: Relay::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl Queue for PostgresQueue {
+    async fn relay(&self, bells: Bells) {
+        self.relay.run(&self.pool, &self.name, &bells).await;
+    }
+}
+
+#[async_trait]
+impl JobQueue for PostgresQueue {
+    async fn accept(&self, mut request: NewRequest) -> Result<Acceptance, QueueError> {
+        let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
+        let accepted = transaction!(self.pool, connection =>
+            requests::accept(connection, &request, secrets.as_deref(), self.capacity))?;
+        if matches!(accepted, Acceptance::Accepted { .. }) {
+            self.relay.tell_of_requests();
+        }
+        Ok(accepted)
+    }
+
+    async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError> {
+        transaction!(self.pool, connection => usage::admit(connection, access_key, now_ms, &self.under_way))
+    }
+
+    async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError> {
+        let waiting = self.under_way.count(access_key);
+        let usage = async {
+            let mut connection = self.pool.acquire().await?;
+            let usage = usage::get(&mut connection, access_key, now_ms).await?;
+            let under_way = usage::rendering(&mut connection, access_key).await? + waiting;
+            Ok(Usage { under_way, ..usage })
+        };
+        usage.await.map_err(failed)
+    }
+
+    async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned());
+        let waiting = serde_json::to_string(&self.under_way.all()).map_err(|error| QueueError(error.to_string()))?;
+        let claimed = transaction!(self.pool, connection =>
+            requests::claim(connection, owner, now_ms, lease_until_ms, &waiting))?;
+        let Some((mut claimed, sealed)) = claimed else { return Ok(None) };
+        if let Some(sealed) = sealed {
+            claimed.request.options.put_secrets(self.root_key.open_secrets(&claimed.request.id, &sealed)?);
+        }
+        Ok(Some(claimed))
+    }
+
+    async fn extend(&self, id: &str, owner: &str, lease_until_ms: u64) -> Result<bool, QueueError> {
+        requests::extend(&self.pool, id, owner, lease_until_ms).await.map_err(failed)
+    }
+
+    async fn finish(
+        &self,
+        id: &str,
+        owner: &str,
+        now_ms: u64,
+        outcome: Outcome,
+        delivery: Option<NewDelivery>,
+    ) -> Result<bool, QueueError> {
+        let ended = transaction!(self.pool, connection => async {
+            let Some(access_key) = requests::finish(connection, id, Some(owner), now_ms, &outcome).await? else {
+                return Ok(false);
+            };
+            if let Some(delivery) = &delivery {
+                deliveries::insert(connection, id, &access_key, now_ms, delivery).await?;
+            }
+            Ok(true)
+        })?;
+        if delivery.is_some() && ended {
+            self.relay.tell_of_deliveries();
+        }
+        Ok(ended)
+    }
+
+    async fn put_back(&self, id: &str, owner: &str, back: PutBack) -> Result<bool, QueueError> {
+        transaction!(self.pool, connection => requests::put_back(connection, id, owner, &back))
+    }
+
+    async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError> {
+        transaction!(self.pool, connection => requests::cancel(connection, access_key, id, now_ms))
+    }
+
+    async fn record(
+        &self,
+        mut request: NewRequest,
+        now_ms: u64,
+        outcome: Outcome,
+        delivery: Option<NewDelivery>,
+    ) -> Result<(), QueueError> {
+        // It is over, so nobody needs them any more.
+        request.options.take_secrets();
+        transaction!(self.pool, connection => async {
+            if !requests::insert(connection, &request, None, RequestState::Rendering).await? {
+                return Err(database::unreadable("there is a request of this id or idempotency key already"));
+            }
+            requests::finish(connection, &request.id, None, now_ms, &outcome).await?;
+            match &delivery {
+                Some(delivery) => {
+                    deliveries::insert(connection, &request.id, &request.access_key, now_ms, delivery).await
+                }
+                None => Ok(()),
+            }
+        })?;
+        if delivery.is_some() {
+            self.relay.tell_of_deliveries();
+        }
+        Ok(())
+    }
+
+    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError> {
+        // Other backends may be alive: of theirs, only what ran out is returned. This one's own are known by their owners.
+        let owners: Vec<String> = self.owners.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let released = transaction!(self.pool, connection => async {
+            match expired_at_ms {
+                Some(at_ms) => Ok(requests::release_expired(connection, at_ms).await?
+                    + deliveries::release_expired(connection, at_ms).await?),
+                None => Ok(requests::release_of(connection, &owners).await?
+                    + deliveries::release_of(connection, &self.name).await?),
+            }
+        })?;
+        if released > 0 {
+            self.relay.tell_of_requests();
+            self.relay.tell_of_deliveries();
+        }
+        Ok(released)
+    }
+
+    async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError> {
+        views::request(&self.pool, id).await.map_err(failed)
+    }
+
+    async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError> {
+        views::requests(&self.pool, &filter).await.map_err(failed)
+    }
+
+    async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError> {
+        views::file(&self.pool, name).await.map_err(failed)
+    }
+
+    async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError> {
+        views::expired_files(&self.pool, now_ms, limit).await.map_err(failed)
+    }
+
+    async fn forget_file(&self, name: &str) -> Result<(), QueueError> {
+        requests::forget_file(&self.pool, name).await.map_err(failed)
+    }
+
+    async fn unknown_files(&self, names: Vec<String>) -> Result<Vec<String>, QueueError> {
+        views::unknown_files(&self.pool, &names).await.map_err(failed)
+    }
+
+    async fn purge(&self, ended_before_ms: u64, limit: u32) -> Result<u64, QueueError> {
+        transaction!(self.pool, connection => requests::purge(connection, ended_before_ms, limit))
+    }
+
+    async fn claim_deliveries(
+        &self,
+        now_ms: u64,
+        lease_until_ms: u64,
+        limit: u32,
+        per_receiver: u32,
+    ) -> Result<Vec<ClaimedDelivery>, QueueError> {
+        let claim = deliveries::Claim { owner: &self.name, now_ms, lease_until_ms, limit, per_receiver };
+        transaction!(self.pool, connection => deliveries::claim(connection, &claim))
+    }
+
+    async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
+        transaction!(self.pool, connection => deliveries::finish_attempt(connection, id, &attempt, next))
+    }
+
+    async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
+        endpoints::list(&self.pool, access_key, ENDPOINTS_MAX).await.map_err(failed)
+    }
+
+    async fn enable_endpoint(&self, access_key: &str, url: &str) -> Result<bool, QueueError> {
+        endpoints::enable_disabled(&self.pool, access_key, url).await.map_err(failed)
+    }
+
+    async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError> {
+        endpoints::forget(&self.pool, before_ms, BATCH).await.map_err(failed)
+    }
+
+    async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
+        figures::forget(&self.pool, now_ms).await.map_err(failed)
+    }
+
+    async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {
+        cache::get(&self.pool, key, now_ms).await.map_err(failed)
+    }
+
+    async fn keep_answer(&self, key: &str, answer: CachedAnswer) -> Result<(), QueueError> {
+        cache::put(&self.pool, key, &answer).await.map_err(failed)
+    }
+
+    async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError> {
+        cache::forget(&self.pool, now_ms, BATCH).await.map_err(failed)
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError> {
+        views::deliveries(&self.pool, &filter).await.map_err(failed)
+    }
+
+    async fn replay(&self, filter: ReplayFilter, now_ms: u64) -> Result<u64, QueueError> {
+        let mut replayed = 0;
+        loop {
+            let batch = deliveries::replay(&self.pool, &filter, now_ms, BATCH).await.map_err(failed)?;
+            replayed += batch;
+            if batch < u64::from(BATCH) {
+                self.relay.tell_of_deliveries();
+                return Ok(replayed);
+            }
+        }
+    }
+
+    async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError> {
+        let row = keys::get(&self.pool, access_key).await.map_err(failed)?;
+        row.map(|row| row.into_record(&self.root_key)).transpose()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, QueueError> {
+        figures::backlog(&self.pool).await.map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! What only a database with several backends can be asked for, and what becomes of them when it goes away.
+
+use std::time::Duration;
+
+use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
+use snaphook_shared::request::Endpoint;
+use snaphook_test_postgres::Server;
+
+use super::*;
+use crate::domain::job::DeliveryBody;
+use crate::domain::operator::{NewKey, Operator};
+use crate::queue::testing::{CAPACITY, NOW, backend, settings};
+
+fn request(number: u64) -> NewRequest {
+    NewRequest {
+        id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
+        access_key: "alice".to_owned(),
+        endpoint: Endpoint::Take,
+        options: Options::default(),
+        idempotency_key: None,
+        urgency: Urgency::default(),
+        fingerprint: String::new(),
+        created_ms: NOW + number,
+    }
+}
+
+fn done() -> Outcome {
+    Outcome::Done { file: None, parts: Vec::new(), render_ms: 1, refused: Vec::new() }
+}
+
+fn webhook(request: &NewRequest) -> NewDelivery {
+    NewDelivery {
+        id: request.id.replacen("req_", "msg_", 1),
+        url: "https://example.com/hook".to_owned(),
+        sign: true,
+        headers: Vec::new(),
+        body: DeliveryBody::Inline(Vec::new()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_that_start_at_once_make_one_schema() {
+    let url = Server::shared().database();
+    let backends = futures::future::join_all((0..6).map(|_| backend(&url))).await;
+    for backend in &backends {
+        assert!(backend.keys().await.unwrap().is_empty());
+    }
+    assert_eq!(Server::shared().query(&url, "SELECT version FROM snaphook_schema"), schema::KNOWN_VERSION.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let url = Server::shared().database();
+    drop(backend(&url).await);
+    Server::shared().query(&url, "UPDATE snaphook_schema SET version = 1000");
+    let root_key = RootKey::load(&"0f".repeat(32), "".as_ref()).unwrap();
+    let refused = PostgresQueue::open(&settings(&url), root_key, CAPACITY).await.err().unwrap();
+    assert!(refused.to_string().contains("version 1000"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_starts_or_ends_leaves_the_others_their_leases() {
+    let url = Server::shared().database();
+    let (one, other) = (backend(&url).await, backend(&url).await);
+    for number in 0..4 {
+        one.accept(request(number)).await.unwrap();
+    }
+    for number in 10..12 {
+        one.record(request(number), NOW, done(), Some(webhook(&request(number)))).await.unwrap();
+    }
+    let of_one = one.claim("one", NOW + 9, NOW + 99).await.unwrap().unwrap();
+    let of_other = other.claim("other", NOW + 9, NOW + 99).await.unwrap().unwrap();
+    assert_ne!(of_one.request.id, of_other.request.id);
+    assert_eq!(one.claim_deliveries(NOW, NOW + 99, 1, 8).await.unwrap().len(), 1);
+    assert_eq!(other.claim_deliveries(NOW, NOW + 99, 1, 8).await.unwrap().len(), 1);
+    let third = backend(&url).await;
+    assert_eq!(third.release(None).await.unwrap(), 0);
+    assert_eq!(one.release(None).await.unwrap(), 2, "its own request and its own delivery");
+    assert!(!one.extend(&of_one.request.id, "one", NOW + 200).await.unwrap());
+    assert!(other.extend(&of_other.request.id, "other", NOW + 200).await.unwrap());
+    // Whoever fell silent without a word is waited for until its time is over, by whomever.
+    assert_eq!(third.release(Some(NOW + 199)).await.unwrap(), 1, "the delivery's lease was not prolonged");
+    assert_eq!(third.release(Some(NOW + 200)).await.unwrap(), 1);
+    assert!(!other.finish(&of_other.request.id, "other", NOW, done(), None).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_goes_to_one_of_many_backends() {
+    let url = Server::shared().database();
+    let backends = futures::future::join_all((0..4).map(|_| backend(&url))).await;
+    for number in 0..80 {
+        backends[0].accept(request(number)).await.unwrap();
+    }
+    let claims = (0..120).map(|number| {
+        let backend = &backends[number % 4];
+        async move { backend.claim(&format!("w{number}"), NOW + 900, NOW * 2).await.unwrap() }
+    });
+    let claimed: Vec<_> = futures::future::join_all(claims).await.into_iter().flatten().collect();
+    let ids: HashSet<_> = claimed.iter().map(|claimed| &claimed.request.id).collect();
+    assert_eq!((claimed.len(), ids.len()), (80, 80), "all of them, each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receivers_places_are_shared_by_all_backends() {
+    let url = Server::shared().database();
+    let backends = futures::future::join_all((0..4).map(|_| backend(&url))).await;
+    for number in 0..40 {
+        backends[0].record(request(number), NOW, done(), Some(webhook(&request(number)))).await.unwrap();
+    }
+    let claims = backends.iter().map(|backend| backend.claim_deliveries(NOW, NOW + 99, 100, 8));
+    let claimed: usize =
+        futures::future::join_all(claims).await.into_iter().map(|claimed| claimed.unwrap().len()).sum();
+    assert_eq!(claimed, 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_backend_accepts_wakes_the_others() {
+    let url = Server::shared().database();
+    let (one, other) = (Arc::new(backend(&url).await), Arc::new(backend(&url).await));
+    let (of_one, of_other) = (Bells::default(), Bells::default());
+    for (queue, bells) in [(&one, &of_one), (&other, &of_other)] {
+        let (queue, bells) = (queue.clone(), bells.clone());
+        tokio::spawn(async move { queue.relay(bells).await });
+    }
+    let rung = |bell: Arc<tokio::sync::Notify>| async move {
+        tokio::time::timeout(Duration::from_millis(100), bell.notified()).await.is_ok()
+    };
+    // It takes a moment until they listen; from then on each is heard.
+    let mut number = 0;
+    for tries in 0.. {
+        assert!(tries < 100, "the other one was never heard");
+        number += 1;
+        one.accept(request(number)).await.unwrap();
+        if rung(of_other.requests.clone()).await {
+            break;
+        }
+    }
+    one.record(request(1000), NOW, done(), Some(webhook(&request(1000)))).await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(10), of_other.deliveries.notified()).await;
+    assert!(heard.is_ok());
+    assert!(!rung(of_one.deliveries.clone()).await, "whoever told it knows it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashed_has_lost_nothing_and_is_used_again() {
+    let server = Server::start();
+    let url = server.database();
+    let queue = backend(&url).await;
+    // Several connections, all of which will be dead.
+    let accepted = futures::future::join_all((0..8).map(|number| queue.accept(request(number)))).await;
+    assert!(accepted.iter().all(Result::is_ok));
+    server.crash();
+    for number in 8..12 {
+        assert!(queue.accept(request(number)).await.is_err());
+    }
+    assert!(queue.claim("w", NOW + 99, NOW + 999).await.is_err());
+    server.start_again();
+    for number in 8..12 {
+        assert!(matches!(queue.accept(request(number)).await, Ok(Acceptance::Accepted { .. })), "{number}");
+    }
+    for _ in 0..12 {
+        assert!(queue.claim("w", NOW + 99, NOW + 999).await.unwrap().is_some());
+    }
+    assert!(queue.claim("w", NOW + 99, NOW + 999).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_sealed_at_rest_and_gone_at_the_end() {
+    let url = Server::shared().database();
+    let queue = backend(&url).await;
+    queue.add_key(NewKey::unlimited("alice", "open-sesame-1"), NOW).await.unwrap();
+    let mut secret = request(1);
+    secret.options.network.authorization = Some("open-sesame-2".to_owned());
+    secret.options.network.cookies = vec!["a=open-sesame-3".to_owned()];
+    queue.accept(secret.clone()).await.unwrap();
+    queue.record(NewRequest { id: "req_2".to_owned(), ..secret.clone() }, NOW, done(), None).await.unwrap();
+    let found = |table: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM {table} t WHERE strpos(t::text, 'open-sesame') > 0
+             OR strpos(t::text, encode('open-sesame', 'hex')) > 0"
+        );
+        Server::shared().query(&url, &sql)
+    };
+    assert_eq!((found("requests"), found("keys")), ("0".to_owned(), "0".to_owned()));
+    let sealed = || Server::shared().query(&url, "SELECT count(*) FROM requests WHERE secrets IS NOT NULL");
+    assert_eq!(sealed(), "1");
+    queue.claim("w", NOW + 9, NOW + 99).await.unwrap().unwrap();
+    queue.finish(&secret.id, "w", NOW + 9, done(), None).await.unwrap();
+    assert_eq!(sealed(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_password_is_in_no_message() {
+    let root_key = || RootKey::load(&"0f".repeat(32), "".as_ref()).unwrap();
+    for url in [
+        "postgres://me:open-sesame@127.0.0.1:1/db",
+        "postgres://me:open-sesame@127.0.0.1:port/db",
+        "postgres://me:open-sesame@127.0.0.1/db?sslmode=perhaps",
+    ] {
+        let settings = settings(url);
+        assert!(!format!("{settings:?}").contains("open-sesame"));
+        let error = PostgresQueue::open(&settings, root_key(), 1).await.err().unwrap();
+        assert!(!format!("{error} {error:?}").contains("open-sesame"), "{error}");
+    }
+}

@@ -1,0 +1,92 @@
+//! SQL over what keys have used. Accepted requests are counted by the triggers of the schema, and so are the ends of all;
+//! here are the beginnings of those that a caller waits for.
+
+use snaphook_shared::key::KeyLimits;
+use sqlx::PgConnection;
+
+use super::database::{Lock, Numbers, int, lock};
+use crate::domain::limits::{self, UnderWay, Usage};
+use crate::domain::ports::Admission;
+
+/// What a key has used, but for the callers who wait in some process. A key that is not there has no limits.
+pub(super) async fn get(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> sqlx::Result<Usage> {
+    let found = sqlx::query(
+        "SELECT k.monthly_quota, k.requests_per_minute, k.concurrency,
+                coalesce((SELECT sum(rendered) FROM key_months WHERE access_key = $1 AND month = $2), 0)::bigint
+                    AS rendered,
+                coalesce((SELECT sum(unfinished) FROM key_counters WHERE access_key = $1), 0)::bigint AS unfinished,
+                coalesce((SELECT sum(started) FROM key_counters WHERE access_key = $1 AND minute = $3), 0)::bigint
+                    AS started
+         FROM keys k WHERE k.access_key = $1",
+    )
+    .bind(access_key)
+    .bind(i64::from(limits::month(now_ms)))
+    .bind(int(limits::minute(now_ms)))
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = found else { return Ok(Usage::default()) };
+    Ok(Usage {
+        limits: KeyLimits {
+            monthly_quota: row.number_if_any("monthly_quota")?,
+            requests_per_minute: row.number_if_any("requests_per_minute")?,
+            concurrency: row.number_if_any("concurrency")?,
+        },
+        rendered: row.number("rendered")?,
+        unfinished: row.number("unfinished")?,
+        started: row.number("started")?,
+        under_way: 0,
+    })
+}
+
+/// Lets a caller in who waits. Who waits is known to the backend that they wait at, so of what others let in, only the
+/// month's and the minute's limit know.
+pub(super) async fn admit(
+    connection: &mut PgConnection,
+    access_key: &str,
+    now_ms: u64,
+    under_way: &UnderWay,
+) -> sqlx::Result<Admission> {
+    let limited: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM keys WHERE access_key = $1 AND (monthly_quota IS NOT NULL
+                        OR requests_per_minute IS NOT NULL OR concurrency IS NOT NULL))",
+    )
+    .bind(access_key)
+    .fetch_one(&mut *connection)
+    .await?;
+    if limited {
+        lock(connection, Lock::Usage, access_key).await?;
+        let waiting = under_way.count(access_key);
+        let mut usage = get(connection, access_key, now_ms).await?;
+        usage.unfinished += waiting;
+        usage.under_way = rendering(connection, access_key).await? + waiting;
+        if let Err(limited) = usage.check(true, now_ms) {
+            return Ok(Admission::Limited(limited));
+        }
+    }
+    start(connection, access_key, now_ms).await?;
+    Ok(Admission::Admitted(under_way.enter(access_key)))
+}
+
+/// Counts a request that starts now.
+async fn start(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO key_counters AS c (access_key, shard, minute, started) VALUES ($1, shard(), $2, 1)
+         ON CONFLICT (access_key, shard) DO UPDATE
+         SET started = CASE c.minute WHEN $2 THEN c.started ELSE 0 END + 1, minute = $2",
+    )
+    .bind(access_key)
+    .bind(int(limits::minute(now_ms)))
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Requests of a key that workers hold, of whatever backend. There are never more than there are workers, so counting them
+/// is cheap.
+pub(super) async fn rendering(connection: &mut PgConnection, access_key: &str) -> sqlx::Result<u64> {
+    let row = sqlx::query("SELECT count(*) AS rendering FROM requests WHERE state = 'rendering' AND access_key = $1")
+        .bind(access_key)
+        .fetch_one(connection)
+        .await?;
+    row.number("rendering")
+}

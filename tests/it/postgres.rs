@@ -1,0 +1,295 @@
+//! The whole service on PostgreSQL: with one backend and with two, while the server or a backend goes away, and the move there
+//! from the embedded database. What the queue itself must do is tested in the backend, on both.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use snaphook_test_postgres::Server;
+use snaphook_tests::client::Client;
+use snaphook_tests::operator::{Operator, new_password, try_password};
+use snaphook_tests::picture::Picture;
+use snaphook_tests::receiver::Receiver;
+use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
+use snaphook_tests::site::Site;
+use snaphook_tests::stack::{Builder, Stack};
+use snaphook_tests::wait::{self, s};
+use snaphook_tests::{random_hex, run};
+
+const DATABASE_URL: &str = "SNAPHOOK_QUEUE_DATABASE_URL";
+
+fn on(url: &str) -> Builder {
+    // The shortest lease there is: the tests wait for its end.
+    Stack::builder().set(DATABASE_URL, url).set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5)
+}
+
+fn small(receiver: &Receiver) -> Json {
+    json!({
+        "html": "<body style='margin:0;background:#123456'>", "format": "png", "viewport_width": 60, "viewport_height": 40,
+        "async": true, "webhook_url": receiver.url(), "block_annoyance": "none",
+    })
+}
+
+async fn delivered(client: &Client, id: &str, limit: Duration) -> Json {
+    client.request_when(id, "delivered", limit, |view| view["webhook"]["state"] == "delivered").await
+}
+
+#[test]
+fn a_service_on_postgresql_accepts_renders_tells_and_shows() {
+    run(async {
+        let server = Server::shared();
+        let url = server.database();
+        let stack = on(&url).start();
+        let (client, site, receiver) = (stack.client(), Site::start(), Receiver::start());
+        let options = json!({
+            "url": site.url("/colors.html"), "format": "png", "viewport_width": 200, "viewport_height": 100,
+            "webhook_url": receiver.url(),
+        });
+        let id = client.enqueue("/v1/screenshot", &options).await;
+        let view = delivered(&client, &id, s(30)).await;
+        assert_eq!((&view["state"], &view["attempts"]), (&json!("done"), &json!(1)));
+        let file = receiver.first(s(10)).await.json()["file"].as_str().unwrap().to_owned();
+        let picture = Picture::decode(&client.get(&file).await.expect(200).body);
+        assert_eq!((picture.size(), picture.pixel(100, 50)), ((200, 100), 0x204080));
+        assert!(!stack.data_dir().join("snaphook.db").exists(), "nothing is kept in SQLite beside it");
+
+        let task = json!({ "name": "test", "api": "screenshot", "query": "html=x", "crontab": "0 0 1 1 *" });
+        let task = client.post("/v1/tasks", &task).await.expect(201).json()["id"].clone();
+        server.query(&url, &format!("UPDATE tasks SET due_ms = 1 WHERE id = {task}"));
+        wait::until("the task's run", s(30), async || {
+            let page = client.get_with_key(&format!("/v1/requests?task={task}")).await.expect(200).json();
+            (page["requests"][0]["state"] == "done").then_some(())
+        })
+        .await;
+
+        let operator = Operator::new(&stack).await;
+        assert!(operator.page("/dashboard/requests").await.contains(&id));
+        assert!(operator.page("/dashboard").await.contains("dashboard"));
+        assert!(operator.page(&format!("/dashboard/requests/{id}")).await.contains(&file));
+        let doctor = stack.run_command(&["doctor", "--json"]);
+        let doctor: Json = serde_json::from_slice(&doctor.stdout).unwrap();
+        let database = doctor["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database").unwrap();
+        assert_eq!(database["state"], "ok", "{database}");
+        for command in [["backup", "copy.db"], ["restore", "copy.db"]] {
+            assert_eq!(stack.run_command(&command).status.code(), Some(2), "{command:?}");
+        }
+        // A password in the URL is a secret wherever it could be shown.
+        let secret = format!("postgres://snaphook:open-sesame@localhost/{}", url.rsplit('/').next().unwrap());
+        let output = stack.command().env(DATABASE_URL, secret).args(["config", "print"]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("database_url") && !said.contains("open-sesame"), "{said}");
+        assert!(!stack.backend_log().contains(&url));
+    });
+}
+
+#[test]
+fn a_server_that_crashes_under_load_costs_no_accepted_request() {
+    run(async {
+        let server = Server::start();
+        let stack = on(&server.database()).set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,1,1,1,1,1,1,1").start();
+        let (client, receiver) = (stack.client(), Receiver::start());
+        let options = small(&receiver);
+        let (mut accepted, mut refused) = (Vec::new(), 0);
+        let started = Instant::now();
+        let mut crashes = 0;
+        while started.elapsed() < s(9) {
+            let at = started.elapsed().as_millis();
+            if [1500, 4500][usize::from(crashes == 1).min(1)] < at && crashes < 2 {
+                server.crash();
+                crashes += 1;
+                // While it is away, callers are told so, and the service does not end.
+                let answer = client.post("/v1/screenshot", &options).await;
+                assert!(answer.status >= 500, "{}", answer.status);
+                tokio::time::sleep(Duration::from_millis(1200)).await;
+                server.start_again();
+            }
+            let answers = futures::future::join_all((0..4).map(|_| client.try_post("/v1/screenshot", &options))).await;
+            for answer in answers.into_iter().flatten() {
+                match answer.status {
+                    202 => accepted.push(answer.json()["id"].as_str().unwrap().to_owned()),
+                    _ => refused += 1,
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        assert!(
+            crashes == 2 && accepted.len() > 50,
+            "{crashes} crashes, {} accepted, {refused} refused",
+            accepted.len()
+        );
+        for id in &accepted {
+            let view = delivered(&client, id, s(90)).await;
+            assert_eq!(view["state"], "done", "{view:#}");
+        }
+        let told: HashSet<String> =
+            receiver.all().iter().map(|webhook| webhook.header("webhook-id").replace("msg_", "req_")).collect();
+        let untold: Vec<&String> = accepted.iter().filter(|id| !told.contains(*id)).collect();
+        assert!(untold.is_empty(), "{untold:?}");
+        let ready = client.at(&stack.operations).get("/readyz").await;
+        assert_eq!(ready.status, 200, "{}", ready.text());
+    });
+}
+
+/// Two backends of one installation.
+struct Pair {
+    one: Stack,
+    other: Stack,
+    _bucket: S3,
+}
+
+impl Pair {
+    fn start(url: &str) -> Pair {
+        let bucket = S3::start("files");
+        let root_key = random_hex(32);
+        let build = || {
+            on(url)
+                .set("SNAPHOOK_ROOT_KEY", &root_key)
+                .set("SNAPHOOK_STORE_URL", "s3://files")
+                .set("SNAPHOOK_STORE_ENDPOINT", &bucket.url)
+                .set("SNAPHOOK_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
+                .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+        };
+        let one = build().start();
+        let other = build().key(one.key.clone()).start();
+        Pair { one, other, _bucket: bucket }
+    }
+}
+
+/// Renders that a backend has ended.
+async fn renders(stack: &Stack) -> f64 {
+    let metrics = stack.client().at(&stack.operations).get("/metrics").await.expect(200).text();
+    let counts = metrics.lines().filter(|line| line.starts_with("snaphook_renders_total"));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[test]
+fn two_backends_share_the_work_and_no_render_is_done_twice() {
+    run(async {
+        let pair = Pair::start(&Server::shared().database());
+        let (client, site, receiver) = (pair.one.client(), Site::start(), Receiver::start());
+        let options = json!({
+            "url": site.url("/slow?300"), "format": "png", "viewport_width": 60, "viewport_height": 40, "async": true,
+            "webhook_url": receiver.url(),
+        });
+        let mut ids = Vec::new();
+        for _ in 0..30 {
+            ids.push(client.enqueue("/v1/screenshot", &options).await);
+        }
+        for id in &ids {
+            // Whichever rendered it, each tells of it.
+            let view = delivered(&client.at(&pair.other.api), id, s(60)).await;
+            assert_eq!((&view["state"], &view["attempts"]), (&json!("done"), &json!(1)), "{view:#}");
+        }
+        assert_eq!((site.count("/slow"), receiver.all().len()), (30, 30));
+        let (one, other) = (renders(&pair.one).await, renders(&pair.other).await);
+        assert!(one >= 5.0 && other >= 5.0 && one + other == 30.0, "{one} and {other}");
+        let file =
+            client.request(&ids[0]).await["file"]["url"].as_str().unwrap().replace(&pair.one.api, &pair.other.api);
+        client.get(&file).await.expect(200);
+    });
+}
+
+#[test]
+fn a_backend_that_is_killed_is_stood_in_for_within_the_lease() {
+    run(async {
+        let mut pair = Pair::start(&Server::shared().database());
+        let (client, site, receiver) = (pair.other.client(), Site::start(), Receiver::start());
+        let options = json!({ "url": site.url("/slow?1500"), "format": "png", "webhook_url": receiver.url() });
+        let mut ids = Vec::new();
+        for _ in 0..8 {
+            ids.push(client.enqueue("/v1/screenshot", &options).await);
+        }
+        wait::for_it("renders at both", s(20), || (site.count("/slow") >= 4).then_some(())).await;
+        pair.one.kill9();
+        let killed = Instant::now();
+        for id in &ids {
+            let view = delivered(&client, id, s(60)).await;
+            assert_eq!(view["state"], "done", "{view:#}");
+        }
+        // Five seconds of lease, the look every two, and the renders themselves.
+        assert!(killed.elapsed() < s(30), "{:?}", killed.elapsed());
+        let attempts = |view: &Json| view["attempts"].as_u64().unwrap();
+        let mut tries = Vec::new();
+        for id in &ids {
+            tries.push(attempts(&client.request(id).await));
+        }
+        assert!(tries.iter().any(|tries| *tries == 2) && tries.iter().all(|tries| *tries <= 2), "{tries:?}");
+        // It comes back beside the other one, whose leases it leaves alone.
+        let id = client.enqueue("/v1/screenshot", &options).await;
+        client.request_when(&id, "rendering", s(10), |view| view["state"] == "rendering").await;
+        pair.one.restart();
+        let view = delivered(&client, &id, s(30)).await;
+        assert_eq!(view["attempts"], 1, "{view:#}");
+    });
+}
+
+#[test]
+fn an_installation_moves_to_postgresql_with_all_it_has() {
+    run(async {
+        let url = Server::shared().database();
+        let mut stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", 2).start();
+        let (client, site, receiver) = (stack.client(), Site::start(), Receiver::start());
+        let password = new_password(&stack);
+        let done = client.enqueue("/v1/screenshot", &small(&receiver)).await;
+        delivered(&client, &done, s(30)).await;
+        let migrate = |stack: &Stack, url: &str| stack.run_command(&["migrate", "--to", url, "--json"]);
+        let refused = migrate(&stack, &url);
+        assert_eq!(refused.status.code(), Some(1), "the service is at work");
+        let waiting = json!({ "url": site.url("/slow?60000"), "webhook_url": receiver.url(), "timeout": 80 });
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            ids.push(client.enqueue("/v1/screenshot", &waiting).await);
+        }
+        wait::for_it("renders under way", s(20), || (site.count("/slow") >= 2).then_some(())).await;
+        stack.kill9();
+        let moved = migrate(&stack, &url);
+        assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
+        let moved: Json = serde_json::from_slice(&moved.stdout).unwrap();
+        let rows = |table: &str| {
+            moved.as_array().unwrap().iter().find(|moved| moved["table"] == table).unwrap()["rows"].clone()
+        };
+        assert_eq!((rows("keys"), rows("requests"), rows("deliveries")), (json!(1), json!(7), json!(1)));
+        assert!(!migrate(&stack, &url).status.success(), "it is not empty any more");
+
+        stack.try_restart_with(&[(DATABASE_URL, &url)]).unwrap();
+        try_password(&client, &password).await.expect(303);
+        let view = client.request(&done).await;
+        assert_eq!((&view["state"], &view["webhook"]["state"]), (&json!("done"), &json!("delivered")));
+        let file = view["file"]["url"].as_str().unwrap();
+        client.get(file).await.expect(200);
+        for id in &ids {
+            let view = client.request(id).await;
+            assert!(view["state"] == "queued" || view["state"] == "rendering", "{view:#}");
+            client.post(&format!("/v1/requests/{id}/cancel"), &json!({})).await.expect(200);
+        }
+        let later = client.enqueue("/v1/screenshot", &small(&receiver)).await;
+        delivered(&client, &later, s(30)).await;
+    });
+}
+
+#[test]
+fn a_backup_made_while_the_service_works_can_be_restored() {
+    run(async {
+        let mut stack = Stack::builder().start();
+        let (client, receiver) = (stack.client(), Receiver::start());
+        let before = client.enqueue("/v1/screenshot", &small(&receiver)).await;
+        delivered(&client, &before, s(30)).await;
+        let copy = stack.data_dir().join("copy.db");
+        let copy = copy.to_str().unwrap();
+        let backup = stack.run_command(&["backup", copy, "--json"]);
+        assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
+        assert!(!stack.run_command(&["backup", copy]).status.success(), "no backup is overwritten");
+        let after = client.enqueue("/v1/screenshot", &small(&receiver)).await;
+        delivered(&client, &after, s(30)).await;
+        assert!(!stack.run_command(&["restore", copy]).status.success(), "the service is at work");
+        stack.terminate();
+        let restored = stack.run_command(&["restore", copy, "--json"]);
+        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        let restored: Json = serde_json::from_slice(&restored.stdout).unwrap();
+        assert!(restored["replaced"].as_str().unwrap().contains("snaphook.db.replaced-1"));
+        stack.restart();
+        assert_eq!(client.request(&before).await["state"], "done");
+        client.get_with_key(&format!("/v1/requests/{after}")).await.expect(404);
+    });
+}
