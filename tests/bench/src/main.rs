@@ -16,7 +16,7 @@ mod service;
 
 const USAGE: &str = "\
 render [--quick] [--only=NAME]   pictures, beside other ways to take them
-queue [PART]…                    accepts, deliveries, lists
+queue [PART]…                    accepts, deliveries, lists, postgres
 service [PART]…                  answers, files, load, memory, drift";
 
 fn main() {

@@ -94,7 +94,7 @@ pub(super) async fn insert(
     .bind(request.endpoint.path())
     .bind(request.options.delivery.asynchronous)
     .bind(serde_json::to_string(&request.options).map_err(not_json)?)
-    .bind(text(&request.options.source.label()))
+    .bind(text(request.options.source.label()))
     .bind(&request.idempotency_key)
     .bind(&request.fingerprint)
     .bind(i64::from(request.urgency.level()))

@@ -132,7 +132,7 @@ fn read(row: &PgRow) -> sqlx::Result<(Task, Vec<u8>)> {
             name: row.try_get("name")?,
             endpoint: Endpoint::from_path(endpoint).ok_or_else(|| unreadable(format!("no endpoint {endpoint}")))?,
             query: String::new(),
-            frequency: Frequency::from_name(&frequency)
+            frequency: Frequency::from_name(frequency)
                 .ok_or_else(|| unreadable(format!("no frequency {frequency}")))?,
             crontab: row.try_get("crontab")?,
             time_zone: row.try_get("time_zone")?,

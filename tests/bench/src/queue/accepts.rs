@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use snaphook::domain::ports::{Acceptance, JobQueue};
-use snaphook::queue::sqlite::SqliteQueue;
 
 use super::{lists, rig};
 use crate::figures::{line, median};
@@ -17,7 +16,7 @@ const TURN: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 7;
 
 /// One thread that appends what a request weighs and waits for the disk, again and again.
-fn raw(folder: &Path) -> f64 {
+pub(super) fn raw(folder: &Path) -> f64 {
     let mut file = File::create(folder.join("raw")).expect("a file");
     let row = serde_json::to_vec(&rig::request().options).expect("JSON");
     let (started, mut count) = (Instant::now(), 0_u32);
@@ -30,14 +29,14 @@ fn raw(folder: &Path) -> f64 {
 }
 
 /// So many callers, each of whom waits for its answer before it asks again.
-async fn accepted(queue: &SqliteQueue, callers: usize) -> f64 {
+pub(super) async fn accepted(queue: &Arc<dyn JobQueue>, key: &'static str, callers: usize) -> f64 {
     let count = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let calls = (0..callers).map(|_| {
         let (queue, count) = (queue.clone(), count.clone());
         tokio::spawn(async move {
             while started.elapsed() < TURN {
-                let accepted = queue.accept(rig::request()).await.expect("a working disk");
+                let accepted = queue.accept(rig::request_of(key)).await.expect("a working disk");
                 assert!(matches!(accepted, Acceptance::Accepted { .. }), "{accepted:?}");
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -48,8 +47,8 @@ async fn accepted(queue: &SqliteQueue, callers: usize) -> f64 {
 }
 
 pub(super) async fn measure(folder: &Path) {
-    let empty = rig::open(folder, "accepts.db").await;
-    let full = rig::open(folder, lists::FULL).await;
+    let empty: Arc<dyn JobQueue> = Arc::new(rig::open(folder, "accepts.db").await);
+    let full: Arc<dyn JobQueue> = Arc::new(rig::open(folder, lists::FULL).await);
     lists::fill(&folder.join(lists::FULL)).await;
     let mut raws = Vec::new();
     let mut rates = [1, 16, 128].map(|callers| (callers, Vec::new(), Vec::new()));
@@ -59,11 +58,11 @@ pub(super) async fn measure(folder: &Path) {
         raws.push(syncs);
         let mut last = 0.0;
         for (callers, rates, ratios) in &mut rates {
-            last = accepted(&empty, *callers).await;
+            last = accepted(&empty, rig::KEY, *callers).await;
             rates.push(last);
             ratios.push(last / syncs);
         }
-        let rate = accepted(&full, 128).await;
+        let rate = accepted(&full, rig::KEY, 128).await;
         fulls.push(rate);
         full_ratios.push(rate / last);
     }

@@ -4,6 +4,7 @@
 mod accepts;
 mod deliveries;
 mod lists;
+mod postgres;
 mod rig;
 
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub(crate) fn measure(parts: &[&str]) {
         }
         if wanted("accepts") {
             accepts::measure(folder.path()).await;
+        }
+        if wanted("postgres") {
+            postgres::measure(folder.path()).await;
         }
         if wanted("lists") {
             lists::measure(folder.path()).await;

@@ -13,7 +13,7 @@ use snaphook_shared::request::Endpoint;
 
 pub(super) const KEY: &str = "bench";
 /// More than any run accepts.
-const CAPACITY: u64 = 10_000_000;
+pub(super) const CAPACITY: u64 = 10_000_000;
 
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
@@ -28,6 +28,10 @@ pub(super) async fn open(folder: &Path, name: &str) -> SqliteQueue {
 
 /// What a caller of `/v1/screenshot` with an address and a webhook leaves in the queue.
 pub(super) fn request() -> NewRequest {
+    request_of(KEY)
+}
+
+pub(super) fn request_of(key: &str) -> NewRequest {
     let mut random = [0; 10];
     getrandom::fill(&mut random).expect("the system has randomness");
     let mut options = Options::default();
@@ -36,7 +40,7 @@ pub(super) fn request() -> NewRequest {
     options.delivery.webhook.url = Some("https://hooks.example.com/snaphook".to_owned());
     NewRequest {
         id: request_id(now_ms(), random),
-        access_key: KEY.to_owned(),
+        access_key: key.to_owned(),
         endpoint: Endpoint::Screenshot,
         options,
         idempotency_key: None,
