@@ -358,9 +358,13 @@ mod tests {
         let bad = |name: &str| match name {
             "SNAPHOOK_QUEUE_CAPACITY" => Some("0".to_owned()),
             "SNAPHOOK_EGRESS_ALLOW_SUBNETS" => Some("ten".to_owned()),
+            "SNAPHOOK_QUEUE_DATABASE_URL" => Some("mysql://me:open-sesame@localhost".to_owned()),
             _ => None,
         };
         let message = Config::load(None, &bad).unwrap_err().to_string();
-        assert!(message.contains("capacity") && message.contains("allow_subnets"), "{message}");
+        for part in ["capacity", "allow_subnets", "database_url must begin with postgres://"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(!message.contains("open-sesame"), "{message}");
     }
 }

@@ -1,5 +1,5 @@
 //! The crash campaign: under load, the backend is killed at random moments and at every named fault point, and so are
-//! Chromium, the receiver and the store; whatever was answered 202 ends once, with one file and a webhook.
+//! Chromium, the receiver, the store and the database server; whatever was answered 202 ends once, with one file and a webhook.
 //!
 //! `SNAPHOOK_CAMPAIGN_ROUNDS` and `SNAPHOOK_CAMPAIGN_SEED` repeat or lengthen it (`make soak`).
 
@@ -8,6 +8,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use serde_json::json;
+use snaphook_test_postgres::Server;
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::{Behaviour, Receiver};
 use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
@@ -95,12 +96,14 @@ struct Campaign {
     receiver: Receiver,
     /// None: local files, which end with the backend.
     bucket: Option<S3>,
+    /// None: SQLite, which ends with the backend too.
+    database: Option<Server>,
     dice: Dice,
     accepted: Vec<String>,
 }
 
 impl Campaign {
-    fn start(seed: u64, bucket: Option<S3>) -> Campaign {
+    fn start(seed: u64, bucket: Option<S3>, database: Option<Server>) -> Campaign {
         // An attempt that a crash or an absence costs should not end a delivery, and the next one must come soon.
         let schedule = format!("0{}", ",1".repeat(29));
         let mut stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", schedule);
@@ -111,8 +114,13 @@ impl Campaign {
                 .set("SNAPHOOK_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
                 .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
         }
+        if let Some(database) = &database {
+            // Nobody else knows when a killed backend ended: what it held is waited for.
+            stack =
+                stack.set("SNAPHOOK_QUEUE_DATABASE_URL", database.database()).set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5);
+        }
         let receiver = Receiver::start();
-        Campaign { stack: stack.start(), receiver, bucket, dice: Dice(seed), accepted: Vec::new() }
+        Campaign { stack: stack.start(), receiver, bucket, database, dice: Dice(seed), accepted: Vec::new() }
     }
 
     async fn round(&mut self) {
@@ -150,6 +158,12 @@ impl Campaign {
                 bucket.stop().await;
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 bucket.restart();
+            }
+            (Victim::Store(ms), None) if self.database.is_some() => {
+                let Some(database) = &self.database else { return };
+                database.crash();
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                database.start_again();
             }
             (Victim::Backend | Victim::Store(_), _) => {
                 self.stack.kill9();
@@ -205,13 +219,13 @@ impl Campaign {
     }
 }
 
-/// One half of the rounds, on this store.
-fn survive(store: &str, bucket: Option<S3>) {
+/// A part of the rounds, on this store and this database.
+fn survive(store: &str, bucket: Option<S3>, database: Option<Server>) {
     run(async {
         let seed = setting("SNAPHOOK_CAMPAIGN_SEED", std::process::id().into());
-        let rounds = setting("SNAPHOOK_CAMPAIGN_ROUNDS", 200).div_ceil(2);
+        let rounds = setting("SNAPHOOK_CAMPAIGN_ROUNDS", 200).div_ceil(if database.is_some() { 4 } else { 2 });
         tell(&format!("store={store} seed={seed}, {rounds} rounds"));
-        let mut campaign = Campaign::start(seed, bucket);
+        let mut campaign = Campaign::start(seed, bucket, database);
         for round in 1..=rounds {
             campaign.round().await;
             if round % 50 == 0 {
@@ -225,10 +239,15 @@ fn survive(store: &str, bucket: Option<S3>) {
 
 #[test]
 fn what_was_accepted_survives_every_crash_with_local_files() {
-    survive("local", None);
+    survive("local", None, None);
 }
 
 #[test]
 fn what_was_accepted_survives_every_crash_with_a_bucket() {
-    survive("bucket", Some(S3::start("files")));
+    survive("bucket", Some(S3::start("files")), None);
+}
+
+#[test]
+fn what_was_accepted_survives_every_crash_with_postgresql() {
+    survive("postgresql", None, Some(Server::start()));
 }

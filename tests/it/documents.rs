@@ -14,8 +14,12 @@ use snaphook_tests::wait::{self, s};
 use snaphook_tests::{random_hex, repository, run};
 
 /// Commands that are not run by this test, by how they begin, and why.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("make run", "demo.rs runs what it runs"),
+    ("snaphook migrate", "needs a service that has ended: postgres.rs"),
+    ("SNAPHOOK_QUEUE_DATABASE_URL=", "needs a PostgreSQL server: postgres.rs"),
+    ("snaphook restore", "needs a service that has ended: postgres.rs"),
+    ("systemctl", "changes the machine"),
     ("make test", "runs this test"),
     ("make bench", "takes many minutes and measures"),
     ("cargo build --release", "builds for many minutes"),
@@ -130,6 +134,7 @@ impl Scene {
             ("show ID", format!("show {}", self.done)),
             ("webhook-signature: v1,…", format!("webhook-signature: {signature}")),
             (" /etc/", " etc/".to_owned()),
+            ("/var/backups/", String::new()),
             ("| less", "| cat".to_owned()),
             ("--port 9000", "--port 0".to_owned()),
             ("0.0.0.0:8400", "127.0.0.1:0".to_owned()),

@@ -17,7 +17,7 @@ use crate::run;
 pub(super) const MIGRATE_HELP: &str = "\
 Examples:
   snaphook migrate --to 'postgres://snaphook:…@db.example.com/snaphook?sslmode=verify-full'
-  SNAPHOOK_QUEUE_DATABASE_URL='postgres://…' snaphook migrate   (which keeps the password out of the list of processes)
+  SNAPHOOK_QUEUE_DATABASE_URL='postgres://…' snaphook migrate   # keeps the password out of the list of processes
 
 The service must have ended, and the PostgreSQL database must be empty. Everything is moved in one transaction: requests,
 webhooks with their attempts, keys, tasks, figures, the password of the dashboard. The root key is not: the service needs the

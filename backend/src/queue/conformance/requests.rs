@@ -17,6 +17,7 @@ use crate::queue::testing::{CAPACITY, NOW, on_each_queue};
 
 on_each_queue! {
     an_id_is_accepted_once
+    a_place_in_a_trace_is_kept_until_the_webhook
     an_idempotency_key_stands_for_one_request_of_one_caller
     the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it
     what_is_not_due_does_not_hold_up_what_is

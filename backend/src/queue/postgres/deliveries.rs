@@ -92,7 +92,8 @@ const CLAIM: &str = "
     SET state = 'sending', attempts = attempts + 1, lease_owner = $5, lease_until_ms = $6
     FROM chosen WHERE d.id = chosen.id
     RETURNING d.id, d.url, d.sign, d.headers, d.body, d.body_file, d.access_key, d.attempts - d.first_attempt AS attempt,
-              d.postponed, d.due_ms";
+              d.postponed, d.due_ms,
+              (SELECT r.traceparent FROM requests r WHERE r.id = d.request_id) AS traceparent";
 
 pub(super) async fn claim(connection: &mut PgConnection, claim: &Claim<'_>) -> sqlx::Result<Vec<ClaimedDelivery>> {
     // One backend at a time, or two would each give a receiver all of its places. A claim takes many at once.
@@ -124,6 +125,7 @@ fn claimed(row: &PgRow) -> sqlx::Result<ClaimedDelivery> {
         access_key: row.try_get("access_key")?,
         attempt: row.number("attempt")?,
         postponed: row.number("postponed")?,
+        traceparent: row.try_get("traceparent")?,
     })
 }
 

@@ -85,8 +85,8 @@ pub(super) async fn insert(
 ) -> sqlx::Result<bool> {
     sqlx::query(
         "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
-                               urgency, state, due_ms, created_ms, secrets)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)
+                               urgency, state, due_ms, created_ms, secrets, traceparent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)
          ON CONFLICT DO NOTHING",
     )
     .bind(&request.id)
@@ -101,6 +101,7 @@ pub(super) async fn insert(
     .bind(state.name())
     .bind(int(request.created_ms))
     .bind(secrets)
+    .bind(&request.traceparent)
     .execute(connection)
     .await
     .map(|done| done.rows_affected() == 1)
@@ -143,6 +144,7 @@ pub(super) fn new_request(row: &PgRow) -> sqlx::Result<NewRequest> {
         fingerprint: row.try_get("fingerprint")?,
         urgency: Urgency::new(row.number("urgency")?).unwrap_or_default(),
         created_ms: row.number("created_ms")?,
+        traceparent: row.try_get("traceparent")?,
     })
 }
 

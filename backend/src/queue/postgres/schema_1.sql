@@ -48,7 +48,8 @@ CREATE TABLE requests (
     error_message   TEXT,                           -- for the caller
     error_cause     TEXT,                           -- for the operator
     refused         TEXT,                           -- what the page did not get to: a JSON array, NULL for nothing
-    task_id         BIGINT                          -- the task that made it
+    task_id         BIGINT,                         -- the task that made it
+    traceparent     TEXT                            -- where it belongs in a trace (W3C), NULL for nowhere
 ) WITH (fillfactor = 80);
 
 CREATE INDEX requests_due              ON requests (access_key, urgency, due_ms) WHERE state = 'queued';

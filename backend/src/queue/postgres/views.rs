@@ -136,7 +136,8 @@ pub(super) async fn requests(pool: &PgPool, filter: &RequestFilter) -> sqlx::Res
 /// A request as it was accepted, its secrets left out, and what only the operator is told.
 pub(super) async fn request_detail(pool: &PgPool, id: &str) -> sqlx::Result<Option<RequestDetail>> {
     let found = sqlx::query(
-        "SELECT id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, urgency, error_cause, render_ms
+        "SELECT id, access_key, endpoint, options, idempotency_key, fingerprint, created_ms, urgency,
+                traceparent, error_cause, render_ms
          FROM requests WHERE id = $1",
     )
     .bind(id)

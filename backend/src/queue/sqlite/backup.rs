@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::database::{failed, open_reader};
@@ -15,15 +16,16 @@ use crate::domain::ports::QueueError;
 /// When there is no database, or the new file is there already, or cannot be written.
 pub fn back_up(database: &Path, copy: &Path) -> Result<(), QueueError> {
     let text = |error: &dyn std::fmt::Display| QueueError(format!("{}: {error}", copy.display()));
-    if copy.exists() {
-        return Err(text(&"is there already"));
-    }
     let name = copy.to_str().ok_or_else(|| text(&"is no name for a database"))?;
     let connection = open_reader(database).map_err(failed)?;
-    connection.execute("VACUUM INTO ?", [name]).map_err(failed)?;
-    // SQLite does not sync it.
-    File::open(copy).and_then(|file| file.sync_all()).map_err(|error| text(&error))?;
-    sync_folder_of(copy).map_err(|error| text(&error))
+    // SQLite would make it readable for everybody; it takes an empty file too. One that is there is nobody's to overwrite.
+    let file = File::options().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| text(&error))?;
+    if let Err(error) = connection.execute("VACUUM INTO ?", [name]) {
+        let _ = std::fs::remove_file(copy);
+        return Err(failed(error));
+    }
+    // Nor does SQLite sync it.
+    file.sync_all().and_then(|()| sync_folder_of(copy)).map_err(|error| text(&error))
 }
 
 /// Puts a copy in the place of a database that nobody uses, and gives where the one before is now, if there was one.
@@ -111,6 +113,8 @@ mod tests {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         tokio::task::block_in_place(|| back_up(&path, &copy)).unwrap();
         assert!(back_up(&path, &copy).is_err(), "it is there already");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
         writer.abort();
         let _ = writer.await;
         // The writing thread removes its log when it ends.
