@@ -313,6 +313,7 @@ mod tests {
             urgency: Urgency::new(1).unwrap(),
             fingerprint: "f".to_owned(),
             created_ms: NOW + number,
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         }
     }
 

@@ -13,7 +13,6 @@ use super::answer::Taken;
 use crate::cli::{CliError, shot};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::ports::JobQueue;
 use crate::http::requests::with_log;
 use crate::run::{self, Engine};
 
@@ -74,14 +73,13 @@ impl Own {
     /// # Errors
     /// When there is no such request, or no such service.
     pub(super) async fn check(&self, id: &str) -> Result<Json, Refusal> {
-        if !self.config.data_dir.join("snaphook.db").is_file() {
+        let embedded = self.config.database_url().is_none();
+        if embedded && !self.config.data_dir.join("snaphook.db").is_file() {
             let text =
                 "no service keeps its requests here; start the server with --server, or with the service's settings";
             return Err(Refusal(text.to_owned()));
         }
-        let config = self.config.clone();
-        let opened = tokio::task::spawn_blocking(move || run::open_queue(&config)).await;
-        let queue = opened.map_err(|error| Refusal(error.to_string()))?.map_err(|error| Refusal(error.to_string()))?;
+        let queue = run::open_queue(&self.config).await.map_err(|error| Refusal(error.to_string()))?;
         let view = queue.request(id).await.map_err(|error| Refusal(error.to_string()))?;
         let view = view.ok_or_else(|| Problem::new(Code::NotFound))?;
         Ok(with_log(&view, &run::links(&self.config, self.config.http.listen), Clock::default().now_ms()))

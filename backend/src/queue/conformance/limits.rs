@@ -39,6 +39,7 @@ fn request(number: u32) -> NewRequest {
         urgency: Urgency::default(),
         fingerprint: String::new(),
         created_ms: NOW,
+        traceparent: None,
     }
 }
 

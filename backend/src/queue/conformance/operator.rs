@@ -37,6 +37,7 @@ fn request(number: u64, access_key: &str) -> NewRequest {
         urgency: Urgency::default(),
         fingerprint: String::new(),
         created_ms,
+        traceparent: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn request(number: u64) -> NewRequest {
         urgency: Urgency::default(),
         fingerprint: String::new(),
         created_ms: NOW + number,
+        traceparent: None,
     }
 }
 
