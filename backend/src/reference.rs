@@ -248,6 +248,7 @@ const OTHERS: &[(&str, &str, Dialect, &str, &[&str])] = &[
     ("/v1/deliveries/endpoints", "get", Dialect::Native, "Webhook addresses that fail or are disabled", &[]),
     ("/v1/deliveries/endpoints/enable", "post", Dialect::Native, "Send to a disabled address again", &["url"]),
     ("/files/{name}", "get", Dialect::Native, "A rendered file, until its time is over", &[]),
+    ("/docs", "get", Dialect::Native, "This document for people", &[]),
     ("/docs/errors/{slug}", "get", Dialect::Native, "What an error means and how to mend it", &[]),
     ("/openapi.json", "get", Dialect::Native, "This document", &[]),
 ];

@@ -13,6 +13,7 @@ mod docs;
 mod files;
 mod health;
 mod internal;
+mod manual;
 mod measure;
 mod openapi;
 mod owner;
@@ -118,6 +119,8 @@ fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(tasks::routes(api.clone()))
         .unify()
         .or(openapi::routes(api.clone()))
+        .unify()
+        .or(manual::routes(api.clone()))
         .unify()
         .or(docs::routes())
         .unify()
