@@ -21,6 +21,7 @@ const openGroup = async (page, title) => {
   const group = page.locator("details.group", { has: page.locator("summary", { hasText: title }) });
   if ((await group.getAttribute("open")) === null) await group.locator("summary").click();
 };
+const keep = (page, name) => page.screenshot({ path: `${given.pictures}/playground-${name}.png` });
 const code = (page) => page.locator("#code pre:visible").innerText();
 
 // As it looks, filled in and wrong.
@@ -32,12 +33,12 @@ for (const colorScheme of ["light", "dark"]) {
     await page.goto(address);
     await page.getByLabel("URL", { exact: true }).fill(given.page);
     await openGroup(page, "Viewport");
-    await page.getByLabel("viewport_width").fill("900");
-    await page.getByLabel("viewport_height").fill("600");
+    await page.getByLabel("viewport_width", { exact: true }).fill("900");
+    await page.getByLabel("viewport_height", { exact: true }).fill("600");
     await page.getByRole("button", { name: "Render" }).click();
     await rendered(page);
     await look(page, named("done"));
-    await page.getByLabel("viewport_width").fill("99999");
+    await page.getByLabel("viewport_width", { exact: true }).fill("99999");
     await page.getByLabel("URL", { exact: true }).fill("ftp://example.com");
     await page.getByRole("button", { name: "Render" }).click();
     await page.locator("#wrong-viewport_width:visible").waitFor();
@@ -56,11 +57,12 @@ await page.getByLabel("URL", { exact: true }).fill(given.page);
 await openGroup(page, "Result");
 await page.getByLabel("format", { exact: true }).selectOption("png");
 await openGroup(page, "Changes to the page");
-await page.getByLabel("styles").fill("body { content: '$HOME \\ `id`' }");
+await page.getByLabel("styles", { exact: true }).fill("body { content: '$HOME \\ `id`' }");
 await page.waitForFunction(() => document.querySelector("#code pre").textContent.includes("$HOME"));
 found.curl = await code(page);
 await page.getByText("Python", { exact: true }).click();
 found.python = await code(page);
+await keep(page, "python");
 
 // By keyboard alone: what is rendered comes without leaving the page.
 await page.getByLabel("URL", { exact: true }).focus();
@@ -72,51 +74,54 @@ found.languageKept = (await code(page)).includes("urllib");
 found.request = await page.getByRole("link", { name: "Its request" }).getAttribute("href");
 
 // Each error beside its field, and gone when it is mended.
-await page.getByLabel("viewport_width").fill("99999");
+await page.getByLabel("viewport_width", { exact: true }).fill("99999");
 await page.getByLabel("URL", { exact: true }).fill("ftp://example.com");
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#wrong-viewport_width:visible").waitFor();
 found.wrong = [await page.locator("#wrong-viewport_width").innerText(), await page.locator("#wrong-url").innerText()];
 found.described = await page
-  .getByLabel("viewport_width")
+  .getByLabel("viewport_width", { exact: true })
   .evaluate((input) => [input.getAttribute("aria-invalid"), input.getAttribute("aria-describedby").includes("wrong-viewport_width")]);
 found.focused = await page.evaluate(() => document.activeElement.id);
-await page.getByLabel("viewport_width").fill("640");
+await page.getByLabel("viewport_width", { exact: true }).fill("640");
 await page.getByLabel("URL", { exact: true }).fill(given.page);
 await page.waitForFunction(() => !document.querySelector(".error:not([hidden])"));
 found.set = await page.locator("#set-viewport").innerText();
 
 // After each change, for whoever wants that.
 const before = await page.evaluate(() => document.querySelector("#result img")?.getAttribute("src") ?? null);
-await page.getByLabel("as I type").check();
-await page.getByLabel("viewport_height").fill("333");
+await page.getByLabel("as I type", { exact: true }).check();
+await page.getByLabel("viewport_height", { exact: true }).fill("333");
 await page.waitForFunction((src) => {
   const image = document.querySelector("#result img");
   return image && image.getAttribute("src") !== src && image.naturalHeight === 333;
 }, before);
 found.live = await rendered(page);
-await page.getByLabel("as I type").uncheck();
+await page.getByLabel("as I type", { exact: true }).uncheck();
 
 // A failure of the page leads to its explanation.
 await page.getByLabel("URL", { exact: true }).fill(given.missing);
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#result .failed").waitFor({ timeout: 30_000 });
 found.failed = await page.locator("#result .failed").innerText();
+await keep(page, "failed");
 found.explained = await page.getByRole("link", { name: "What it means" }).getAttribute("href");
 
 // Another endpoint has another form, and what both know is kept.
 await page.getByLabel("URL", { exact: true }).fill(given.page);
 await page.getByLabel("Endpoint", { exact: true }).selectOption("/v1/scrape");
 await page.waitForFunction(() => document.getElementById("options").dataset.endpoint === "/v1/scrape");
-found.kept = await page.getByLabel("viewport_height").inputValue();
+found.kept = await page.getByLabel("viewport_height", { exact: true }).inputValue();
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#result pre.content").waitFor({ timeout: 30_000 });
+await keep(page, "text");
 found.text = (await page.locator("#result pre.content").innerText()).slice(0, 2000);
 
 // Looking for a parameter leaves what fits.
-await page.getByLabel("Find a parameter").fill("user agent header");
+await page.getByLabel("Find a parameter", { exact: true }).fill("user agent header");
+await keep(page, "found");
 found.fitting = await page.locator(".field:visible > label").allInnerTexts();
-await page.getByLabel("Find a parameter").fill("");
+await page.getByLabel("Find a parameter", { exact: true }).fill("");
 
 // Without scripts: the same form, sent.
 const plain = await open({ viewport: WIDE, javaScriptEnabled: false });
@@ -133,7 +138,7 @@ found.plainSize = await picture(plain).evaluate((image) => [image.getAttribute("
 await plain.getByText("Go", { exact: true }).click();
 await plain.getByRole("button", { name: "Update the code only" }).click();
 found.plainGo = await code(plain);
-await plain.screenshot({ path: `${given.pictures}/playground-without-script.png`, fullPage: true });
+await keep(plain, "without-script");
 
 await browser.close();
 console.log(JSON.stringify(found));

@@ -7,6 +7,7 @@ use snaphook_shared::request::Endpoint;
 
 use super::draft::{Draft, ENDPOINT, KEY, Value, choice_name};
 use super::effect::{Entry, GROUPS, entries, left_out};
+use crate::dashboard::html::number;
 
 /// The parameter that has its place in the bar.
 const TARGET: &str = "url";
@@ -191,7 +192,7 @@ fn control(entry: &Entry, draft: &Draft, complaints: &Complaints) -> Markup {
             }
         }
     };
-    let number = |min: i64, max: i64, step: &str| {
+    let figure = |min: i64, max: i64, step: &str| {
         html! {
             input type="number" name=(name) id=(id) value=(value) min=(min) max=(max) step=(step) placeholder=[default]
                 autocomplete="off" aria-invalid=[invalid] aria-describedby=(described);
@@ -212,8 +213,8 @@ fn control(entry: &Entry, draft: &Draft, complaints: &Complaints) -> Markup {
     match entry.parameter.kind {
         Kind::Bool => select(&["true", "false"]),
         Kind::Enum { of, .. } => select(of),
-        Kind::Int { min, max } => number(min, max, "1"),
-        Kind::Number { min, max } => number(min.into(), max.into(), "any"),
+        Kind::Int { min, max } => figure(min, max, "1"),
+        Kind::Number { min, max } => figure(min.into(), max.into(), "any"),
         Kind::Url => line("url", None),
         Kind::AlphaNumeric { characters_max } => line("text", Some(characters_max)),
         Kind::Text => text(1, default),
@@ -230,10 +231,15 @@ fn about(entry: &Entry) -> Markup {
     html! {
         p .sub id={ "about-" (entry.parameter.name) } {
             (entry.parameter.about)
-            @if let Some((min, max)) = range { " " span .range { (min) " to " (max) "." } }
+            @if let Some((min, max)) = range { " " span .range { (grouped(min)) " to " (grouped(max)) "." } }
             @if let (Kind::EnumList { .. }, Some(default)) = (entry.parameter.kind, &entry.default) { " Default: " (default) "." }
         }
     }
+}
+
+/// `-90`, `16 384`
+fn grouped(bound: i64) -> String {
+    format!("{}{}", if bound < 0 { "-" } else { "" }, number(bound.unsigned_abs()))
 }
 
 fn wrong(name: &str, complaints: &Complaints) -> Markup {

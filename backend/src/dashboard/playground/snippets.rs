@@ -64,7 +64,8 @@ impl Program<'_> {
             let _ = writeln!(code, "  -o {file} \\");
         }
         let _ = writeln!(code, "  -H \"X-Access-Key: ${VARIABLE}\" \\\n  -H 'Content-Type: application/json' \\");
-        let _ = write!(code, "  --data-raw {}", quote::shell(&self.draft.json()));
+        // JSON allows for the indentation; a text cannot be hit by it, since its ends of line are escaped.
+        let _ = write!(code, "  --data-raw {}", quote::shell(&self.draft.json().replace('\n', "\n  ")));
         code
     }
 
