@@ -119,12 +119,14 @@ pub(super) fn options(draft: &Draft, complaints: &Complaints) -> Markup {
                 input #find type="search" placeholder="Find a parameter" autocomplete="off" aria-controls="options";
             }
             p #none-found .empty role="status" hidden { "No parameter fits." }
-            @for group in &GROUPS {
-                @let own: Vec<&Entry> =
-                    entries.iter().filter(|entry| entry.group == group.name && entry.parameter.name != TARGET).collect();
-                @if !own.is_empty() { (details(group.name, group.title, &own, draft, complaints)) }
+            div .groups {
+                @for group in &GROUPS {
+                    @let own: Vec<&Entry> =
+                        entries.iter().filter(|entry| entry.group == group.name && entry.parameter.name != TARGET).collect();
+                    @if !own.is_empty() { (details(group.name, group.title, &own, draft, complaints)) }
+                }
+                (not_available(draft.endpoint))
             }
-            (not_available(draft.endpoint))
         }
     }
 }
