@@ -4,8 +4,9 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot have its server should fail loudly")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +20,7 @@ const NOBODY: u32 = 65534;
 pub struct Server {
     folder: PathBuf,
     programs: PathBuf,
+    port: u16,
     /// None when it is to end.
     line: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
     supervisor: Mutex<Child>,
@@ -36,11 +38,38 @@ impl Server {
     /// # Panics
     /// If PostgreSQL is not installed, or does not start.
     pub fn start() -> Server {
+        Server::start_with(5432, &[], &[])
+    }
+
+    /// One that listens on a port of 127.0.0.1 too, with TLS for who wants it.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_with_tls(port: u16, certificate: &str, key: &str) -> Server {
+        let files = [("server.crt", certificate), ("server.key", key)];
+        let settings =
+            ["listen_addresses=127.0.0.1", "ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key"];
+        Server::start_with(port, &files, &settings)
+    }
+
+    /// The URL of a database that leads over TCP, and takes more parameters.
+    pub fn over_tcp(url: &str) -> String {
+        url.split('?').next().unwrap_or_default().replace("localhost", "127.0.0.1")
+    }
+
+    fn start_with(port: u16, files: &[(&str, &str)], settings: &[&str]) -> Server {
         let programs = programs().expect("there is no PostgreSQL here: run `sh deploy/setup.sh test`");
         // The supervisor removes it: this process may be killed.
         let folder = tempfile::Builder::new().prefix("snaphook-pg-").tempdir().expect("a folder").keep();
+        for (name, text) in files {
+            let path = folder.join(name);
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+            file.write_all(text.as_bytes()).expect("room on the disk");
+        }
         let mut command = if rustix::process::geteuid().is_root() {
-            chown(&folder, Some(NOBODY), Some(NOBODY)).expect("root may give a folder away");
+            for path in files.iter().map(|(name, _)| folder.join(name)).chain([folder.clone()]) {
+                chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+            }
             let mut command = Command::new("setpriv");
             let ids = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
             command.args(ids).args(["--clear-groups", "sh"]);
@@ -49,12 +78,18 @@ impl Server {
             Command::new("sh")
         };
         command.args(["-c", SUPERVISOR, "supervisor"]).args([&programs, &folder]).current_dir(&folder);
+        command.args(settings.iter().flat_map(|setting| ["-c", setting])).env("PGPORT", port.to_string());
         let mut supervisor =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell that starts the server");
         let input = supervisor.stdin.take().expect("piped");
         let output = BufReader::new(supervisor.stdout.take().expect("piped"));
-        let server =
-            Server { folder, programs, line: Mutex::new(Some((input, output))), supervisor: Mutex::new(supervisor) };
+        let server = Server {
+            folder,
+            programs,
+            port,
+            line: Mutex::new(Some((input, output))),
+            supervisor: Mutex::new(supervisor),
+        };
         server.expect("ready");
         server
     }
@@ -71,7 +106,7 @@ impl Server {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://snaphook@localhost/{database}?host={}", self.folder.display())
+        format!("postgres://snaphook@localhost:{}/{database}?host={}", self.port, self.folder.display())
     }
 
     /// Runs SQL in a database and gives what it says: a line for each row, with `|` between columns.
