@@ -148,6 +148,9 @@ fn takes(schema: &Json) -> String {
     if let Some(values) = schema["enum"].as_array() {
         return values.iter().map(text).collect::<Vec<_>>().join(", ");
     }
+    if let Some((_, name)) = text(&schema["$ref"]).rsplit_once('/') {
+        return format!("object, {name}");
+    }
     let kind = text(&schema["type"]);
     match (kind, schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
         ("array", ..) => match takes(&schema["items"]).as_str() {
@@ -194,5 +197,6 @@ mod tests {
         assert_eq!(schema(r#"{"type":"array","items":{"type":"string"}}"#), "list");
         assert_eq!(schema(r#"{"type":"array","items":{"type":"string","enum":["x"]}}"#), "list of x");
         assert_eq!(schema(r#"{"type":"string","format":"uri"}"#), "URL");
+        assert_eq!(schema(r##"{"$ref":"#/components/schemas/TakeOptions"}"##), "object, TakeOptions");
     }
 }
