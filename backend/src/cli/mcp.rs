@@ -61,7 +61,7 @@ pub(super) struct McpCommand {
 
 /// Who does the work.
 enum Source {
-    Own(Own),
+    Own(Box<Own>),
     Service(Service),
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn execute(config: Config, command: McpCommand) -> Result<(), C
         (Some(_), None) => {
             return Err(CliError::Refused("--server needs an access key, in SNAPHOOK_ACCESS_KEY".to_owned()));
         }
-        (None, _) => Source::Own(Own::new(config)?),
+        (None, _) => Source::Own(Box::new(Own::new(config)?)),
     };
     let folder = command.output_dir.map(|path| Folder::open(&path)).transpose()?;
     let bounds = Bounds { result_bytes_max: command.result_bytes_max };

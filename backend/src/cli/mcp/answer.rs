@@ -49,7 +49,7 @@ impl Bounds {
     ) -> Result<Vec<ContentBlock>, Refusal> {
         let elsewhere = if has_files { " Or give \"file\", and it is written there." } else { "" };
         match taken.format.medium() {
-            Medium::Text => return Ok(text(taken, first_character)),
+            Medium::Text => Ok(text(taken, first_character)),
             Medium::Image | Medium::Video => {
                 self.check_size(
                     taken,
