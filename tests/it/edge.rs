@@ -277,7 +277,7 @@ fn the_secret_of_the_edge_changes_without_a_gap() {
         // An edge that was forgotten is refused, and the caller reads that of an outage, not of a wrong key.
         stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", NEW)]).unwrap();
         assert_eq!(edge.take(&options).await.expect(503).json()["error_code"], "temporary_unavailable");
-        assert!(stack.edge_log().contains("refused the seal"));
+        assert!(stack.edge_says("refused the seal").await);
         stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", OLD)]).unwrap();
         edge.take(&options).await.expect(200);
     });

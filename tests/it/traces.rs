@@ -49,11 +49,9 @@ fn a_request_is_one_trace_from_its_caller_to_each_webhook() {
     run(async {
         let (collector, receiver, site) = (Collector::start(), Receiver::start(), Site::start());
         let stack = traced(&collector).edge().start();
-        receiver.behave(Behaviour::Status(500));
+        receiver.behave(Behaviour::EveryNth(2, 500, 204));
         let options = json!({ "url": site.url("/slow?1&secret=hush"), "format": "png", "webhook_url": receiver.url() });
         let id = enqueue(&stack.edge_client(), "/v1/screenshot", &options, &traceparent(CALLER)).await;
-        receiver.wait_for(1, s(60)).await;
-        receiver.behave(Behaviour::Status(204));
         let webhooks = receiver.wait_for(2, s(60)).await;
         collector.wait_for("webhook", 2, s(20)).await;
         let spans = collector.all();
@@ -116,7 +114,7 @@ fn a_trace_goes_on_after_a_crash_between_accept_and_render() {
         let (collector, receiver, site) = (Collector::start(), Receiver::start(), Site::start());
         let mut stack = traced(&collector).set("SNAPHOOK_RENDER_CONCURRENCY", 1).start();
         let client = stack.client();
-        let busy = json!({ "url": site.url("/never"), "navigation_timeout": 5 });
+        let busy = json!({ "url": site.url("/never"), "navigation_timeout": 30 });
         let busy = client.enqueue("/take", &busy).await;
         client.request_when(&busy, "rendering", s(60), |view| view["state"] == "rendering").await;
         let options = json!({ "html": "<p>x", "format": "png", "webhook_url": receiver.url() });

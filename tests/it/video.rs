@@ -331,7 +331,7 @@ fn an_encoder_that_fails_is_no_video() {
         let stack = Stack::builder().set("SNAPHOOK_RENDER_FFMPEG", broken.display()).start();
         let answer = stack.client().post("/animate", &small(json!({ "html": COLOURS }))).await.expect(500);
         assert_eq!(answer.json()["error_code"], "internal_application_error");
-        assert!(stack.backend_log().contains("no such encoder"), "the operator reads why");
+        assert!(stack.backend_says("no such encoder").await, "the operator reads why");
         // The picture itself is not ffmpeg's business.
         let answer = stack.client().take(&json!({ "html": TALL, "format": "png" })).await.expect(200);
         assert_eq!(Picture::decode(&answer.body).pixel(5, 5), 0xff0000);

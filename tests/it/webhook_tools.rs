@@ -67,7 +67,8 @@ fn it_answers_as_told_and_ends_after_so_many() {
         let view = client.request_when(&id, "given up", s(30), |view| view["webhook"]["state"] == "dead").await;
         assert_eq!(view["webhook"]["last_status"], 410);
         wait::for_it("its end", s(10), || listener.status()).await;
-        assert!(listener.log().contains("\"verified\":true"), "{}", listener.log());
+        let verified = wait::within(s(5), || listener.log().contains("\"verified\":true")).await;
+        assert!(verified, "{}", listener.log());
     });
 }
 

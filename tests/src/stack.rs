@@ -11,10 +11,13 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::part::Part;
-use crate::{random_hex, repository};
+use crate::{random_hex, repository, wait};
 
 /// Chromium's first start on a busy machine takes its time.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// For a line of a log that was written to be read here.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
 
 /// An access key and its secret.
 #[derive(Clone, Debug)]
@@ -223,6 +226,16 @@ impl Stack {
     /// Everything that the edge has said.
     pub fn edge_log(&self) -> String {
         self.edge.as_ref().map(|(part, _)| part.log()).unwrap_or_default()
+    }
+
+    /// Whether the backend has logged this; a line that was written may still be on its way here.
+    pub async fn backend_says(&self, text: &str) -> bool {
+        wait::within(LOG_LIMIT, || self.backend_log().contains(text)).await
+    }
+
+    /// The same of the edge.
+    pub async fn edge_says(&self, text: &str) -> bool {
+        wait::within(LOG_LIMIT, || self.edge_log().contains(text)).await
     }
 
     /// The first part that has ended by itself, with its log.
