@@ -2,6 +2,7 @@
 
 mod effective;
 mod machine;
+mod reference;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use toml::{Table, Value};
 
 pub use effective::{Effective, effective, unknown_variables};
 pub use machine::{Machine, Sizing};
+pub use reference::reference;
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -137,7 +139,8 @@ pub struct CompatConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
-    pub otlp_endpoint: String,
+    /// It may hold a token.
+    pub otlp_endpoint: SecretKey,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -210,7 +213,7 @@ impl Config {
             matches!(self.compat.screenshotone_async_status, 200..=202),
             "[compat] screenshotone_async_status must be 200, 201 or 202",
         );
-        let endpoint = self.telemetry.otlp_endpoint.as_str();
+        let endpoint = self.telemetry.otlp_endpoint.expose();
         let is_http = endpoint.parse::<reqwest::Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
         must(endpoint.is_empty() || is_http, "[telemetry] otlp_endpoint must be an http:// or https:// address");
         must(matches!(self.log.format.as_str(), "text" | "json"), "[log] format must be text or json");

@@ -14,7 +14,7 @@ pub(super) async fn execute(config: Config) -> Result<(), CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let drain = Duration::from_secs(config.http.drain_seconds);
-    trace::start(&config.telemetry.otlp_endpoint).map_err(|error| CliError::Failed(error.to_string()))?;
+    trace::start(config.telemetry.otlp_endpoint.expose()).map_err(|error| CliError::Failed(error.to_string()))?;
     let running = run::start(config).await?;
     tracing::info!(api = %running.address, operations = %running.operations_address, "ready");
     // For whoever started us with port 0 and wants to know.

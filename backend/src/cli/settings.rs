@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
 use super::{CliError, say, say_json};
-use crate::config::{Config, ConfigError, Effective, effective, unknown_variables};
+use crate::config::{Config, ConfigError, Effective, effective, reference, unknown_variables};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -23,6 +23,9 @@ pub(super) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print all settings with their defaults and reasons, as docs/configuration.md has them.
+    #[command(after_help = "Example: snaphook config reference | less")]
+    Reference,
 }
 
 pub(super) fn execute(file: Option<&Path>, command: &ConfigCommand) -> Result<(), CliError> {
@@ -56,5 +59,6 @@ pub(super) fn execute(file: Option<&Path>, command: &ConfigCommand) -> Result<()
             }
             Ok(())
         }
+        ConfigCommand::Reference => say(reference().trim_end()),
     }
 }

@@ -7,7 +7,8 @@ use toml::{Table, Value};
 use super::{ConfigError, merge, override_from, read};
 
 /// Settings that are never shown.
-const SECRETS: [&str; 4] = ["root_key", "edge.secrets", "queue.database_url", "store.secret_access_key"];
+const SECRETS: [&str; 5] =
+    ["root_key", "edge.secrets", "queue.database_url", "store.secret_access_key", "telemetry.otlp_endpoint"];
 /// Variables with our prefix that are no settings.
 const NO_SETTINGS: [&str; 8] = [
     "SNAPHOOK_ACCESS_KEY",
@@ -117,6 +118,7 @@ mod tests {
         let environment = |name: &str| match name {
             "SNAPHOOK_EDGE_SECRETS" => Some(format!("a:{secret}")),
             "SNAPHOOK_HTTP_LISTEN" => Some("127.0.0.1:9".to_owned()),
+            "SNAPHOOK_TELEMETRY_OTLP_ENDPOINT" => Some(format!("https://otlp.example.com/{secret}")),
             _ => None,
         };
         let all = effective(Some(&file), &environment).unwrap();
