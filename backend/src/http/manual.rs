@@ -1,13 +1,12 @@
 //! `GET /docs`: the description of this API for people, made of the very document that `/openapi.json` is.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Map, Value as Json};
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-use super::{Api, Response, reply, with};
+use super::{Api, Response, reply};
 use crate::reference;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}\
@@ -17,20 +16,17 @@ code{font-size:.9em;overflow-wrap:anywhere}section{margin:2.5rem 0}nav ul{column
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(api: &Api) -> BoxedFilter<(Response,)> {
+    // Made once: whoever comes may ask for it, and it does not change.
+    let page = Bytes::from(page(&reference::openapi(&api.links.public_url)).into_string());
     warp::path!("docs")
         .and(warp::get().or(warp::head()).unify())
-        .and(with(api))
-        .map(|api: Arc<Api>| {
-            let page = page(&reference::openapi(&api.links.public_url));
-            let mut response = Response::new(page.into_string().into());
+        .map(move || {
+            let mut response = Response::new(page.clone().into());
             reply::set(&mut response, "content-type", "text/html; charset=utf-8");
             reply::set(&mut response, "cache-control", "public, max-age=300");
-            reply::set(
-                &mut response,
-                "content-security-policy",
-                "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-            );
+            let policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+            reply::set(&mut response, "content-security-policy", policy);
             response
         })
         .boxed()

@@ -120,7 +120,7 @@ fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(openapi::routes(api.clone()))
         .unify()
-        .or(manual::routes(api.clone()))
+        .or(manual::routes(&api))
         .unify()
         .or(docs::routes())
         .unify()

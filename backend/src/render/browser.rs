@@ -56,6 +56,8 @@ pub enum LaunchError {
     Canary(#[from] CanaryError),
 }
 
+/// Beginnings of the names of variables that may hold secrets: of the service, its database, its bucket and its collector.
+const SECRET_VARIABLES: [&str; 4] = ["SNAPHOOK_", "PG", "AWS_", "OTEL_"];
 /// The name all scratch directories begin with, so that those of a killed service can be found and removed.
 const SCRATCH_PREFIX: &str = "snaphook-chromium-";
 
@@ -304,7 +306,14 @@ fn spawn(settings: &BrowserSettings, scratch: &Path) -> std::io::Result<(Child, 
         .stdout(Stdio::null())
         .stderr(log)
         .process_group(0)
-        .kill_on_drop(true)
+        .kill_on_drop(true);
+    // A page that breaks out of its renderer reads what the browser was started with.
+    for (name, _) in std::env::vars_os() {
+        if SECRET_VARIABLES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            command.env_remove(name);
+        }
+    }
+    command
         .fd_mappings(vec![
             FdMapping { parent_fd: browser_reads.into(), child_fd: 3 },
             FdMapping { parent_fd: browser_writes.into(), child_fd: 4 },

@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A look may start a browser, which may take so long on a busy machine.
 const BROWSER_LIMIT: Duration = Duration::from_secs(40);
 const DATABASE_LIMIT: Duration = Duration::from_secs(10);
+/// Less than a scraper waits.
+const BACKLOG_LIMIT: Duration = Duration::from_secs(2);
 const FAILURES_MAX: u32 = 2;
 
 /// What was seen of one part.
@@ -125,7 +127,8 @@ impl Readiness for Operations {
 impl Scrape for Operations {
     async fn metrics(&self) -> String {
         // A database that is away is told by `ready`; the rest can be told all the same.
-        let backlog = self.queue.backlog().await.unwrap_or_default();
+        let backlog = tokio::time::timeout(BACKLOG_LIMIT, self.queue.backlog()).await;
+        let backlog = backlog.ok().and_then(Result::ok).unwrap_or_default();
         let waited_ms = backlog.oldest_queued_ms.map_or(0, |made_ms| self.clock.now_ms().saturating_sub(made_ms));
         metrics::get().scrape(&Snapshot {
             queued: backlog.queued,

@@ -24,7 +24,9 @@ const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Of an answer in JSON.
 const JSON_BYTES_MAX: usize = 1024 * 1024;
 /// What says how a service answers; a tool has its own way.
-const OF_THE_TOOL: [&str; 3] = ["access_key", "async", "response_type"];
+const OF_THE_TOOL: [&str; 4] = ["access_key", "async", "response_type", "store"];
+/// A page may have told the agent to send what it sees to a bucket of a stranger's.
+const OF_A_BUCKET: &str = "storage_";
 
 pub(super) struct Service {
     client: reqwest::Client,
@@ -76,10 +78,10 @@ impl Service {
     pub(super) async fn enqueue(&self, mut parameters: Map<String, Json>) -> Result<Json, Refusal> {
         let detail = |name: &str| Detail {
             parameter: name.to_owned(),
-            message: format!("\"{name}\" is not allowed: the tool sets it"),
+            message: format!("\"{name}\" is not for a tool's caller to set"),
         };
-        let given = OF_THE_TOOL.into_iter().filter(|name| parameters.contains_key(*name));
-        let details: Vec<Detail> = given.map(detail).collect();
+        let is_given = |name: &&str| OF_THE_TOOL.contains(name) || name.starts_with(OF_A_BUCKET);
+        let details: Vec<Detail> = parameters.keys().map(String::as_str).filter(is_given).map(detail).collect();
         if !details.is_empty() {
             return Err(Problem { details, ..Problem::new(Code::RequestNotValid) }.into());
         }

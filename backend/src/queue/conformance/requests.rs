@@ -35,6 +35,7 @@ on_each_queue! {
     every_attempt_is_kept_with_its_times_and_its_reason
     a_failure_of_ours_is_charged_to_nobody
     an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables_it
+    an_endpoint_is_as_long_as_an_address_may_be
     gone_disables_at_once_and_an_answer_to_a_replay_enables_again
     dead_deliveries_are_replayed_by_key_address_and_time
     a_text_may_hold_anything
@@ -420,6 +421,19 @@ async fn state_of(queue: &Arc<dyn Queue>, id: &str) -> (DeliveryState, Option<St
 }
 
 const DAY: u64 = 86_400_000;
+
+async fn an_endpoint_is_as_long_as_an_address_may_be(queue: &Arc<dyn Queue>) {
+    // Nothing that would be short once it is compressed.
+    let letters = (0..8_000_u32).map(|at| char::from(b'a' + (at.wrapping_mul(2_654_435_761) >> 16) as u8 % 26));
+    let url = format!("https://example.com/{}", letters.collect::<String>());
+    for number in [1, 2] {
+        let id = told(queue, number, "alice", &url).await;
+        queue.claim_deliveries(NOW + 9, NOW + 99, 10, 8).await.unwrap();
+        assert!(!queue.finish_attempt(&id, attempt(500), NextStep::Dead).await.unwrap());
+    }
+    let endpoints = queue.endpoints(Some("alice")).await.unwrap();
+    assert_eq!((endpoints.len(), endpoints[0].url.as_str(), endpoints[0].failures), (1, url.as_str(), 2));
+}
 
 async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables_it(queue: &Arc<dyn Queue>) {
     let url = "https://example.com/hook";

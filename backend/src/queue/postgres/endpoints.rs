@@ -23,7 +23,7 @@ pub(super) struct Destination {
 /// One success, and what was before is forgotten; a disabled endpoint that was tried all the same is enabled.
 pub(super) async fn succeeded(connection: &mut PgConnection, to: &Destination) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM receivers WHERE receiver = $1").bind(&to.receiver).execute(&mut *connection).await?;
-    sqlx::query("DELETE FROM endpoints WHERE access_key = $1 AND url = $2")
+    sqlx::query("DELETE FROM endpoints WHERE access_key = $1 AND md5(url) = md5($2)")
         .bind(&to.access_key)
         .bind(&to.endpoint)
         .execute(connection)
@@ -61,7 +61,7 @@ pub(super) async fn failed(
     let disabled: bool = sqlx::query_scalar(
         "INSERT INTO endpoints AS e (access_key, url, failures, failing_since_ms, last_failure_ms, last_error, disabled_ms)
          VALUES ($1, $2, 1, $3, $3, $4, CASE WHEN $5 THEN $3 END)
-         ON CONFLICT (access_key, url) DO UPDATE
+         ON CONFLICT (access_key, md5(url)) DO UPDATE
          SET failures = e.failures + 1, last_failure_ms = $3, last_error = $4,
              disabled_ms = coalesce(e.disabled_ms, CASE WHEN $5 OR $3 - e.failing_since_ms >= $6 THEN $3 END)
          RETURNING disabled_ms IS NOT NULL",
@@ -99,7 +99,7 @@ pub(super) async fn end_waiting(connection: &mut PgConnection, to: &Destination,
 
 pub(super) async fn is_disabled(executor: impl PgExecutor<'_>, access_key: &str, url: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM endpoints WHERE access_key = $1 AND url = $2 AND disabled_ms IS NOT NULL)",
+        "SELECT EXISTS (SELECT 1 FROM endpoints WHERE access_key = $1 AND md5(url) = md5($2) AND disabled_ms IS NOT NULL)",
     )
     .bind(access_key)
     .bind(url)
@@ -109,7 +109,7 @@ pub(super) async fn is_disabled(executor: impl PgExecutor<'_>, access_key: &str,
 
 /// False if it was not disabled.
 pub(super) async fn enable_disabled(pool: &PgPool, access_key: &str, url: &str) -> sqlx::Result<bool> {
-    sqlx::query("DELETE FROM endpoints WHERE access_key = $1 AND url = $2 AND disabled_ms IS NOT NULL")
+    sqlx::query("DELETE FROM endpoints WHERE access_key = $1 AND md5(url) = md5($2) AND disabled_ms IS NOT NULL")
         .bind(access_key)
         .bind(url)
         .execute(pool)
@@ -146,8 +146,8 @@ pub(super) async fn list(pool: &PgPool, access_key: Option<&str>, limit: u32) ->
 pub(super) async fn forget(pool: &PgPool, before_ms: u64, limit: u32) -> sqlx::Result<u64> {
     let mut rows = 0;
     for sql in [
-        "DELETE FROM endpoints WHERE (access_key, url) IN (
-             SELECT access_key, url FROM endpoints WHERE disabled_ms IS NULL AND last_failure_ms < $1
+        "DELETE FROM endpoints WHERE (access_key, md5(url)) IN (
+             SELECT access_key, md5(url) FROM endpoints WHERE disabled_ms IS NULL AND last_failure_ms < $1
              LIMIT $2 FOR UPDATE SKIP LOCKED)",
         "DELETE FROM receivers WHERE receiver IN (
              SELECT receiver FROM receivers WHERE last_failure_ms < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::database::{failed, open_reader};
 use super::inspect;
 use crate::domain::ports::QueueError;
@@ -61,6 +63,12 @@ pub fn restore(copy: &Path, database: &Path) -> Result<Option<PathBuf>, QueueErr
 
 /// Renames a database together with its log, which holds what is not in it yet.
 fn set_aside(database: &Path) -> io::Result<PathBuf> {
+    // First what is in the log goes into the database, so that a crash between the two renames loses nothing. One that is
+    // broken, which may be why there is a restore, is set aside as it is.
+    let checkpoint = |connection: Connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if let Err(error) = Connection::open(database).and_then(checkpoint) {
+        tracing::warn!(%error, "the log of the database that is replaced could not be worked in");
+    }
     let free = |number: &u32| !beside(database, &format!("replaced-{number}")).exists();
     let number = (1..).find(free).unwrap_or(1);
     let name = beside(database, &format!("replaced-{number}"));
@@ -100,7 +108,9 @@ mod tests {
         let (path, copy) = (folder.path().join("test.db"), folder.path().join("copy.db"));
         let database = Database::open(&path).unwrap();
         database.write(|connection| connection.execute_batch("CREATE TABLE t (a INTEGER, b INTEGER)")).await.unwrap();
+        let (first, begun) = tokio::sync::oneshot::channel();
         let writer = tokio::spawn(async move {
+            let mut first = Some(first);
             // Two rows each time, so that half of a transaction would be seen.
             for number in 0.. {
                 let insert = move |connection: &rusqlite::Connection| {
@@ -108,9 +118,10 @@ mod tests {
                     connection.execute("INSERT INTO t VALUES (?, 2)", [number])
                 };
                 database.write(insert).await.unwrap();
+                first.take().map(|first| first.send(()));
             }
         });
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        begun.await.unwrap();
         tokio::task::block_in_place(|| back_up(&path, &copy)).unwrap();
         assert!(back_up(&path, &copy).is_err(), "it is there already");
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions());

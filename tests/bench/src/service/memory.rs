@@ -21,7 +21,7 @@ fn resident_mb(stack: &Stack) -> f64 {
 /// So many requests, by callers of whom each waits for its answer.
 async fn enqueue(client: &Client, count: usize) {
     let caller = async || {
-        for _ in 0..count / CALLERS {
+        for _ in 0..count.div_ceil(CALLERS) {
             client.enqueue("/v1/screenshot", &json!({ "html": "<p>x" })).await;
         }
     };
