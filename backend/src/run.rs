@@ -191,62 +191,28 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tracing::warn!("there is no access key yet, so nobody can call: snaphook keys create, or keys import");
     }
 
+    let dashboard_url = config.dashboard.enabled.then(|| match dashboard_address {
+        Some(address) => format!("http://{address}/dashboard"),
+        None => format!("{}/dashboard", links.public_url),
+    });
+    if let Some(url) = &dashboard_url {
+        dashboard::make_first_password(&*queue, clock.now_ms(), url).await?;
+    }
+
     let (stop, abandon, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let bells = Bells::default();
     let (requests, deliveries) = (bells.requests.clone(), bells.deliveries.clone());
-    let (relay, stopped) = (queue.clone(), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(relay.relay(bells)).await });
-    // Others may have the same process id and the same start, in containers of their own.
-    let service = random_text(9)?;
-    for number in 0..sizing.concurrency {
-        let worker = Worker {
-            name: format!("{service}-{number}"),
-            pipeline: pipeline.clone(),
-            clock: clock.clone(),
-            lease: Duration::from_secs(config.queue.lease_seconds),
-            requests: requests.clone(),
-            deliveries: deliveries.clone(),
-        };
-        tasks.spawn(worker.run(stop.clone(), abandon.clone()));
-    }
-    let sender = Arc::new(Sender {
-        queue: queue.clone(),
-        store: store.clone(),
-        client: WebhookClient::new(egress)?,
-        clock: clock.clone(),
-        schedule_seconds: config.webhook.schedule_seconds.clone(),
-        timeout: Duration::from_secs(config.webhook.timeout_seconds),
-        concurrency: config.webhook.concurrency,
-        per_receiver: config.webhook.per_receiver_concurrency,
-        wake: deliveries.clone(),
-    });
-    tasks.spawn(sender.run(stop.clone(), abandon.clone()));
-    let sweeper = Sweeper {
-        queue: queue.clone(),
-        store: store.clone(),
-        clock: clock.clone(),
-        request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
-    };
-    tasks.spawn(sweeper.run(stop.clone()));
     let policies = config.policies().map_err(|error| StartError::Policy(error.to_string()))?;
-    let scheduler = Scheduler {
-        tasks: queue.clone(),
-        clock: clock.clone(),
-        policies: policies.clone(),
-        requests: requests.clone(),
-    };
-    tasks.spawn(scheduler.run(stop.clone()));
     let sandbox = !config.render.allow_no_sandbox;
     let watch = Arc::new(Operations::new(renderer.clone(), queue.clone(), clock.clone(), sandbox));
-    tasks.spawn(watch.clone().watch(stop.clone()));
     let api = Arc::new(Api {
-        pipeline,
+        pipeline: pipeline.clone(),
         queue: queue.clone(),
         tasks: queue.clone(),
-        store,
+        store: store.clone(),
         clock: clock.clone(),
         links: links.clone(),
-        policies,
+        policies: policies.clone(),
         edge_secrets: config.edge_secrets(),
         screenshotone_async_status: config.compat.screenshotone_async_status,
         body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
@@ -273,22 +239,56 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             session_idle: Duration::from_secs(config.dashboard.session_idle_seconds),
         }))
     });
-    let dashboard_url = match (&pages, dashboard_address) {
-        (None, _) => None,
-        (Some(_), Some(address)) => Some(format!("http://{address}/dashboard")),
-        (Some(_), None) => Some(format!("{}/dashboard", links.public_url)),
+    // A listener of its own has the pages, or that of the API.
+    let (own, pages_of_api) = match (dashboard_server, pages) {
+        (Some(server), Some(pages)) => (Some((server, dashboard_routes(pages, api.clone()))), None),
+        (_, pages) => (None, pages),
     };
-    if let Some(url) = &dashboard_url {
-        dashboard::make_first_password(&*queue, clock.now_ms(), url).await?;
+    let api_routes = routes(api, pages_of_api);
+    let webhook_client = WebhookClient::new(egress)?;
+    // Others may have the same process id and the same start, in containers of their own.
+    let service = random_text(9)?;
+
+    // Everything is there: from here on nothing is waited for, and all begins at once.
+    let (relay, stopped) = (queue.clone(), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(relay.relay(bells)).await });
+    for number in 0..sizing.concurrency {
+        let worker = Worker {
+            name: format!("{service}-{number}"),
+            pipeline: pipeline.clone(),
+            clock: clock.clone(),
+            lease: Duration::from_secs(config.queue.lease_seconds),
+            requests: requests.clone(),
+            deliveries: deliveries.clone(),
+        };
+        tasks.spawn(worker.run(stop.clone(), abandon.clone()));
     }
-    let pages_of_api = match (dashboard_server, pages) {
-        (Some(server), Some(pages)) => {
-            tasks.spawn(server.run(dashboard_routes(pages, api.clone()), stop.clone()));
-            None
-        }
-        (_, pages) => pages,
+    let sender = Arc::new(Sender {
+        queue: queue.clone(),
+        store: store.clone(),
+        client: webhook_client,
+        clock: clock.clone(),
+        schedule_seconds: config.webhook.schedule_seconds.clone(),
+        timeout: Duration::from_secs(config.webhook.timeout_seconds),
+        concurrency: config.webhook.concurrency,
+        per_receiver: config.webhook.per_receiver_concurrency,
+        wake: deliveries.clone(),
+    });
+    tasks.spawn(sender.run(stop.clone(), abandon.clone()));
+    let sweeper = Sweeper {
+        queue: queue.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
     };
-    tasks.spawn(server.run(routes(api, pages_of_api), stop.clone()));
+    tasks.spawn(sweeper.run(stop.clone()));
+    let scheduler = Scheduler { tasks: queue.clone(), clock: clock.clone(), policies, requests: requests.clone() };
+    tasks.spawn(scheduler.run(stop.clone()));
+    tasks.spawn(watch.clone().watch(stop.clone()));
+    if let Some((server, routes)) = own {
+        tasks.spawn(server.run(routes, stop.clone()));
+    }
+    tasks.spawn(server.run(api_routes, stop.clone()));
     tasks.spawn(operations.run(operations_routes(watch.clone(), watch), stop.clone()));
     Ok(Running { address, operations_address, dashboard_url, stop, abandon, tasks, queue, renderer, _lock: lock })
 }
