@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::{CliError, say, say_json};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
-use crate::domain::job::{DeliveryState, DeliveryView};
+use crate::domain::delivery::{DeliveryState, DeliveryView};
 use crate::domain::ports::{DeliveryFilter, JobQueue, ReplayFilter};
 use crate::http::deliveries::{endpoint_json, to_json};
 use crate::run;

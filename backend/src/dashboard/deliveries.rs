@@ -7,7 +7,7 @@ use snaphook_shared::options::fields::Fields;
 use super::answer::{self, Refusal, Result};
 use super::html::{Frame, badge, choice, duration, input, layout, link, maybe_time, number, pager, said, time};
 use super::{Dashboard, as_local, filled, moment};
-use crate::domain::job::{DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView};
+use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView};
 use crate::domain::operator::DeliveryDetail;
 use crate::domain::ports::{DeliveryFilter, ReplayFilter};
 

@@ -7,7 +7,7 @@ use snaphook_shared::options::fields::Fields;
 use super::answer::{self, Refusal, Result};
 use super::html::{Frame, badge, bytes, duration, layout, number, said, time};
 use super::{Dashboard, filled};
-use crate::domain::job::EndpointView;
+use crate::domain::delivery::EndpointView;
 use crate::domain::operator::{COUNT_MAX, Holdings};
 
 pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, fields: &mut Fields) -> Result {

@@ -1,4 +1,4 @@
-//! A request and its delivery, as they are kept: states, legal moves, the rows' content.
+//! A request as it is kept: its states, its legal moves, the rows' content.
 
 use serde::{Deserialize, Serialize};
 use snaphook_shared::dialect::Dialect;
@@ -8,6 +8,7 @@ use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
 use super::artifact::Size;
+use super::delivery::WebhookView;
 use super::refused::Refused;
 
 /// Where a request is. `queued → rendering → done | failed | cancelled`, and back to `queued` when a lease runs out or a
@@ -79,11 +80,6 @@ pub fn new_request_id(now_ms: u64) -> String {
 /// The lowest id that a request made at this time can have: ids begin with the time.
 pub fn first_request_id(made_ms: u64) -> String {
     id::request_id(made_ms, [0; 10])
-}
-
-/// The same of a delivery, whose request's id it shares.
-pub fn first_delivery_id(made_ms: u64) -> String {
-    first_request_id(made_ms).replacen("req_", "msg_", 1)
 }
 
 /// A request that a worker holds the lease of.
@@ -197,149 +193,4 @@ pub struct RequestView {
     pub refused: Vec<Refused>,
     /// Every attempt, oldest first; only where one request is shown.
     pub log: Vec<RequestAttempt>,
-}
-
-/// What became of a request's webhook.
-#[derive(Clone, Debug)]
-pub struct WebhookView {
-    pub id: String,
-    pub url: String,
-    pub state: DeliveryState,
-    pub attempts: u32,
-    pub next_attempt_ms: Option<u64>,
-    pub last_status: Option<u16>,
-    pub last_error: Option<String>,
-    /// Why it is dead.
-    pub end_reason: Option<String>,
-}
-
-/// `pending → sending → delivered | dead`, and back to `pending` until the schedule ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryState {
-    Pending,
-    Sending,
-    Delivered,
-    Dead,
-}
-
-impl DeliveryState {
-    pub const ALL: [DeliveryState; 4] =
-        [DeliveryState::Pending, DeliveryState::Sending, DeliveryState::Delivered, DeliveryState::Dead];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            DeliveryState::Pending => "pending",
-            DeliveryState::Sending => "sending",
-            DeliveryState::Delivered => "delivered",
-            DeliveryState::Dead => "dead",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<DeliveryState> {
-        DeliveryState::ALL.into_iter().find(|state| state.name() == name)
-    }
-}
-
-/// A webhook to be posted, kept in the transaction that ends its request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewDelivery {
-    /// The `webhook-id`, the same on every attempt.
-    pub id: String,
-    pub url: String,
-    pub sign: bool,
-    /// Everything but the signatures, which each attempt makes anew.
-    pub headers: Vec<(String, String)>,
-    pub body: DeliveryBody,
-}
-
-impl NewDelivery {
-    /// Host and port: whom a failure is counted against.
-    pub fn receiver(&self) -> &str {
-        let after_scheme = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
-        after_scheme.split(['/', '?', '#']).next().unwrap_or(after_scheme)
-    }
-
-    /// The address without its query: what is disabled when it fails for too long.
-    pub fn endpoint(&self) -> &str {
-        self.url.split(['?', '#']).next().unwrap_or(&self.url)
-    }
-}
-
-/// A delivery as its owner sees it.
-#[derive(Clone, Debug)]
-pub struct DeliveryView {
-    pub id: String,
-    pub request_id: String,
-    pub url: String,
-    pub state: DeliveryState,
-    pub attempts: u32,
-    pub next_attempt_ms: Option<u64>,
-    pub finished_ms: Option<u64>,
-    /// Why it is dead.
-    pub end_reason: Option<String>,
-    /// Every attempt, oldest first.
-    pub log: Vec<DeliveryAttempt>,
-}
-
-/// An endpoint whose last attempt failed, as its owner sees it.
-#[derive(Clone, Debug)]
-pub struct EndpointView {
-    pub access_key: String,
-    pub url: String,
-    /// In a row.
-    pub failures: u32,
-    pub failing_since_ms: u64,
-    pub last_failure_ms: u64,
-    pub last_error: String,
-    pub disabled_ms: Option<u64>,
-}
-
-/// The bytes to post.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DeliveryBody {
-    Inline(Vec<u8>),
-    /// The file of this name, for callers who want the picture itself.
-    File(String),
-}
-
-/// A delivery that the sender holds the lease of.
-#[derive(Clone, Debug)]
-pub struct ClaimedDelivery {
-    pub delivery: NewDelivery,
-    pub access_key: String,
-    /// This one included; counted from the last replay.
-    pub attempt: u32,
-    /// How many of the earlier ones failed by a fault of this installation.
-    pub postponed: u32,
-    /// That of its request.
-    pub traceparent: Option<String>,
-}
-
-/// What one attempt came to.
-#[derive(Clone, Debug)]
-pub struct DeliveryAttempt {
-    pub at_ms: u64,
-    pub took_ms: u64,
-    /// None if there was no answer.
-    pub status: Option<u16>,
-    pub error: Option<String>,
-    /// The first bytes of the answer.
-    pub answer: String,
-}
-
-/// What happens to a delivery after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NextStep {
-    Delivered,
-    RetryAt {
-        ms: u64,
-    },
-    /// This installation is to blame: neither the delivery nor its receiver is charged with the attempt.
-    PostponedTo {
-        ms: u64,
-    },
-    /// The schedule is over.
-    Dead,
-    /// The receiver says that it is gone for good, and nothing more is sent to it.
-    Gone,
 }

@@ -6,7 +6,8 @@ use snaphook_shared::event::{self, Finished, ImageSize, Slice, header};
 use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::ResponseType;
 
-use super::job::{DeliveryBody, NewDelivery, NewRequest, StoredFile, StoredSlice, StoredSlices};
+use super::delivery::{DeliveryBody, NewDelivery};
+use super::job::{NewRequest, StoredFile, StoredSlice, StoredSlices};
 use super::upload::Destination;
 
 /// A copy in a storage.

@@ -6,7 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use snaphook_shared::key::KeyLimits;
 use snaphook_shared::signing::SecretKey;
 
-use super::job::{DeliveryBody, DeliveryView, NewRequest};
+use super::delivery::{DeliveryBody, DeliveryView};
+use super::job::NewRequest;
 use super::ports::QueueError;
 
 /// A key as the operator sees it.

@@ -9,8 +9,9 @@ use snaphook_shared::event;
 use snaphook_shared::metadata::Content;
 
 use super::artifact::{Artifact, Size};
+use super::delivery::NewDelivery;
 use super::failure::{Failure, Fault};
-use super::job::{ClaimedRequest, NewDelivery, NewRequest, Outcome, PutBack, StoredFile, StoredSlice, StoredSlices};
+use super::job::{ClaimedRequest, NewRequest, Outcome, PutBack, StoredFile, StoredSlice, StoredSlices};
 use super::notice::{self, Links};
 use super::ports::{FileStore, JobQueue, QueueError, Renderer, Uploads};
 use super::retry;

@@ -11,11 +11,11 @@ use snaphook_shared::key::KeyRecord;
 use snaphook_shared::options::model::Options;
 
 use super::artifact::Artifact;
-use super::failure::Failure;
-use super::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery,
-    NewRequest, NextStep, Outcome, PutBack, RequestState, RequestView, StoredFile,
+use super::delivery::{
+    ClaimedDelivery, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery, NextStep,
 };
+use super::failure::Failure;
+use super::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use super::limits::{Limited, Place, Usage};
 use super::upload::Destination;
 
@@ -185,6 +185,9 @@ pub trait JobQueue: Send + Sync {
     ) -> Result<Vec<ClaimedDelivery>, QueueError>;
     /// Keeps an attempt and moves its delivery on. True if its endpoint was disabled by it: it is gone, or has failed for
     /// too long. What else waits for a disabled endpoint is dead, and so is what comes later.
+    ///
+    /// An attempt whose lease ran out and whose delivery was claimed again, or has ended, is only kept: the later claim
+    /// decides.
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError>;
     /// Endpoints of a key (None: of all keys) whose last attempt failed.
     async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError>;

@@ -19,6 +19,9 @@ pub const POSTPONEMENTS_MAX: u32 = 1_000;
 /// How long an endpoint may fail, with no success in between, until nothing more is sent to it.
 pub const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
 
+/// Failures in a row after which a receiver is sent one delivery at a time, until one arrives.
+pub const FAILURES_IN_A_ROW: u32 = 5;
+
 /// A receiver that throttles or is restarting gets at least this pause.
 const THROTTLED_PAUSE_S: u64 = 60;
 

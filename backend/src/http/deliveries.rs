@@ -12,7 +12,7 @@ use warp::filters::BoxedFilter;
 
 use super::owner::{self, answer, authenticate, time, unavailable};
 use super::{Api, Response, raw_query, with};
-use crate::domain::job::{DeliveryState, DeliveryView, EndpointView};
+use crate::domain::delivery::{DeliveryState, DeliveryView, EndpointView};
 use crate::domain::ports::{DeliveryFilter, ReplayFilter};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use snaphook_shared::signing;
 use snaphook_shared::trace::TRACEPARENT;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::clock::Clock;
-use crate::domain::job::{ClaimedDelivery, DeliveryAttempt, DeliveryBody, NextStep};
+use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryBody, NextStep};
 use crate::domain::ports::{FileStore, JobQueue};
 use crate::domain::retry;
 use crate::fault;
@@ -48,7 +49,8 @@ impl Sender {
         while !stop.is_cancelled() {
             let free = slots.available_permits() as u32;
             let now_ms = self.clock.now_ms();
-            // The lease outlives any attempt; it ends early only if this process does.
+            // Longer than an attempt, of which half a time limit is for reading a file and a whole one for the post. Should
+            // this process hang all the same, the queue knows a late outcome by the attempt's number.
             let lease_until_ms = now_ms + (self.timeout.as_millis() as u64) * 2;
             let due = match free {
                 0 => Vec::new(),
@@ -100,6 +102,7 @@ impl Sender {
         let answer = self.post(&claimed, at_ms / 1000, span.context()).await;
         fault::point("after-post");
         let attempt = DeliveryAttempt {
+            number: claimed.number,
             at_ms,
             took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             status: answer.status,
@@ -145,12 +148,13 @@ impl Sender {
         let delivery = &claimed.delivery;
         let body = match &delivery.body {
             DeliveryBody::Inline(bytes) => bytes.clone().into(),
-            DeliveryBody::File(name) => match self.read_file(name).await {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            DeliveryBody::File(name) => match timeout(self.timeout / 2, self.read_file(name)).await {
+                Ok(Ok(bytes)) => bytes,
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                     return Answer::failed("the file is not there any more");
                 }
-                Err(error) => return Answer::ours(format!("the file could not be read: {error}")),
+                Ok(Err(error)) => return Answer::ours(format!("the file could not be read: {error}")),
+                Err(_) => return Answer::ours("the store did not give the file in time".to_owned()),
             },
         };
         let mut headers = delivery.headers.clone();
@@ -218,7 +222,8 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::domain::job::{DeliveryState, NewDelivery, NewRequest, Outcome};
+    use crate::domain::delivery::{DeliveryState, NewDelivery};
+    use crate::domain::job::{NewRequest, Outcome};
     use crate::domain::operator::{NewKey, Operator};
     use crate::domain::ports::{DeliveryFilter, ReplayFilter};
     use crate::egress::{Egress, SystemResolver};
@@ -258,10 +263,17 @@ mod tests {
     }
 
     async fn bench(url: &str) -> Bench {
+        bench_with(url, DeliveryBody::Inline(b"{\"n\":1}".to_vec()), &[]).await
+    }
+
+    /// With settings beside the defaults.
+    async fn bench_with(url: &str, body: DeliveryBody, settings: &[(&str, &str)]) -> Bench {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().display().to_string();
-        let config = Config::load(None, &|name| (name == "SNAPHOOK_DATA_DIR").then(|| data_dir.clone())).unwrap();
+        let set = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let folder_or_set = |name: &str| if name == "SNAPHOOK_DATA_DIR" { Some(data_dir.clone()) } else { set(name) };
+        let config = Config::load(None, &folder_or_set).unwrap();
         let root_key = RootKey::load("", folder.path()).unwrap();
         let queue = SqliteQueue::open(&folder.path().join("test.db"), root_key, 10).unwrap();
         let clock = Clock::default();
@@ -282,7 +294,7 @@ mod tests {
             url: url.to_owned(),
             sign: true,
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: DeliveryBody::Inline(b"{\"n\":1}".to_vec()),
+            body,
         };
         let (code, message, cause, refused) = Default::default();
         let outcome = Outcome::Failed { code, message, cause, refused };
@@ -306,7 +318,7 @@ mod tests {
 
     impl Bench {
         /// The delivery once it has had so many attempts and waits or has ended.
-        async fn after(&self, attempts: usize) -> crate::domain::job::DeliveryView {
+        async fn after(&self, attempts: usize) -> crate::domain::delivery::DeliveryView {
             for _ in 0..500 {
                 let filter = DeliveryFilter { limit: 1, ..DeliveryFilter::default() };
                 let view = self.sender.queue.deliveries(filter).await.unwrap().remove(0);
@@ -394,6 +406,26 @@ mod tests {
         let view = bench.after(1).await;
         assert_eq!(view.state, DeliveryState::Pending);
         assert_eq!(view.log[0].error.as_deref(), Some("no complete answer within 1 s"));
+        bench.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_hangs_is_our_fault_and_ends_the_attempt_in_time() {
+        let (url, mut seen) = receiver("HTTP/1.1 204 Fine\r\n\r\n").await;
+        // Takes connections and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let bucket = [
+            ("SNAPHOOK_STORE_URL", "s3://files"),
+            ("SNAPHOOK_STORE_ENDPOINT", &endpoint),
+            ("SNAPHOOK_STORE_ACCESS_KEY_ID", "A"),
+            ("SNAPHOOK_STORE_SECRET_ACCESS_KEY", "S"),
+        ];
+        let bench = bench_with(&url, DeliveryBody::File("picture.png".to_owned()), &bucket).await;
+        let view = bench.after(1).await;
+        assert_eq!(view.log[0].error.as_deref(), Some("the store did not give the file in time"));
+        assert!(view.log[0].took_ms < 2000, "longer than its lease: {} ms", view.log[0].took_ms);
+        assert!(view.next_attempt_ms.is_some() && seen.try_recv().is_err());
         bench.stop.cancel();
     }
 }

@@ -290,7 +290,8 @@ mod tests {
 
     use super::*;
     use crate::domain::admin::NewSession;
-    use crate::domain::job::{DeliveryAttempt, DeliveryBody, NewDelivery, NewRequest, NextStep, Outcome, StoredFile};
+    use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep};
+    use crate::domain::job::{NewRequest, Outcome, StoredFile};
     use crate::domain::operator::NewKey;
     use crate::domain::ports::{CachedAnswer, DeliveryFilter, RequestFilter};
     use crate::domain::task::{Run, Task};
@@ -368,7 +369,8 @@ mod tests {
         }
         queue.claim("w", NOW + 99, NOW + 999).await.unwrap().unwrap();
         queue.cancel("alice", &request(3).id, NOW + 100).await.unwrap();
-        let attempt = |status| DeliveryAttempt {
+        let attempt = |number, status| DeliveryAttempt {
+            number,
             at_ms: NOW + 100,
             took_ms: 3,
             status: Some(status),
@@ -377,7 +379,7 @@ mod tests {
         };
         for claimed in queue.claim_deliveries(NOW + 100, NOW + 999, 9, 8).await.unwrap() {
             let next = NextStep::RetryAt { ms: NOW + 500 };
-            queue.finish_attempt(&claimed.delivery.id, attempt(503), next).await.unwrap();
+            queue.finish_attempt(&claimed.delivery.id, attempt(claimed.number, 503), next).await.unwrap();
         }
         let answer =
             CachedAnswer { file: String::new(), headers: Vec::new(), body: Some("{}".into()), expires_ms: NOW * 2 };

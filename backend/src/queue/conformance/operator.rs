@@ -8,7 +8,8 @@ use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 
-use crate::domain::job::{DeliveryAttempt, DeliveryBody, NewDelivery, NewRequest, NextStep, Outcome, StoredFile};
+use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep};
+use crate::domain::job::{NewRequest, Outcome, StoredFile};
 use crate::domain::operator::{NewKey, Rotation, USAGE_KEPT_HOURS};
 use crate::domain::ports::{Backlog, RequestFilter};
 use crate::queue::Queue;
@@ -154,7 +155,14 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
     }
     queue.forget_file("4.png").await.unwrap();
     let claimed = queue.claim_deliveries(NOW + 9, NOW + 99, 2, 8).await.unwrap();
-    let attempt = DeliveryAttempt { at_ms: NOW + 9, took_ms: 1, status: Some(500), error: None, answer: String::new() };
+    let attempt = DeliveryAttempt {
+        number: 1,
+        at_ms: NOW + 9,
+        took_ms: 1,
+        status: Some(500),
+        error: None,
+        answer: String::new(),
+    };
     queue.finish_attempt(&claimed[0].delivery.id, attempt, NextStep::Dead).await.unwrap();
     let holdings = queue.holdings().await.unwrap();
     assert_eq!((holdings.queued, holdings.rendering, holdings.oldest_queued_ms), (2, 1, Some(NOW + 2)));
@@ -230,7 +238,8 @@ async fn what_is_long_over_is_purged_with_all_that_belongs_to_it(queue: &Arc<dyn
     let names = ["1.png", "2.png", "x.png"].map(str::to_owned).to_vec();
     assert_eq!(queue.unknown_files(names).await.unwrap(), ["1.png", "x.png"]);
     let claimed = queue.claim_deliveries(NOW + 9, NOW + 99, 2, 8).await.unwrap();
-    let attempt = DeliveryAttempt { at_ms: NOW, took_ms: 1, status: Some(204), error: None, answer: String::new() };
+    let attempt =
+        DeliveryAttempt { number: 1, at_ms: NOW, took_ms: 1, status: Some(204), error: None, answer: String::new() };
     queue.finish_attempt(&claimed[0].delivery.id, attempt, NextStep::Delivered).await.unwrap();
     assert_eq!(queue.purge(NOW + 100, 9).await.unwrap(), 1);
     assert!(queue.delivery_detail(&claimed[0].delivery.id).await.unwrap().is_none());

@@ -7,10 +7,8 @@ use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
 use crate::domain::artifact::Size;
-use crate::domain::job::{
-    DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NewRequest, NextStep, Outcome, PutBack, RequestAttempt,
-    RequestState, StoredFile,
-};
+use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep};
+use crate::domain::job::{NewRequest, Outcome, PutBack, RequestAttempt, RequestState, StoredFile};
 use crate::domain::ports::{Acceptance, DeliveryFilter, ReplayFilter, RequestFilter};
 use crate::queue::Queue;
 use crate::queue::testing::{CAPACITY, NOW, on_each_queue};
@@ -29,6 +27,7 @@ on_each_queue! {
     a_webhook_is_sent_again_until_it_ends
     requests_are_listed_newest_first_by_key_and_state
     files_expire_once
+    a_late_outcome_changes_nothing_that_a_later_claim_decides
     a_receiver_that_fails_holds_up_nobody_else
     what_is_dead_can_be_replayed_and_keeps_its_log
     a_cancelled_request_stays_cancelled
@@ -86,8 +85,8 @@ fn back(at_ms: u64, ours: bool) -> PutBack {
     PutBack { now_ms: NOW + 7, at_ms, reason: "the page crashed".to_owned(), ours }
 }
 
-fn attempt(status: u16) -> DeliveryAttempt {
-    DeliveryAttempt { at_ms: NOW, took_ms: 1, status: Some(status), error: None, answer: String::new() }
+fn attempt(number: u32, status: u16) -> DeliveryAttempt {
+    DeliveryAttempt { number, at_ms: NOW, took_ms: 1, status: Some(status), error: None, answer: String::new() }
 }
 
 async fn an_id_is_accepted_once(queue: &Arc<dyn Queue>) {
@@ -258,18 +257,55 @@ async fn a_webhook_is_sent_again_until_it_ends(queue: &Arc<dyn Queue>) {
         "a leased delivery is nobody else's"
     );
     let [first, second] = [&claimed[0].delivery.id, &claimed[1].delivery.id];
-    queue.finish_attempt(first, attempt(500), NextStep::RetryAt { ms: NOW + 100 }).await.unwrap();
-    queue.finish_attempt(second, attempt(500), NextStep::Dead).await.unwrap();
+    queue.finish_attempt(first, attempt(1, 500), NextStep::RetryAt { ms: NOW + 100 }).await.unwrap();
+    queue.finish_attempt(second, attempt(1, 500), NextStep::Dead).await.unwrap();
     assert!(queue.claim_deliveries(NOW + 99, NOW + 130, 10, 8).await.unwrap().is_empty());
     let again = queue.claim_deliveries(NOW + 100, NOW + 130, 10, 8).await.unwrap();
     assert_eq!((again.len(), &again[0].delivery.id, again[0].attempt), (1, first, 2));
     // A sender that died: its lease runs out and the delivery is due again.
     assert_eq!(queue.release(Some(NOW + 130)).await.unwrap(), 1);
     let after = queue.claim_deliveries(NOW + 130, NOW + 160, 10, 8).await.unwrap();
-    queue.finish_attempt(first, attempt(204), NextStep::Delivered).await.unwrap();
+    queue.finish_attempt(first, attempt(3, 204), NextStep::Delivered).await.unwrap();
     assert_eq!(after[0].attempt, 3);
     let view = queue.request(&request(1, "alice").id).await.unwrap().unwrap().webhook.unwrap();
     assert_eq!((view.state, view.attempts, view.last_status), (DeliveryState::Delivered, 3, Some(204)));
+}
+
+async fn a_late_outcome_changes_nothing_that_a_later_claim_decides(queue: &Arc<dyn Queue>) {
+    // A sender that hung: its lease runs out, and its outcome comes after all.
+    let hung = async |number: u64| {
+        let id = told(queue, number, "alice", &format!("https://{number}.example.com/hook")).await;
+        let claimed = queue.claim_deliveries(NOW, NOW + 30, 10, 8).await.unwrap();
+        assert_eq!((claimed.len(), claimed[0].number), (1, 1));
+        assert_eq!(queue.release(Some(NOW + 30)).await.unwrap(), 1);
+        id
+    };
+    let again = async || assert_eq!(queue.claim_deliveries(NOW + 30, NOW + 60, 10, 8).await.unwrap()[0].number, 2);
+    let late = async |id: &str, status, next| queue.finish_attempt(id, attempt(1, status), next).await.unwrap();
+
+    // Another sends it meanwhile, or has ended it: neither a failure nor a success of before has a say.
+    let id = hung(1).await;
+    again().await;
+    for next in [NextStep::Gone, NextStep::RetryAt { ms: NOW }, NextStep::Delivered] {
+        assert!(!late(&id, 410, next).await);
+        assert_eq!(state_of(queue, &id).await.0, DeliveryState::Sending);
+    }
+    queue.finish_attempt(&id, attempt(2, 204), NextStep::Delivered).await.unwrap();
+    assert!(!late(&id, 500, NextStep::Dead).await);
+    assert_eq!(state_of(queue, &id).await.0, DeliveryState::Delivered);
+    assert!(queue.endpoints(None).await.unwrap().is_empty(), "no endpoint is charged with it");
+    let filter = DeliveryFilter { id: Some(id), limit: 1, ..DeliveryFilter::default() };
+    let log = queue.deliveries(filter).await.unwrap().remove(0).log;
+    let log: Vec<_> = log.iter().map(|attempt| (attempt.number, attempt.status)).collect();
+    assert_eq!(log, [(1, Some(500)), (2, Some(204))], "each attempt is kept at its place");
+
+    // Nobody has claimed it since: then the outcome counts, and it is not sent a second time.
+    let id = hung(2).await;
+    late(&id, 204, NextStep::Delivered).await;
+    assert_eq!(state_of(queue, &id).await.0, DeliveryState::Delivered);
+    assert!(queue.claim_deliveries(NOW + 30, NOW + 60, 10, 8).await.unwrap().is_empty());
+
+    assert!(!late("msg_unknown", 500, NextStep::Dead).await);
 }
 
 async fn requests_are_listed_newest_first_by_key_and_state(queue: &Arc<dyn Queue>) {
@@ -309,19 +345,19 @@ async fn a_receiver_that_fails_holds_up_nobody_else(queue: &Arc<dyn Queue>) {
         queue.record(request, NOW + number, failed(), Some(webhook)).await.unwrap();
     }
     let claimed = queue.claim_deliveries(NOW + 50, NOW + 90, 100, 8).await.unwrap();
-    let to = |claimed: &[crate::domain::job::ClaimedDelivery], host: &str| {
+    let to = |claimed: &[crate::domain::delivery::ClaimedDelivery], host: &str| {
         claimed.iter().filter(|claimed| claimed.delivery.url.contains(host)).count()
     };
     assert_eq!((to(&claimed, "dead"), to(&claimed, "alive")), (8, 1));
     for claimed in &claimed {
         let next = NextStep::RetryAt { ms: NOW + 1_000 };
-        queue.finish_attempt(&claimed.delivery.id, attempt(500), next).await.unwrap();
+        queue.finish_attempt(&claimed.delivery.id, attempt(claimed.number, 500), next).await.unwrap();
     }
     // Eight failures in a row: from now on one at a time. The other failed but once.
     let claimed = queue.claim_deliveries(NOW + 1_000, NOW + 1_090, 100, 8).await.unwrap();
     assert_eq!((to(&claimed, "dead"), to(&claimed, "alive")), (1, 1));
     for claimed in &claimed {
-        queue.finish_attempt(&claimed.delivery.id, attempt(204), NextStep::Delivered).await.unwrap();
+        queue.finish_attempt(&claimed.delivery.id, attempt(claimed.number, 204), NextStep::Delivered).await.unwrap();
     }
     let claimed = queue.claim_deliveries(NOW + 1_000, NOW + 1_090, 100, 8).await.unwrap();
     assert_eq!(to(&claimed, "dead"), 8, "one answer, and it is trusted again");
@@ -332,7 +368,7 @@ async fn what_is_dead_can_be_replayed_and_keeps_its_log(queue: &Arc<dyn Queue>) 
     let id = delivery(&request).id;
     queue.record(request.clone(), NOW, done("a.png", NOW), Some(delivery(&request))).await.unwrap();
     queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
-    queue.finish_attempt(&id, attempt(410), NextStep::Dead).await.unwrap();
+    queue.finish_attempt(&id, attempt(1, 410), NextStep::Dead).await.unwrap();
     assert_eq!(queue.replay(only("bob", Some(&id)), NOW + 10).await.unwrap(), 0, "it is not bob's");
     assert_eq!(queue.replay(only("alice", None), NOW + 10).await.unwrap(), 1);
     let claimed = queue.claim_deliveries(NOW + 10, NOW + 19, 10, 8).await.unwrap();
@@ -341,7 +377,7 @@ async fn what_is_dead_can_be_replayed_and_keeps_its_log(queue: &Arc<dyn Queue>) 
         (1, &delivery(&request)),
         "the schedule begins anew, the bytes do not"
     );
-    queue.finish_attempt(&id, attempt(200), NextStep::Delivered).await.unwrap();
+    queue.finish_attempt(&id, attempt(2, 200), NextStep::Delivered).await.unwrap();
     let filter = DeliveryFilter { access_key: Some("alice".to_owned()), limit: 10, ..DeliveryFilter::default() };
     let views = queue.deliveries(filter).await.unwrap();
     let statuses: Vec<Option<u16>> = views[0].log.iter().map(|attempt| attempt.status).collect();
@@ -397,7 +433,8 @@ async fn a_failure_of_ours_is_charged_to_nobody(queue: &Arc<dyn Queue>) {
     for (attempt, postponed) in [(1, 0), (1, 1), (1, 2)] {
         let claimed = queue.claim_deliveries(NOW + 60, NOW + 90, 10, 8).await.unwrap().remove(0);
         assert_eq!((claimed.attempt, claimed.postponed), (attempt, postponed));
-        let nobody = DeliveryAttempt { status: None, error: Some("no network".to_owned()), ..self::attempt(0) };
+        let nobody =
+            DeliveryAttempt { status: None, error: Some("no network".to_owned()), ..self::attempt(claimed.number, 0) };
         queue.finish_attempt(&id, nobody, NextStep::PostponedTo { ms: NOW + 60 }).await.unwrap();
     }
     assert!(queue.endpoints(None).await.unwrap().is_empty(), "the receiver is not to blame");
@@ -429,7 +466,7 @@ async fn an_endpoint_is_as_long_as_an_address_may_be(queue: &Arc<dyn Queue>) {
     for number in [1, 2] {
         let id = told(queue, number, "alice", &url).await;
         queue.claim_deliveries(NOW + 9, NOW + 99, 10, 8).await.unwrap();
-        assert!(!queue.finish_attempt(&id, attempt(500), NextStep::Dead).await.unwrap());
+        assert!(!queue.finish_attempt(&id, attempt(1, 500), NextStep::Dead).await.unwrap());
     }
     let endpoints = queue.endpoints(Some("alice")).await.unwrap();
     assert_eq!((endpoints.len(), endpoints[0].url.as_str(), endpoints[0].failures), (1, url.as_str(), 2));
@@ -454,7 +491,7 @@ async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables
             told(queue, 101, "bob", url).await;
             told(queue, 102, "alice", "https://example.com/other").await;
         }
-        let at_day = DeliveryAttempt { at_ms: NOW + day * DAY, ..attempt(status) };
+        let at_day = DeliveryAttempt { at_ms: NOW + day * DAY, ..attempt(1, status) };
         assert_eq!(queue.finish_attempt(&id, at_day, next).await.unwrap(), disabled, "day {day}");
     }
     let webhook = |number| delivery(&request(number, "")).id;
@@ -480,14 +517,17 @@ async fn an_endpoint_that_fails_for_five_days_is_disabled_until_somebody_enables
 async fn gone_disables_at_once_and_an_answer_to_a_replay_enables_again(queue: &Arc<dyn Queue>) {
     let id = told(queue, 1, "alice", "https://example.com/hook").await;
     queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
-    assert!(queue.finish_attempt(&id, attempt(410), NextStep::Gone).await.unwrap());
+    assert!(queue.finish_attempt(&id, attempt(1, 410), NextStep::Gone).await.unwrap());
     assert_eq!(state_of(queue, &id).await, (DeliveryState::Dead, Some("the receiver said that it is gone".to_owned())));
     for (step, state, listed) in
         [(NextStep::RetryAt { ms: NOW }, DeliveryState::Dead, 1), (NextStep::Delivered, DeliveryState::Delivered, 0)]
     {
         assert_eq!(queue.replay(only("alice", Some(&id)), NOW).await.unwrap(), 1);
-        assert_eq!(queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap().len(), 1);
-        assert!(!queue.finish_attempt(&id, attempt(500), step).await.unwrap(), "it was disabled before");
+        let claimed = queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap().remove(0);
+        assert!(
+            !queue.finish_attempt(&id, attempt(claimed.number, 500), step).await.unwrap(),
+            "it was disabled before"
+        );
         assert_eq!(state_of(queue, &id).await.0, state);
         assert_eq!(queue.endpoints(None).await.unwrap().len(), listed);
     }
@@ -506,7 +546,7 @@ async fn dead_deliveries_are_replayed_by_key_address_and_time(queue: &Arc<dyn Qu
     let die = async || {
         // A host that fails is sent one at a time.
         while let Some(claimed) = queue.claim_deliveries(NOW, NOW + 9, 1, 8).await.unwrap().pop() {
-            queue.finish_attempt(&claimed.delivery.id, attempt(500), NextStep::Dead).await.unwrap();
+            queue.finish_attempt(&claimed.delivery.id, attempt(claimed.number, 500), NextStep::Dead).await.unwrap();
         }
     };
     die().await;
@@ -556,7 +596,7 @@ async fn a_text_may_hold_anything(queue: &Arc<dyn Queue>) {
     assert!(queue.finish(&odd.id, "w", NOW + 6, outcome, Some(webhook.clone())).await.unwrap());
     let claimed = queue.claim_deliveries(NOW + 6, NOW + 60, 10, 8).await.unwrap();
     assert_eq!(claimed[0].delivery, webhook);
-    let answer = DeliveryAttempt { answer: ODD.to_owned(), error: Some(ODD.to_owned()), ..attempt(500) };
+    let answer = DeliveryAttempt { answer: ODD.to_owned(), error: Some(ODD.to_owned()), ..attempt(1, 500) };
     queue.finish_attempt(&webhook.id, answer, NextStep::Dead).await.unwrap();
     let view = queue.request(&odd.id).await.unwrap().unwrap();
     assert!(view.error_message.unwrap().contains("b\u{202e}'\"\\%_"));

@@ -4,11 +4,13 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::database::{Lock, Numbers, int, lock, not_json, text};
-use super::endpoints::{self, Destination, Standing};
-use crate::domain::job::{
-    ClaimedDelivery, DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep, first_delivery_id,
+use super::endpoints::{self, Destination};
+use crate::domain::delivery::{
+    ClaimedDelivery, DISABLED, DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep, Standing,
+    first_delivery_id,
 };
 use crate::domain::ports::ReplayFilter;
+use crate::domain::retry::FAILURES_IN_A_ROW;
 
 pub(super) async fn insert(
     connection: &mut PgConnection,
@@ -23,7 +25,7 @@ pub(super) async fn insert(
     };
     let (state, finished_ms, end_reason) =
         match endpoints::is_disabled(&mut *connection, access_key, delivery.endpoint()).await? {
-            true => (DeliveryState::Dead, Some(int(now_ms)), Some(endpoints::DISABLED)),
+            true => (DeliveryState::Dead, Some(int(now_ms)), Some(DISABLED)),
             false => (DeliveryState::Pending, None, None),
         };
     sqlx::query(
@@ -59,9 +61,6 @@ pub(super) struct Claim<'a> {
     pub(super) per_receiver: u32,
 }
 
-/// Failures in a row after which a receiver is sent one delivery at a time, until one arrives.
-const FAILURES_IN_A_ROW: i64 = 5;
-
 /// Of the receivers with something due, the longest due first, as many as each may still have under way: one in all, while
 /// it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts.
 const CLAIM: &str = "
@@ -91,7 +90,8 @@ const CLAIM: &str = "
     UPDATE deliveries d
     SET state = 'sending', attempts = attempts + 1, lease_owner = $5, lease_until_ms = $6
     FROM chosen WHERE d.id = chosen.id
-    RETURNING d.id, d.url, d.sign, d.headers, d.body, d.body_file, d.access_key, d.attempts - d.first_attempt AS attempt,
+    RETURNING d.id, d.url, d.sign, d.headers, d.body, d.body_file, d.access_key, d.attempts,
+              d.attempts - d.first_attempt AS attempt,
               d.postponed, d.due_ms,
               (SELECT r.traceparent FROM requests r WHERE r.id = d.request_id) AS traceparent";
 
@@ -99,7 +99,7 @@ pub(super) async fn claim(connection: &mut PgConnection, claim: &Claim<'_>) -> s
     // One backend at a time, or two would each give a receiver all of its places. A claim takes many at once.
     lock(connection, Lock::Deliveries, "").await?;
     let rows = sqlx::query(CLAIM)
-        .bind(FAILURES_IN_A_ROW)
+        .bind(i64::from(FAILURES_IN_A_ROW))
         .bind(int(claim.per_receiver))
         .bind(int(claim.now_ms))
         .bind(int(claim.limit))
@@ -123,6 +123,7 @@ fn claimed(row: &PgRow) -> sqlx::Result<ClaimedDelivery> {
             body: body(row)?,
         },
         access_key: row.try_get("access_key")?,
+        number: row.number("attempts")?,
         attempt: row.number("attempt")?,
         postponed: row.number("postponed")?,
         traceparent: row.try_get("traceparent")?,
@@ -143,10 +144,16 @@ pub(super) async fn finish_attempt(
     attempt: &DeliveryAttempt,
     next: NextStep,
 ) -> sqlx::Result<bool> {
-    let row = sqlx::query("SELECT attempts, access_key, receiver, endpoint FROM deliveries WHERE id = $1 FOR UPDATE")
-        .bind(id)
-        .fetch_one(&mut *connection)
-        .await?;
+    let found = sqlx::query(
+        "SELECT access_key, receiver, endpoint, attempts = $2 AND state IN ('sending', 'pending') AS in_charge
+         FROM deliveries WHERE id = $1 FOR UPDATE",
+    )
+    .bind(id)
+    .bind(int(attempt.number))
+    .fetch_optional(&mut *connection)
+    .await?;
+    // It may have been removed since, with its request.
+    let Some(row) = found else { return Ok(false) };
     let to = Destination {
         access_key: row.try_get("access_key")?,
         receiver: row.try_get("receiver")?,
@@ -157,7 +164,7 @@ pub(super) async fn finish_attempt(
          ON CONFLICT (delivery_id, number) DO UPDATE SET at_ms = $3, took_ms = $4, status = $5, error = $6, answer = $7",
     )
     .bind(id)
-    .bind(row.try_get::<i64, _>("attempts")?)
+    .bind(int(attempt.number))
     .bind(int(attempt.at_ms))
     .bind(int(attempt.took_ms))
     .bind(attempt.status.map(i64::from))
@@ -165,27 +172,20 @@ pub(super) async fn finish_attempt(
     .bind(text(&attempt.answer))
     .execute(&mut *connection)
     .await?;
-    let standing = match next {
-        NextStep::Delivered => {
-            endpoints::succeeded(connection, &to).await?;
-            Standing::Enabled
-        }
-        NextStep::PostponedTo { .. } => Standing::Enabled,
-        NextStep::RetryAt { .. } | NextStep::Dead | NextStep::Gone => {
-            count_failure(connection, &to, attempt, next).await?
-        }
+    if !row.try_get::<bool, _>("in_charge")? {
+        return Ok(false);
+    }
+    let standing = match next.is_failure() {
+        true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone).await?,
+        false => Standing::Enabled,
     };
-    let (state, due_ms, end_reason) = match (next, standing) {
-        (NextStep::Delivered, _) => (DeliveryState::Delivered, None, None),
-        (NextStep::PostponedTo { ms }, _) | (NextStep::RetryAt { ms }, Standing::Enabled) => {
-            (DeliveryState::Pending, Some(ms), None)
-        }
-        (NextStep::Gone, _) => (DeliveryState::Dead, None, Some("the receiver said that it is gone")),
-        (NextStep::Dead, _) => (DeliveryState::Dead, None, Some("the schedule is over")),
-        (NextStep::RetryAt { .. }, _) => (DeliveryState::Dead, None, Some(endpoints::DISABLED)),
-    };
-    // A postponed attempt is in the log, and not among those that the schedule counts.
-    let postponed = i64::from(matches!(next, NextStep::PostponedTo { .. }));
+    if standing == Standing::DisabledNow {
+        endpoints::end_waiting(connection, &to, attempt.at_ms).await?;
+    }
+    if next == NextStep::Delivered {
+        endpoints::succeeded(connection, &to).await?;
+    }
+    let moved = next.moves(standing);
     sqlx::query(
         "UPDATE deliveries
          SET state = $2, due_ms = coalesce($3, due_ms), finished_ms = $4, end_reason = $5, lease_owner = NULL,
@@ -193,29 +193,14 @@ pub(super) async fn finish_attempt(
          WHERE id = $1",
     )
     .bind(id)
-    .bind(state.name())
-    .bind(due_ms.map(int))
-    .bind(due_ms.is_none().then(|| int(attempt.at_ms)))
-    .bind(end_reason)
-    .bind(postponed)
+    .bind(moved.state.name())
+    .bind(moved.due_ms.map(int))
+    .bind(moved.due_ms.is_none().then(|| int(attempt.at_ms)))
+    .bind(moved.end_reason)
+    .bind(i64::from(moved.postponed))
     .execute(connection)
     .await?;
     Ok(standing == Standing::DisabledNow)
-}
-
-async fn count_failure(
-    connection: &mut PgConnection,
-    to: &Destination,
-    attempt: &DeliveryAttempt,
-    next: NextStep,
-) -> sqlx::Result<Standing> {
-    let status = || attempt.status.map_or_else(String::new, |status| format!("status {status}"));
-    let error = attempt.error.clone().unwrap_or_else(status);
-    let standing = endpoints::failed(connection, to, attempt.at_ms, &error, next == NextStep::Gone).await?;
-    if standing == Standing::DisabledNow {
-        endpoints::end_waiting(connection, to, attempt.at_ms).await?;
-    }
-    Ok(standing)
 }
 
 /// Returns what ran out by then, whoever held it.

@@ -7,11 +7,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
 use super::database::{Numbers, int, text};
-use crate::domain::job::EndpointView;
+use crate::domain::delivery::{DISABLED, DeliveryAttempt, EndpointView, Standing};
 use crate::domain::retry::ENDPOINT_PATIENCE;
-
-/// Why a delivery is dead.
-pub(super) const DISABLED: &str = "the endpoint is disabled";
 
 /// Whose delivery it is.
 pub(super) struct Destination {
@@ -31,21 +28,11 @@ pub(super) async fn succeeded(connection: &mut PgConnection, to: &Destination) -
         .map(|_| ())
 }
 
-/// What a failed attempt means for the endpoint.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    Enabled,
-    /// By this very attempt.
-    DisabledNow,
-    DisabledBefore,
-}
-
 /// Counts a failure; `gone` if the receiver asks for nothing more.
 pub(super) async fn failed(
     connection: &mut PgConnection,
     to: &Destination,
-    at_ms: u64,
-    error: &str,
+    attempt: &DeliveryAttempt,
     gone: bool,
 ) -> sqlx::Result<Standing> {
     // All that fail at one receiver come by here first, one after the other, so what is read below holds.
@@ -54,7 +41,7 @@ pub(super) async fn failed(
          ON CONFLICT (receiver) DO UPDATE SET failures = r.failures + 1, last_failure_ms = $2",
     )
     .bind(&to.receiver)
-    .bind(int(at_ms))
+    .bind(int(attempt.at_ms))
     .execute(&mut *connection)
     .await?;
     let before = is_disabled(&mut *connection, &to.access_key, &to.endpoint).await?;
@@ -68,17 +55,13 @@ pub(super) async fn failed(
     )
     .bind(&to.access_key)
     .bind(&to.endpoint)
-    .bind(int(at_ms))
-    .bind(text(error))
+    .bind(int(attempt.at_ms))
+    .bind(text(&attempt.failure()))
     .bind(gone)
     .bind(int(ENDPOINT_PATIENCE.as_millis()))
     .fetch_one(connection)
     .await?;
-    Ok(match (before, disabled) {
-        (true, _) => Standing::DisabledBefore,
-        (false, true) => Standing::DisabledNow,
-        (false, false) => Standing::Enabled,
-    })
+    Ok(Standing::of(before, disabled))
 }
 
 /// Everything that waits for an endpoint is dead.

@@ -27,10 +27,8 @@ use sqlx::PgPool;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
-use crate::domain::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NewRequest, NextStep,
-    Outcome, PutBack, RequestState, RequestView, StoredFile,
-};
+use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
+use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use crate::domain::limits::{UnderWay, Usage};
 use crate::domain::operator::random_text;
 use crate::domain::ports::{

@@ -8,7 +8,7 @@ use snaphook_shared::request::Endpoint;
 use snaphook_test_postgres::Server;
 
 use super::*;
-use crate::domain::job::DeliveryBody;
+use crate::domain::delivery::DeliveryBody;
 use crate::domain::operator::{NewKey, Operator};
 use crate::queue::testing::{CAPACITY, NOW, backend, settings};
 

@@ -7,10 +7,8 @@ use super::database::{Numbers, int, not_json, unreadable};
 use super::deliveries::body;
 use super::requests::new_request;
 use crate::domain::artifact::Size;
-use crate::domain::job::{
-    DeliveryAttempt, DeliveryState, DeliveryView, RequestAttempt, RequestState, RequestView, StoredFile, WebhookView,
-    first_delivery_id, first_request_id,
-};
+use crate::domain::delivery::{DeliveryAttempt, DeliveryState, DeliveryView, WebhookView, first_delivery_id};
+use crate::domain::job::{RequestAttempt, RequestState, RequestView, StoredFile, first_request_id};
 use crate::domain::operator::{DeliveryDetail, RequestDetail};
 use crate::domain::ports::{DeliveryFilter, RequestFilter};
 
@@ -231,6 +229,7 @@ pub(super) async fn deliveries(pool: &PgPool, filter: &DeliveryFilter) -> sqlx::
 
 fn attempt(row: &PgRow) -> sqlx::Result<DeliveryAttempt> {
     Ok(DeliveryAttempt {
+        number: row.number("number")?,
         at_ms: row.number("at_ms")?,
         took_ms: row.number("took_ms")?,
         status: row.number_if_any("status")?,

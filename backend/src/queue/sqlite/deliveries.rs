@@ -1,14 +1,15 @@
 //! SQL over `deliveries` and `attempts`: the webhook outbox.
 
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::endpoints::{self, Standing};
+use super::endpoints::{self, Destination};
 use super::requests::not_json;
-use crate::domain::job::{
-    ClaimedDelivery, DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView, NewDelivery, NextStep,
-    first_delivery_id,
+use crate::domain::delivery::{
+    ClaimedDelivery, DISABLED, DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView, NewDelivery, NextStep,
+    Standing, first_delivery_id,
 };
 use crate::domain::ports::{DeliveryFilter, ReplayFilter};
+use crate::domain::retry::FAILURES_IN_A_ROW;
 
 pub(super) fn insert(
     connection: &Connection,
@@ -23,7 +24,7 @@ pub(super) fn insert(
     };
     let disabled = endpoints::is_disabled(connection, access_key, delivery.endpoint())?;
     let (state, finished_ms, end_reason) = match disabled {
-        true => (DeliveryState::Dead, Some(now_ms), Some(endpoints::DISABLED)),
+        true => (DeliveryState::Dead, Some(now_ms), Some(DISABLED)),
         false => (DeliveryState::Pending, None, None),
     };
     connection
@@ -68,9 +69,6 @@ const RECEIVERS: &str = "
     WHERE free > 0 AND due <= :now
     ORDER BY due LIMIT :limit";
 
-/// Failures in a row after which a receiver is sent one delivery at a time, until one arrives.
-const FAILURES_IN_A_ROW: u32 = 5;
-
 pub(super) fn claim(
     connection: &Connection,
     now_ms: u64,
@@ -104,7 +102,7 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
     connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'sending', attempts = attempts + 1, lease_until_ms = ?2 WHERE id = ?1
-             RETURNING id, url, sign, headers, body, body_file, access_key, attempts - first_attempt, postponed,
+             RETURNING id, url, sign, headers, body, body_file, access_key, attempts, attempts - first_attempt, postponed,
                        (SELECT traceparent FROM requests WHERE requests.id = deliveries.request_id)",
         )?
         .query_row(params![id, lease_until_ms], |row| {
@@ -122,9 +120,10 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
                     },
                 },
                 access_key: row.get(6)?,
-                attempt: row.get(7)?,
-                postponed: row.get(8)?,
-                traceparent: row.get(9)?,
+                number: row.get(7)?,
+                attempt: row.get(8)?,
+                postponed: row.get(9)?,
+                traceparent: row.get(10)?,
             })
         })
 }
@@ -136,32 +135,46 @@ pub(super) fn finish_attempt(
     attempt: &DeliveryAttempt,
     next: NextStep,
 ) -> rusqlite::Result<bool> {
+    let found = connection
+        .prepare_cached(
+            "SELECT access_key, receiver, endpoint, attempts = ?2 AND state IN ('sending', 'pending')
+             FROM deliveries WHERE id = ?1",
+        )?
+        .query_row(params![id, attempt.number], |row| {
+            let to = Destination { access_key: row.get(0)?, receiver: row.get(1)?, endpoint: row.get(2)? };
+            Ok((to, row.get::<_, bool>(3)?))
+        })
+        .optional()?;
+    // It may have been removed since, with its request.
+    let Some((to, in_charge)) = found else { return Ok(false) };
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer)
-             SELECT id, attempts, ?, ?, ?, ?, ? FROM deliveries WHERE id = ?",
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?
-        .execute(params![attempt.at_ms, attempt.took_ms, attempt.status, attempt.error, attempt.answer, id])?;
-    let standing = match next {
-        NextStep::Delivered => {
-            endpoints::succeeded(connection, &endpoints::destination(connection, id)?)?;
-            Standing::Enabled
-        }
-        NextStep::PostponedTo { .. } => Standing::Enabled,
-        NextStep::RetryAt { .. } | NextStep::Dead | NextStep::Gone => count_failure(connection, id, attempt, next)?,
+        .execute(params![
+            id,
+            attempt.number,
+            attempt.at_ms,
+            attempt.took_ms,
+            attempt.status,
+            attempt.error,
+            attempt.answer
+        ])?;
+    if !in_charge {
+        return Ok(false);
+    }
+    let standing = match next.is_failure() {
+        true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone)?,
+        false => Standing::Enabled,
     };
-    let (state, due_ms, end_reason) = match (next, standing) {
-        (NextStep::Delivered, _) => (DeliveryState::Delivered, None, None),
-        (NextStep::PostponedTo { ms }, _) | (NextStep::RetryAt { ms }, Standing::Enabled) => {
-            (DeliveryState::Pending, Some(ms), None)
-        }
-        (NextStep::Gone, _) => (DeliveryState::Dead, None, Some("the receiver said that it is gone")),
-        (NextStep::Dead, _) => (DeliveryState::Dead, None, Some("the schedule is over")),
-        (NextStep::RetryAt { .. }, _) => (DeliveryState::Dead, None, Some(endpoints::DISABLED)),
-    };
-    let finished_ms = due_ms.is_none().then_some(attempt.at_ms);
-    // A postponed attempt is in the log, and not among those that the schedule counts.
-    let postponed = matches!(next, NextStep::PostponedTo { .. });
+    if standing == Standing::DisabledNow {
+        endpoints::end_waiting(connection, &to, attempt.at_ms)?;
+    }
+    if next == NextStep::Delivered {
+        endpoints::succeeded(connection, &to)?;
+    }
+    let moved = next.moves(standing);
     connection
         .prepare_cached(
             "UPDATE deliveries
@@ -169,24 +182,15 @@ pub(super) fn finish_attempt(
                  first_attempt = first_attempt + ?6, postponed = postponed + ?6
              WHERE id = ?1",
         )?
-        .execute(params![id, state.name(), due_ms, finished_ms, end_reason, postponed])?;
+        .execute(params![
+            id,
+            moved.state.name(),
+            moved.due_ms,
+            moved.due_ms.is_none().then_some(attempt.at_ms),
+            moved.end_reason,
+            moved.postponed
+        ])?;
     Ok(standing == Standing::DisabledNow)
-}
-
-fn count_failure(
-    connection: &Connection,
-    id: &str,
-    attempt: &DeliveryAttempt,
-    next: NextStep,
-) -> rusqlite::Result<Standing> {
-    let status = || attempt.status.map_or_else(String::new, |status| format!("status {status}"));
-    let error = attempt.error.clone().unwrap_or_else(status);
-    let to = endpoints::destination(connection, id)?;
-    let standing = endpoints::failed(connection, &to, attempt.at_ms, &error, next == NextStep::Gone)?;
-    if standing == Standing::DisabledNow {
-        endpoints::end_waiting(connection, &to, attempt.at_ms)?;
-    }
-    Ok(standing)
 }
 
 const VIEW: &str = "
@@ -246,15 +250,16 @@ pub(super) fn list(connection: &Connection, filter: &DeliveryFilter) -> rusqlite
 fn attempts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DeliveryAttempt>> {
     connection
         .prepare_cached(
-            "SELECT at_ms, took_ms, status, error, answer FROM attempts WHERE delivery_id = ? ORDER BY number",
+            "SELECT number, at_ms, took_ms, status, error, answer FROM attempts WHERE delivery_id = ? ORDER BY number",
         )?
         .query_map([id], |row| {
             Ok(DeliveryAttempt {
-                at_ms: row.get(0)?,
-                took_ms: row.get(1)?,
-                status: row.get(2)?,
-                error: row.get(3)?,
-                answer: row.get(4)?,
+                number: row.get(0)?,
+                at_ms: row.get(1)?,
+                took_ms: row.get(2)?,
+                status: row.get(3)?,
+                error: row.get(4)?,
+                answer: row.get(5)?,
             })
         })?
         .collect()

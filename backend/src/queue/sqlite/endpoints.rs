@@ -5,25 +5,14 @@
 
 use rusqlite::{Connection, Row, named_params, params};
 
-use crate::domain::job::EndpointView;
+use crate::domain::delivery::{DISABLED, DeliveryAttempt, EndpointView, Standing};
 use crate::domain::retry::ENDPOINT_PATIENCE;
-
-/// Why a delivery is dead.
-pub(super) const DISABLED: &str = "the endpoint is disabled";
 
 /// Whose delivery it is.
 pub(super) struct Destination {
-    access_key: String,
-    receiver: String,
-    endpoint: String,
-}
-
-pub(super) fn destination(connection: &Connection, delivery_id: &str) -> rusqlite::Result<Destination> {
-    connection
-        .prepare_cached("SELECT access_key, receiver, endpoint FROM deliveries WHERE id = ?")?
-        .query_row([delivery_id], |row| {
-            Ok(Destination { access_key: row.get(0)?, receiver: row.get(1)?, endpoint: row.get(2)? })
-        })
+    pub(super) access_key: String,
+    pub(super) receiver: String,
+    pub(super) endpoint: String,
 }
 
 /// One success, and what was before is forgotten; a disabled endpoint that was tried all the same is enabled.
@@ -32,21 +21,11 @@ pub(super) fn succeeded(connection: &Connection, to: &Destination) -> rusqlite::
     enable(connection, &to.access_key, &to.endpoint).map(|_| ())
 }
 
-/// What a failed attempt means for the endpoint.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    Enabled,
-    /// By this very attempt.
-    DisabledNow,
-    DisabledBefore,
-}
-
 /// Counts a failure; `gone` if the receiver asks for nothing more.
 pub(super) fn failed(
     connection: &Connection,
     to: &Destination,
-    at_ms: u64,
-    error: &str,
+    attempt: &DeliveryAttempt,
     gone: bool,
 ) -> rusqlite::Result<Standing> {
     connection
@@ -54,7 +33,7 @@ pub(super) fn failed(
             "INSERT INTO receivers (receiver, failures, last_failure_ms) VALUES (?1, 1, ?2)
              ON CONFLICT (receiver) DO UPDATE SET failures = failures + 1, last_failure_ms = ?2",
         )?
-        .execute(params![to.receiver, at_ms])?;
+        .execute(params![to.receiver, attempt.at_ms])?;
     let before = is_disabled(connection, &to.access_key, &to.endpoint)?;
     let disabled: bool = connection
         .prepare_cached(
@@ -67,16 +46,12 @@ pub(super) fn failed(
         )?
         .query_row(
             named_params! {
-                ":key": to.access_key, ":url": to.endpoint, ":at": at_ms, ":error": error, ":gone": gone,
+                ":key": to.access_key, ":url": to.endpoint, ":at": attempt.at_ms, ":error": attempt.failure(), ":gone": gone,
                 ":patience": ENDPOINT_PATIENCE.as_millis() as u64,
             },
             |row| row.get(0),
         )?;
-    Ok(match (before, disabled) {
-        (true, _) => Standing::DisabledBefore,
-        (false, true) => Standing::DisabledNow,
-        (false, false) => Standing::Enabled,
-    })
+    Ok(Standing::of(before, disabled))
 }
 
 /// Everything that waits for an endpoint is dead.

@@ -23,10 +23,8 @@ use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
-use crate::domain::job::{
-    ClaimedDelivery, ClaimedRequest, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NewRequest, NextStep,
-    Outcome, PutBack, RequestState, RequestView, StoredFile,
-};
+use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
+use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use crate::domain::limits::{UnderWay, Usage};
 use crate::domain::ports::{
     Acceptance, Admission, Backlog, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,

@@ -7,7 +7,7 @@ use snaphook_shared::signing::SecretKey;
 
 use super::requests::not_json;
 use super::{SqliteQueue, deliveries, keys, requests, usage_hours};
-use crate::domain::job::DeliveryBody;
+use crate::domain::delivery::DeliveryBody;
 use crate::domain::operator::{
     COUNT_MAX, DeliveryDetail, Holdings, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
 };

@@ -7,9 +7,10 @@ use snaphook_shared::request::Endpoint;
 
 use super::usage;
 use crate::domain::artifact::Size;
+use crate::domain::delivery::{DeliveryState, WebhookView};
 use crate::domain::job::{
-    ClaimedRequest, DeliveryState, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
-    WebhookView, first_request_id,
+    ClaimedRequest, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
+    first_request_id,
 };
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
