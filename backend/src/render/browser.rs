@@ -56,6 +56,9 @@ pub enum LaunchError {
     Canary(#[from] CanaryError),
 }
 
+/// How much of a picture may be on its way to us: as much as Linux grants anybody by default.
+const PIPE_BYTES: usize = 1024 * 1024;
+
 /// Beginnings of the names of variables that may hold secrets: of the service, its database, its bucket and its collector.
 const SECRET_VARIABLES: [&str; 4] = ["SNAPHOOK_", "PG", "AWS_", "OTEL_"];
 /// The name all scratch directories begin with, so that those of a killed service can be found and removed.
@@ -296,6 +299,8 @@ fn spawn(settings: &BrowserSettings, scratch: &Path) -> std::io::Result<(Child, 
     let log = std::fs::File::create(scratch.join("stderr"))?;
     let (browser_reads, to_browser) = std::io::pipe()?;
     let (from_browser, browser_writes) = std::io::pipe()?;
+    // Where the kernel grants it, a picture comes in few pieces. Past a user's share of pipes it does not, and they are more.
+    let _ = rustix::pipe::fcntl_setpipe_size(&from_browser, PIPE_BYTES);
     let mut command = Command::new(&settings.executable);
     command
         .args(arguments(settings))
