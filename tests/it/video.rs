@@ -201,6 +201,33 @@ fn a_recording_can_go_on_to_another_page() {
 }
 
 #[test]
+fn a_page_cannot_lead_a_recording_off_the_web() {
+    run(async {
+        let (stack, site) = (Stack::shared(), Site::start());
+        let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+        std::fs::write(&file, "<body style='margin:0;background:#00f'>").unwrap();
+        let ends = async |address: &str| {
+            let options = json!({
+                "url": site.url(&format!("/lying.html?{address}")), "scenario": "scroll", "scroll_try_navigate": true,
+                "scroll_navigate_link_hints": [], "scroll_navigate_after": 600, "scroll_complete": false,
+                "scroll_duration": 300, "duration": 2,
+            });
+            self::video(&stack.client(), options).await.at(1.9).colour(80, 110)
+        };
+        // It does get its way where that is somewhere on the web.
+        assert_eq!(ends(&site.url("/plain.html?green")).await, "#00ff00");
+        for address in [
+            &format!("file://{}", file.path().display()),
+            "chrome://version/",
+            "about:version",
+            "data:text/html,<body%20bgcolor=blue>",
+        ] {
+            assert_eq!(ends(address).await, "#ffffff", "{address}");
+        }
+    });
+}
+
+#[test]
 fn a_video_is_stored_announced_and_cached_like_a_picture() {
     run(async {
         let (stack, receiver) = (Stack::shared(), Receiver::start());

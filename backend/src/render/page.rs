@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options, WaitUntil};
+use snaphook_shared::target::{NativeUrlParser, ParseUrl};
 use tokio::sync::mpsc;
 
 use super::blocking::Blocklists;
@@ -215,6 +216,8 @@ impl Page<'_> {
     }
 
     async fn navigate(&mut self, address: &str) -> Result<(), Failure> {
+        // What we tell the browser to open it opens, `file:` and its own pages too; a page may have had a say in the address.
+        let address = web_address(address).ok_or_else(|| Failure::new(Code::TargetNotAllowed, "not a web address"))?;
         let navigate = self.call(NavigateParams::new(address));
         let navigated =
             tokio::time::timeout(navigation_limit(self.options), navigate).await.map_err(|_| unanswered())??;
@@ -562,6 +565,12 @@ pub(super) fn birthplace(options: &Options) -> Option<&str> {
         || emulation.time_zone.as_deref().is_some_and(|zone| zone != "GMT")
         || network.headers.iter().any(is_language);
     (is_plain && !may_be_refused).then(|| address(options))
+}
+
+/// An address of the web, as the browser writes it; None for whatever else there is.
+pub(super) fn web_address(address: &str) -> Option<String> {
+    let parts = NativeUrlParser.parse(address)?;
+    ["http", "https"].contains(&parts.scheme.as_str()).then_some(parts.serialized)
 }
 
 fn navigation_limit(options: &Options) -> Duration {

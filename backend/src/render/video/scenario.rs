@@ -10,7 +10,7 @@ use snaphook_shared::options::model::{Animation, Scroll};
 
 use super::camera::Rolling;
 use crate::domain::failure::Failure;
-use crate::render::page::{FIND, Page, json};
+use crate::render::page::{FIND, Page, json, web_address};
 
 const SCROLL: &str = include_str!("../js/scroll.js");
 const LINK: &str = include_str!("../js/link.js");
@@ -69,7 +69,8 @@ async fn next_page(page: &Page<'_>, scenario: &Scroll) -> Result<Option<String>,
     let words = serde_json::to_string(&scenario.navigate_link_hints).unwrap_or_else(|_| "[]".to_owned());
     match page.evaluate(format!("({LINK})({words})")).await {
         Err(failure) if failure.problem.code == Code::PageCrashed => Err(failure),
-        found => Ok(found.unwrap_or(None)),
+        // The page can say what it likes, and is led nowhere but on the web.
+        found => Ok(found.unwrap_or(None).and_then(|link: String| web_address(&link))),
     }
 }
 
