@@ -4,13 +4,15 @@ mod effective;
 mod machine;
 mod reference;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 use snaphook_shared::request::Policies;
 use snaphook_shared::signing::SecretKey;
-use snaphook_shared::target::{Subnet, TargetPolicy};
+use snaphook_shared::target::{HostPattern, Subnet, TargetPolicy};
 use toml::{Table, Value};
 
 pub use effective::{Effective, effective, unknown_variables};
@@ -127,6 +129,7 @@ pub struct WebhookConfig {
 pub struct EgressConfig {
     allow_subnets: Vec<String>,
     deny_subnets: Vec<String>,
+    allow_hosts: Vec<String>,
     deny_hosts: Vec<String>,
 }
 
@@ -267,16 +270,19 @@ impl Config {
             true => TargetPolicy::development(),
             false => TargetPolicy::default(),
         };
-        let parse = |name: &str, texts: &[String]| {
-            let subnet =
-                |text: &String| text.parse::<Subnet>().map_err(|error| format!("[egress] {name}: {text}: {error}"));
-            texts.iter().map(subnet).collect::<Result<Vec<_>, String>>()
-        };
-        policy.allow_subnets.extend(parse("allow_subnets", &self.egress.allow_subnets)?);
-        policy.deny_subnets.extend(parse("deny_subnets", &self.egress.deny_subnets)?);
-        policy.deny_hosts.extend(self.egress.deny_hosts.iter().cloned());
+        let egress = &self.egress;
+        policy.allow_subnets.extend(parsed::<Subnet>("allow_subnets", &egress.allow_subnets)?);
+        policy.deny_subnets.extend(parsed::<Subnet>("deny_subnets", &egress.deny_subnets)?);
+        policy.allow_hosts.extend(parsed::<HostPattern>("allow_hosts", &egress.allow_hosts)?);
+        policy.deny_hosts.extend(parsed::<HostPattern>("deny_hosts", &egress.deny_hosts)?);
         Ok(policy)
     }
+}
+
+/// A rule that cannot be read must not be a rule that nobody is held to.
+fn parsed<T: FromStr<Err: Display>>(name: &str, texts: &[String]) -> Result<Vec<T>, String> {
+    let parse = |text: &String| text.parse().map_err(|error| format!("[egress] {name}: {text}: {error}"));
+    texts.iter().map(parse).collect()
 }
 
 /// Whether it names a PostgreSQL database.
@@ -369,5 +375,11 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert!(!message.contains("open-sesame"), "{message}");
+        // A rule that says nothing would be one that nobody is held to.
+        for host in ["10.0.0.5", "https://x.example", "bücher.example", "*example.com", "*", "", "[::1]", "a:80"] {
+            let bad = |name: &str| (name == "SNAPHOOK_EGRESS_DENY_HOSTS").then(|| host.to_owned());
+            let denied = Config::load(None, &bad).and_then(|config| config.policies());
+            assert_eq!(denied.is_err(), !host.is_empty(), "{host}");
+        }
     }
 }

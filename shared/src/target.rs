@@ -321,6 +321,50 @@ impl fmt::Display for Subnet {
     }
 }
 
+/// A host name (`wiki.example.com`), or all below one (`*.example.com`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern {
+    /// As [`canonical_name`] gives it.
+    name: String,
+    is_below: bool,
+}
+
+/// Why a text is no [`HostPattern`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "neither a host name, as in `wiki.example.com` (in ASCII: `xn--…`), nor all below one, as in `*.example.com`; addresses \
+     are for the subnets"
+)]
+pub struct HostPatternError;
+
+impl HostPattern {
+    fn exactly(name: &str) -> HostPattern {
+        HostPattern { name: name.to_owned(), is_below: false }
+    }
+
+    fn below(name: &str) -> HostPattern {
+        HostPattern { name: name.to_owned(), is_below: true }
+    }
+
+    /// `name` as [`canonical_name`] gives it.
+    fn matches(&self, name: &str) -> bool {
+        match self.is_below {
+            true => name.strip_suffix(&self.name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            false => name == self.name,
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = HostPatternError;
+
+    fn from_str(text: &str) -> Result<HostPattern, HostPatternError> {
+        let (name, is_below) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
+        // An address in brackets has no canonical name, one of IPv4 ends like a number.
+        canonical_name(name).map(|name| HostPattern { name, is_below }).ok_or(HostPatternError)
+    }
+}
+
 /// Which ports may be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum PortPolicy {
@@ -384,9 +428,9 @@ pub struct TargetPolicy {
     /// Addresses that may not be dialled although they are public, such as the installation's own behind a NAT.
     pub deny_subnets: Vec<Subnet>,
     /// Names exempt from the name rules (`build-server`, `*.corp`). Their addresses still have to be allowed.
-    pub allow_hosts: Vec<String>,
+    pub allow_hosts: Vec<HostPattern>,
     /// Names never to be asked for, such as the installation's own.
-    pub deny_hosts: Vec<String>,
+    pub deny_hosts: Vec<HostPattern>,
     pub allowed_ports: PortPolicy,
     /// Off, because a URL is logged, stored and sent to webhooks, and a password in it would go along.
     pub allow_credentials: bool,
@@ -402,7 +446,7 @@ impl TargetPolicy {
                 Subnet { network: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
                 Subnet { network: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
             ],
-            allow_hosts: vec!["localhost".to_owned(), "*.localhost".to_owned()],
+            allow_hosts: vec![HostPattern::exactly("localhost"), HostPattern::below("localhost")],
             allowed_ports: PortPolicy::Unprivileged,
             ..TargetPolicy::default()
         }
@@ -556,7 +600,7 @@ const METADATA_NAMES: &[&str] =
 /// The rules for a host name. They save a look-up and give a clear answer; the boundary is [`check_address`].
 pub fn check_name(name: &str, policy: &TargetPolicy) -> Result<(), TargetRefusal> {
     let name = canonical_name(name).ok_or(TargetRefusal::Name)?;
-    let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches_pattern(&name, pattern));
+    let listed = |patterns: &[HostPattern]| patterns.iter().any(|pattern| pattern.matches(&name));
     if listed(&policy.deny_hosts) {
         return Err(TargetRefusal::Name);
     }
@@ -570,14 +614,6 @@ pub fn check_name(name: &str, policy: &TargetPolicy) -> Result<(), TargetRefusal
         return Err(TargetRefusal::Name);
     }
     Ok(())
-}
-
-fn matches_pattern(name: &str, pattern: &str) -> bool {
-    let pattern = pattern.strip_suffix('.').unwrap_or(pattern).to_ascii_lowercase();
-    match pattern.strip_prefix('*') {
-        Some(suffix) => suffix.starts_with('.') && name.len() > suffix.len() && name.ends_with(suffix),
-        None => name == pattern,
-    }
 }
 
 /// The rule for an address, literal or resolved. Every address of a name has to pass.

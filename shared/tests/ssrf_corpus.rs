@@ -97,7 +97,7 @@ fn visit(url: &str, policy: &TargetPolicy, zone: &mut Zone, dialled: &mut Vec<Ip
 #[test]
 fn every_row_gets_its_verdict() {
     let rows = rows();
-    let policy = TargetPolicy { deny_hosts: vec!["backend.self.test".to_owned()], ..TargetPolicy::default() };
+    let policy = TargetPolicy { deny_hosts: vec!["backend.self.test".parse().unwrap()], ..TargetPolicy::default() };
     // The installation's own name resolves to a public address: only the deny list can refuse it.
     let mut zone = Zone::of(&rows);
     zone.answers.insert("backend.self.test".to_owned(), vec![vec!["93.184.216.34".parse().unwrap()]]);

@@ -216,8 +216,8 @@ fn the_operator_opens_and_closes() {
     let policy = TargetPolicy {
         allow_subnets: vec!["10.0.0.0/8".parse().unwrap()],
         deny_subnets: vec!["10.0.0.7".parse().unwrap(), "93.184.216.0/24".parse().unwrap()],
-        allow_hosts: vec!["wiki".to_owned(), "*.Corp.".to_owned()],
-        deny_hosts: vec!["secret.corp".to_owned(), "*.example.com".to_owned()],
+        allow_hosts: vec!["wiki".parse().unwrap(), "*.Corp.".parse().unwrap()],
+        deny_hosts: vec!["secret.corp".parse().unwrap(), "*.example.com".parse().unwrap()],
         ..TargetPolicy::default()
     };
     for url in ["http://wiki/", "http://a.b.corp/", "http://10.1.2.3/", "http://example.com/", "http://[::ffff:a00:1]/"]
