@@ -174,7 +174,7 @@ impl Metrics {
         for outcome in ["delivered", "retried", "postponed", "dead", "gone"] {
             drop(self.webhooks.get_or_create(&Outcome { outcome }));
         }
-        for reason in ["first", "died", "contexts", "age", "memory"] {
+        for reason in ["first", "died", "contexts", "age", "memory", "leftovers"] {
             drop(self.browser_starts.get_or_create(&Reason { reason }));
         }
         for by in ["page", "webhook"] {
@@ -208,8 +208,8 @@ impl Metrics {
     }
 
     /// A connection was not made, for a page or a webhook.
-    pub fn egress_refused(&self, by: &'static str, reason: &'static str) {
-        self.egress.get_or_create(&Refused { by, reason }).inc();
+    pub fn egress_refused(&self, by: &'static str, reason: &'static str, count: u32) {
+        self.egress.get_or_create(&Refused { by, reason }).inc_by(u64::from(count));
     }
 
     /// All of it as Prometheus reads it.

@@ -1,5 +1,7 @@
 //! What is known to break screenshot services, where it is not shown beside the option that it belongs to.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value as Json, json};
 use snaphook_tests::picture::Picture;
 use snaphook_tests::run;
@@ -129,5 +131,37 @@ fn lists_of_the_operator_are_used_as_well() {
             let picture = png(&stack, json!({ "html": html, "block_ads": blocks })).await;
             assert_eq!((picture.pixel(150, 90), site.count("/square.svg")), (colour, loads), "block_ads={blocks}");
         }
+    });
+}
+
+#[test]
+fn a_document_that_breaks_off_is_an_error_and_one_that_stops_itself_is_shown() {
+    run(async {
+        let (stack, site) = (Stack::shared(), Site::start());
+        let client = stack.client();
+        // Without a word from Chromium that it has loaded, both would last until the time limit.
+        for wait_until in ["load", "domcontentloaded", "networkidle0"] {
+            let (began, options) =
+                (Instant::now(), json!({ "url": site.url("/broken"), "wait_until": [wait_until], "timeout": 60 }));
+            let answer = client.take(&options).await.expect(500);
+            assert_eq!(answer.json()["error_code"], "network_error", "{wait_until}");
+            assert!(began.elapsed() < Duration::from_secs(30), "{wait_until}: {:?}", began.elapsed());
+        }
+        let began = Instant::now();
+        let stopped = png(&stack, json!({ "url": site.url("/stopped"), "timeout": 60 })).await;
+        assert_eq!(stopped.colour(150, 80), "#00ff00");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+
+        let small = Stack::builder().set("SNAPHOOK_RENDER_PAGE_BYTES_MAX", 1_000_000).start();
+        let (began, client) = (Instant::now(), small.client());
+        let id = client.enqueue("/take", &json!({ "url": site.url("/endless"), "timeout": 60 })).await;
+        let view = client.request_when(&id, "failed", Duration::from_secs(50), |view| view["state"] == "failed").await;
+        assert_eq!(view["error"]["code"], "network_error", "{view:#}");
+        assert_eq!(
+            (&view["refused"][0]["host"], &view["refused"][0]["reason"]),
+            (&json!("127.0.0.1"), &json!("limit")),
+            "{view:#}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     });
 }

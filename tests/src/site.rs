@@ -26,7 +26,7 @@ struct Memory {
 ///
 /// Besides the files: `/never` does not answer, `/status/404` has that status, `/slow?1500` answers after so many
 /// milliseconds with a green page, `/redirect?http://…` leads there, `/events` is an event stream without end, `/socket` a WebSocket.
-/// `/endless` never stops sending, `/loop` leads to itself, `/attachment` is to be downloaded, `/cached` may be kept.
+/// `/endless` never stops sending, `/broken` stops in its middle, `/stopped` has had enough of itself before its end, `/loop` leads to itself, `/attachment` is to be downloaded, `/cached` may be kept.
 pub struct Site {
     server: Server,
     memory: Arc<Mutex<Memory>>,
@@ -86,6 +86,23 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             &[("content-type", "text/html")],
             streamed(start.chain(futures::stream::repeat(block)).boxed()),
         );
+    }
+    if path == "/broken" || path == "/stopped" {
+        let (length, script) = match path.as_str() {
+            "/broken" => ("100000", ""),
+            _ => ("100000000", "<script>setTimeout(() => window.stop(), 300)</script>"),
+        };
+        let start = format!("<!doctype html><body style='margin:0;background:#00ff00'>{script}");
+        let start = futures::stream::iter([Bytes::from(start)]).chain(futures::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Bytes::from("<p>so far")
+        }));
+        let rest = match path.as_str() {
+            "/broken" => futures::stream::empty().boxed(),
+            _ => futures::stream::pending().boxed(),
+        };
+        let headers = [("content-type", "text/html"), ("content-length", length)];
+        return response(200, &headers, streamed(start.chain(rest).boxed()));
     }
     if path == "/loop" {
         return response(302, &[("location", "/loop")], full(""));

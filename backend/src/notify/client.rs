@@ -67,7 +67,7 @@ impl WebhookClient {
         let parts = match self.egress.check_url(url) {
             Ok(parts) => parts,
             Err(refusal) => {
-                metrics::get().egress_refused("webhook", "refused");
+                metrics::get().egress_refused("webhook", "refused", 1);
                 return Answer::failed(format!("the address is not allowed: {refusal}"));
             }
         };
@@ -145,7 +145,7 @@ fn explain(error: &reqwest::Error) -> String {
             Refusal::Refused { .. } => "refused",
             Refusal::NameNotResolved { .. } => "name-not-resolved",
         };
-        metrics::get().egress_refused("webhook", reason);
+        metrics::get().egress_refused("webhook", reason, 1);
         return refusal.external().to_owned();
     }
     let mut text = String::new();

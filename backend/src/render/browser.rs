@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::browser::{
@@ -76,6 +76,8 @@ pub(super) struct Browser {
     /// See [`BrowserSettings::proxy`].
     proxy: Arc<EgressProxy>,
     windows: Arc<Windows>,
+    /// The ways out of contexts that could not be disposed of: they go with the browser.
+    left: Mutex<Vec<Option<EgressProxy>>>,
     started: Instant,
     contexts_made: AtomicU32,
     /// As of the last look.
@@ -108,6 +110,7 @@ impl Browser {
             memory_mb: Arc::default(),
             open: Arc::default(),
             windows: Arc::default(),
+            left: Mutex::default(),
         };
         match browser.cdp.browser(GetVersionParams::default(), START_LIMIT).await {
             Ok(version) => browser.product = version.product,
@@ -129,6 +132,11 @@ impl Browser {
     /// Whether the process still listens to us.
     pub(super) fn is_alive(&self) -> bool {
         !self.cdp.is_closed()
+    }
+
+    /// Whether it holds a page that could not be ended.
+    pub(super) fn holds_leftovers(&self) -> bool {
+        !self.left.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// How many contexts it has had, and for how long it has run.
@@ -253,16 +261,22 @@ impl Tab {
     /// Disposes of the context and waits until it is gone.
     pub(super) async fn close(mut self) {
         if let Some(context) = self.owner.context.take() {
-            dispose(&self.owner.browser, context).await;
+            dispose(&self.owner.browser, context, self.owner.way_out.take()).await;
         }
     }
 }
 
-/// Ends a context with all its pages. Its windows stay known until it is gone: one that comes meanwhile is not let go.
-async fn dispose(browser: &Browser, context: BrowserContextId) {
+/// Ends a context with all its pages. Its windows stay known until it is gone: one that comes meanwhile is not let go. Nor is
+/// its way out closed before: another render may be given the same port.
+async fn dispose(browser: &Browser, context: BrowserContextId, way_out: Option<EgressProxy>) {
     match browser.cdp.browser(DisposeBrowserContextParams::new(context.clone()), COMMAND_LIMIT).await {
         Ok(_) => browser.windows.forget(&context),
-        Err(error) => tracing::debug!(%error, "a browser context was not disposed of"),
+        Err(error) => {
+            if !browser.cdp.is_closed() {
+                tracing::warn!(%error, "a browser context was not disposed of");
+            }
+            browser.left.lock().unwrap_or_else(PoisonError::into_inner).push(way_out);
+        }
     }
 }
 
@@ -284,11 +298,7 @@ impl Drop for ContextGuard {
     fn drop(&mut self) {
         if let Some(context) = self.context.take() {
             let (browser, way_out) = (self.browser.clone(), self.way_out.take());
-            tokio::spawn(async move {
-                dispose(&browser, context).await;
-                // Not before its pages: another render may be given the same port.
-                drop(way_out);
-            });
+            tokio::spawn(async move { dispose(&browser, context, way_out).await });
         }
     }
 }

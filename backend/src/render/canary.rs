@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// What was sent at the very end may take a moment to arrive.
 const SETTLE: Duration = Duration::from_millis(30);
 
+/// A page asks for itself and then, by each of two names, for a text, a picture and a socket.
+const REFUSED_MIN: u32 = 7;
+
 const SCRIPT: &str = include_str!("js/canary.js");
 
 /// What the self-test found.
@@ -38,30 +41,38 @@ pub enum CanaryError {
     Broken(String),
 }
 
-/// Tries to get out.
+/// Tries to get out, from a page of the browser's own context and from one like a render's.
 ///
 /// # Errors
-/// When something did, or when nothing was tried.
+/// When something did, or when not everything was tried.
 pub(super) async fn check(browser: &Arc<Browser>, proxy: &EgressProxy) -> Result<(), CanaryError> {
+    tokio::try_join!(check_page(browser, true, proxy), check_page(browser, false, proxy)).map(|_| ())
+}
+
+async fn check_page(browser: &Arc<Browser>, own_context: bool, proxy: &EgressProxy) -> Result<(), CanaryError> {
     let broken = |error: &dyn std::fmt::Display| CanaryError::Broken(error.to_string());
     let (listeners, began) = (Canaries::listen().await.map_err(|error| broken(&error))?, Instant::now());
-    let tries =
-        async { tokio::try_join!(attempt(browser, true, &listeners), attempt(browser, false, &listeners)).map(|_| ()) };
-    let ended = tokio::time::timeout(LIMIT, tries).await;
+    let ended = tokio::time::timeout(LIMIT, attempt(browser, own_context, &listeners)).await;
     tokio::time::sleep(SETTLE).await;
     if let Some(way) = listeners.reached() {
         return Err(CanaryError::Escaped(way));
     }
-    ended.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
+    let ran_through = ended.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
     let refused = proxy.failures_since(began);
-    match refused.iter().filter(|failed| failed.port == listeners.tcp_port).count() {
-        // Two pages, each with more than one way.
-        0..=3 => Err(CanaryError::NotTried),
-        _ => Ok(()),
+    let refused = refused.iter().filter(|failed| failed.port == listeners.tcp_port).map(|failed| failed.count).sum();
+    judge(ran_through, refused)
+}
+
+/// Whether a page has tried what it was to try, by what became of its script and what was refused to it.
+fn judge(ran_through: bool, refused: u32) -> Result<(), CanaryError> {
+    match ran_through && refused >= REFUSED_MIN {
+        true => Ok(()),
+        false => Err(CanaryError::NotTried),
     }
 }
 
-async fn attempt(browser: &Arc<Browser>, own_context: bool, listeners: &Canaries) -> Result<(), CdpError> {
+/// Gives whether the script came to its end.
+async fn attempt(browser: &Arc<Browser>, own_context: bool, listeners: &Canaries) -> Result<bool, CdpError> {
     let tab = match own_context {
         true => browser.open_tab(None, None).await?,
         false => browser.open_bare_tab().await?,
@@ -76,13 +87,16 @@ async fn attempt(browser: &Arc<Browser>, own_context: bool, listeners: &Canaries
     tab.session.call(navigate, LIMIT).await?;
     let mut evaluate = EvaluateParams::new(format!("({SCRIPT})({tcp_port}, {udp_port})"));
     evaluate.await_promise = Some(true);
-    tab.session.call(evaluate, LIMIT).await?;
+    let returned = tab.session.call(evaluate, LIMIT).await?;
+    if let Some(exception) = &returned.exception_details {
+        tracing::warn!(exception = exception.text, "the script of the self-test broke off");
+    }
     if !own_context {
         let close = CloseTargetParams::new(tab.main_frame.clone());
         browser.call(close).await?;
     }
     tab.close().await;
-    Ok(())
+    Ok(returned.exception_details.is_none())
 }
 
 /// One listener of each kind on loopback, which a browser reaches most easily when nothing stops it.
@@ -128,5 +142,18 @@ impl Canaries {
 impl Drop for Canaries {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_did_not_try_everything_proves_nothing() {
+        assert!(judge(true, REFUSED_MIN).is_ok());
+        for (ran_through, refused) in [(false, REFUSED_MIN), (true, REFUSED_MIN - 1), (true, 0)] {
+            assert!(matches!(judge(ran_through, refused), Err(CanaryError::NotTried)), "{ran_through} {refused}");
+        }
     }
 }

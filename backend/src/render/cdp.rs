@@ -12,9 +12,12 @@ use std::time::Duration;
 use chromiumoxide::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
+
+/// A page that rewrites the functions by which it is read can make a text of any length of it.
+const MESSAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Why a command has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -191,12 +194,14 @@ impl Cdp {
     async fn read(&self, pipe: pipe::Receiver) {
         let mut reader = BufReader::with_capacity(256 * 1024, pipe);
         let mut message = Vec::new();
-        while let Ok(length) = reader.read_until(0, &mut message).await {
-            if length == 0 {
+        while let Ok(length) = (&mut reader).take(MESSAGE_BYTES_MAX).read_until(0, &mut message).await {
+            if message.pop_if(|last| *last == 0).is_none() {
+                if length > 0 {
+                    tracing::error!(
+                        "the browser sent a message of more than {MESSAGE_BYTES_MAX} bytes, and is given up"
+                    );
+                }
                 break;
-            }
-            if message.last() == Some(&0) {
-                message.pop();
             }
             self.dispatch(&message);
             message.clear();

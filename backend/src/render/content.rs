@@ -1,6 +1,7 @@
 //! The page's own content as a file: its HTML as it stands after scripts have run, or Markdown made of that.
 
 use bytes::Bytes;
+use serde::Deserialize;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Format;
 
@@ -9,6 +10,8 @@ use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
 
 const OUTER_HTML: &str = include_str!("js/outer_html.js");
+/// The most of a page's HTML that is read, in UTF-16 units.
+const CHARS_MAX: u32 = 64 * 1024 * 1024;
 /// What is no text for a reader.
 const SKIPPED: [&str; 8] = ["head", "script", "style", "noscript", "template", "svg", "iframe", "canvas"];
 
@@ -35,8 +38,25 @@ pub(super) async fn read(page: &Page<'_>) -> Result<Artifact, Failure> {
 async fn html(page: &Page<'_>, selector: Option<&str>, shadow: bool) -> Result<Option<String>, Failure> {
     let selector = selector.map_or_else(|| "null".to_owned(), json);
     let hidden = list(&page.options.page.hide_selectors);
-    let read = page.evaluate(format!("({OUTER_HTML})({selector}, {shadow}, {hidden})")).await;
-    read.map_err(|failure| failure.blame("selector"))
+    let script = format!(
+        "((html) => (html?.length > {CHARS_MAX} ? html.length : html))(({OUTER_HTML})({selector}, {shadow}, {hidden}))"
+    );
+    match page.evaluate(script).await.map_err(|failure| failure.blame("selector"))? {
+        Some(Html::Text(html)) => Ok(Some(html)),
+        Some(Html::TooLong(chars)) => {
+            let cause = format!("the page's HTML has {chars} characters, and may have {CHARS_MAX}");
+            Err(Failure::new(Code::ResultingImageTooLarge, cause))
+        }
+        None => Ok(None),
+    }
+}
+
+/// What is read of a page.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Html {
+    Text(String),
+    TooLong(u64),
 }
 
 /// Markdown of HTML. A large page takes a while, so this is done off the async threads.

@@ -44,6 +44,9 @@ pub(super) struct PageState {
     first: Option<String>,
     /// Why that document did not come, in Chromium's words.
     not_opened: Option<String>,
+    /// Loaders of documents of which nothing more comes: why they broke off, in Chromium's words; None for those that loaded or
+    /// stopped themselves.
+    stopped: HashMap<String, Option<String>>,
     /// The main document's answer; that of the latest one, if the page went elsewhere.
     pub(super) main: Option<MainResponse>,
     pub(super) crashed: bool,
@@ -96,6 +99,12 @@ struct Lifecycle {
     frame_id: String,
     loader_id: String,
     name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stopped {
+    frame_id: String,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +183,7 @@ impl PageState {
             begun: HashSet::new(),
             first: None,
             not_opened: None,
+            stopped: HashMap::new(),
             main: None,
             crashed: false,
             departures: 0,
@@ -198,6 +208,11 @@ impl PageState {
     pub(super) fn reached(&self, opened: &Opened, event: &str) -> bool {
         let current = self.documents.get(&opened.frame);
         self.begun.contains(&opened.loader) && current.is_some_and(|document| document.events.contains(event))
+    }
+
+    /// Whether nothing more comes of the document that is shown now, and if it broke off why.
+    pub(super) fn stopped(&self, opened: &Opened) -> Option<Option<&str>> {
+        self.stopped.get(self.current(&opened.frame)?).map(Option::as_deref)
     }
 
     /// The loader of the document that a frame shows now.
@@ -248,6 +263,14 @@ impl PageState {
                     self.live_on(lifecycle.frame_id, lifecycle.loader_id, lifecycle.name);
                 }
             }
+            "Page.frameStoppedLoading" => {
+                // After its load event, or because the page had enough of itself.
+                if let Some(stopped) = event.read::<Stopped>()
+                    && let Some(loader) = self.current(&stopped.frame_id).map(str::to_owned)
+                {
+                    self.stopped.entry(loader).or_insert(None);
+                }
+            }
             "Page.frameRequestedNavigation" => {
                 let Some(navigation) = event.read::<RequestedNavigation>() else { return };
                 if navigation.frame_id == main_frame && navigation.disposition != "newWindow" {
@@ -283,10 +306,15 @@ impl PageState {
             "Network.loadingFinished" | "Network.loadingFailed" => {
                 if let Some(ended) = event.read::<RequestEnded>() {
                     self.ended(&ended.request_id);
-                    // The request for a document has the id of its loader. What came in part is shown in part.
+                    // The request for a document has the id of its loader.
                     let is_first = self.first.as_ref() == Some(&ended.request_id);
-                    if is_first && !ended.error_text.is_empty() && !self.begun.contains(&ended.request_id) {
-                        self.not_opened = Some(ended.error_text);
+                    match (ended.error_text.is_empty(), self.begun.contains(&ended.request_id)) {
+                        (true, _) => {}
+                        (false, true) => {
+                            self.stopped.insert(ended.request_id, Some(ended.error_text).filter(|_| !ended.canceled));
+                        }
+                        (false, false) if is_first => self.not_opened = Some(ended.error_text),
+                        (false, false) => {}
                     }
                 }
             }

@@ -165,7 +165,10 @@ impl ChromiumRenderer {
         if let Some(browser) = current.as_ref() {
             let (contexts, age) = browser.wear();
             let memory_mb = browser.memory_mb();
-            let is_worn = contexts >= CONTEXTS_MAX || age >= AGE_MAX || memory_mb > self.settings.memory.browser_mb;
+            let is_worn = contexts >= CONTEXTS_MAX
+                || age >= AGE_MAX
+                || memory_mb > self.settings.memory.browser_mb
+                || browser.holds_leftovers();
             if browser.is_alive() && !is_worn {
                 return Ok(browser.clone());
             }
@@ -175,6 +178,8 @@ impl ChromiumRenderer {
                 "contexts"
             } else if age >= AGE_MAX {
                 "age"
+            } else if browser.holds_leftovers() {
+                "leftovers"
             } else {
                 "memory"
             };

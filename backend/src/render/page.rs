@@ -33,6 +33,8 @@ const HTML_ADDRESS: &str = "https://html.snaphook.invalid/";
 const IDLE_FOR: Duration = Duration::from_millis(500);
 /// Web fonts may keep the picture waiting for so long and no longer.
 const FONTS_LIMIT: Duration = Duration::from_secs(3);
+/// What is left of a document that broke off gets so long to be taken for all of it.
+const BROKEN_OFF_LIMIT: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long a script's departure may take to be noticed.
@@ -271,15 +273,12 @@ impl Page<'_> {
 
     async fn wait_for(&mut self, events: &[WaitUntil]) -> Result<(), Failure> {
         for event in events {
-            let crashed_here = match event {
+            match event {
                 WaitUntil::Load => self.wait_load().await,
                 WaitUntil::DomContentLoaded => self.wait_event("DOMContentLoaded").await,
                 WaitUntil::NetworkIdle0 => self.wait_idle(0).await,
                 WaitUntil::NetworkIdle2 => self.wait_idle(2).await,
-            };
-            if crashed_here {
-                return Err(crashed());
-            }
+            }?;
         }
         Ok(())
     }
@@ -366,34 +365,49 @@ impl Page<'_> {
         }
     }
 
-    async fn wait_event(&mut self, event: &str) -> bool {
-        let opened = &self.opened;
-        self.watcher.until(|state: &PageState| state.reached(opened, event)).await.crashed
+    async fn wait_event(&mut self, event: &str) -> Result<(), Failure> {
+        let opened = self.opened.clone();
+        let reached = |state: &PageState| state.reached(&opened, event);
+        let ended = self.watcher.until(|state| reached(state) || state.stopped(&opened).is_some()).await;
+        match ended.stopped(&opened) {
+            _ if ended.crashed => Err(crashed()),
+            // Chromium takes some breaks for an end, and its events may come a little later.
+            Some(reason) if !reached(&ended) => {
+                match tokio::time::timeout(BROKEN_OFF_LIMIT, self.watcher.until(reached)).await {
+                    Ok(state) if state.crashed => Err(crashed()),
+                    Ok(_) => Ok(()),
+                    Err(_) => reason.map_or(Ok(()), |reason| Err(broken_off(reason))),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A page is not held up by fonts that do not come: after as long as browsers hide text for their sake, it is as good as
     /// loaded. What else is missing is waited for.
-    async fn wait_load(&mut self) -> bool {
+    async fn wait_load(&mut self) -> Result<(), Failure> {
         let opened = self.opened.clone();
         loop {
-            let loaded = self.watcher.until(|state: &PageState| state.reached(&opened, "load"));
-            if let Ok(state) = tokio::time::timeout(FONTS_LIMIT, loaded).await {
-                return state.crashed;
+            if let Ok(loaded) = tokio::time::timeout(FONTS_LIMIT, self.wait_event("load")).await {
+                return loaded;
             }
             let state = self.watcher.now();
             let fonts_alone = state.fonts_alone_for().is_some_and(|alone| alone >= FONTS_LIMIT);
             if fonts_alone && state.reached(&opened, "DOMContentLoaded") {
-                return state.crashed;
+                return if state.crashed { Err(crashed()) } else { Ok(()) };
             }
         }
     }
 
-    async fn wait_idle(&self, connections: usize) -> bool {
+    async fn wait_idle(&mut self, connections: usize) -> Result<(), Failure> {
+        self.wait_event("DOMContentLoaded").await?;
         loop {
             let state = self.watcher.now();
-            let loaded = state.reached(&self.opened, "DOMContentLoaded");
-            if state.crashed || (loaded && state.quiet_for(connections).is_some_and(|quiet| quiet >= IDLE_FOR)) {
-                return state.crashed;
+            if state.crashed {
+                return Err(crashed());
+            }
+            if state.quiet_for(connections).is_some_and(|quiet| quiet >= IDLE_FOR) {
+                return Ok(());
             }
             tokio::time::sleep(POLL).await;
         }
@@ -598,6 +612,10 @@ pub(super) fn failure(error: CdpError) -> Failure {
             Failure::retryable(Code::InternalApplicationError, error.to_string())
         }
     }
+}
+
+fn broken_off(reason: &str) -> Failure {
+    Failure::new(Code::NetworkError, format!("the document broke off: {reason}"))
 }
 
 /// Chromium's words for a navigation that led nowhere.

@@ -74,6 +74,9 @@ pub(super) fn explain(failure: Failure, options: &Options, proxy: &EgressProxy, 
     match failed.failure {
         egress::Failure::Refused => Failure::new(Code::TargetNotAllowed, "the egress proxy refused the page"),
         egress::Failure::NameNotResolved => Failure::new(Code::NameNotResolved, "the name was not resolved"),
+        egress::Failure::OverLimit => {
+            Failure::new(Code::NetworkError, "the page wanted more traffic than a page may have")
+        }
         egress::Failure::ProxyUnreachable => Failure::invalid("proxy", "\"proxy\" cannot be reached"),
         egress::Failure::ProxyDenied => Failure::invalid("proxy", "\"proxy\" refused the user name and password (407)"),
         _ => failure,
@@ -83,7 +86,7 @@ pub(super) fn explain(failure: Failure, options: &Options, proxy: &EgressProxy, 
 /// Counts what the page did not get, for the metrics.
 pub(super) fn count(proxy: &EgressProxy, since: Instant) {
     for failed in proxy.failures_since(since) {
-        metrics::get().egress_refused("page", failed.failure.marker());
+        metrics::get().egress_refused("page", failed.failure.marker(), failed.count);
     }
 }
 
@@ -91,7 +94,7 @@ pub(super) fn count(proxy: &EgressProxy, since: Instant) {
 pub(super) fn refused(proxy: &EgressProxy) -> Vec<Refused> {
     let long_ago = Instant::now().checked_sub(Duration::from_secs(86_400)).unwrap_or_else(Instant::now);
     let mut all: Vec<Refused> = Vec::new();
-    for FailedExchange { host, port, failure, .. } in proxy.failures_since(long_ago) {
+    for FailedExchange { host, port, failure, count, .. } in proxy.failures_since(long_ago) {
         let reason = match failure {
             egress::Failure::Refused => RefusedFor::Target,
             egress::Failure::OverLimit => RefusedFor::Limit,
@@ -102,12 +105,8 @@ pub(super) fn refused(proxy: &EgressProxy) -> Vec<Refused> {
             Host::Name(name) => name.clone(),
             address => address.to_string(),
         };
-        if let Some(entry) =
-            all.iter_mut().find(|entry| entry.host == name && entry.port == port && entry.reason == reason)
-        {
-            entry.count += 1;
-        } else if all.len() < REFUSED_MAX {
-            all.push(Refused { host: name, port, class, reason, count: 1 });
+        if all.len() < REFUSED_MAX {
+            all.push(Refused { host: name, port, class, reason, count });
         }
     }
     all

@@ -25,7 +25,7 @@ const DOWNLOAD_BUFFER: usize = 32 * 1024;
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Reply> {
     let Some((host, port)) = target_of(&request) else { return Failure::BadRequest.reply() };
     exchange(shared, request, &host, port).await.unwrap_or_else(|failure| {
-        shared.log(host, port, failure);
+        shared.failures.note(&host, port, failure);
         failure.reply()
     })
 }
@@ -65,9 +65,9 @@ async fn exchange(
         if let Some(upstream) = upstream {
             upstream.connect(&mut stream, host, port, shared.limits.idle).await?;
         }
-        Ok(tunnel(shared, request, stream, meter, permit))
+        Ok(tunnel(shared, request, stream, Carriage { meter, host: host.clone(), port, _permit: permit }))
     } else {
-        forward(shared, request, stream, meter, permit, upstream).await
+        forward(shared, request, stream, Carriage { meter, host: host.clone(), port, _permit: permit }, upstream).await
     }
 }
 
@@ -102,15 +102,26 @@ async fn dial_upstream(shared: &Shared, upstream: &Upstream, host: &Host, port: 
     })
 }
 
-fn tunnel(
-    shared: &Shared,
-    request: Request<Incoming>,
-    upstream: Metered,
+/// What goes with an exchange from its connection to its end.
+struct Carriage {
     meter: Arc<Meter>,
-    permit: OwnedSemaphorePermit,
-) -> Response<Reply> {
+    host: Host,
+    port: u16,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Carriage {
+    /// What was cut off in its middle looks like a fault of the host's.
+    fn end(self, shared: &Shared) {
+        if self.meter.is_over() {
+            shared.failures.note(&self.host, self.port, Failure::OverLimit);
+        }
+    }
+}
+
+fn tunnel(shared: &Arc<Shared>, request: Request<Incoming>, upstream: Metered, carriage: Carriage) -> Response<Reply> {
+    let log = Arc::clone(shared);
     shared.keep(async move {
-        let _permit = permit;
         // Comes once the answer below is written, or fails with the connection.
         let Ok(client) = hyper::upgrade::on(request).await else { return };
         let (from_client, mut to_client) = split(TokioIo::new(client));
@@ -126,18 +137,18 @@ fn tunnel(
                     std::future::pending().await
                 }
             } => {}
-            () = meter.stalled() => {}
+            () = carriage.meter.stalled() => {}
         }
+        carriage.end(&log);
     });
     Response::new(Either::Right(Full::default()))
 }
 
 async fn forward(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     mut request: Request<Incoming>,
     upstream: Metered,
-    meter: Arc<Meter>,
-    permit: OwnedSemaphorePermit,
+    carriage: Carriage,
     proxy: Option<&Upstream>,
 ) -> Result<Response<Reply>, Failure> {
     // The URL says which host is meant; a Host header that says otherwise is replaced.
@@ -162,13 +173,13 @@ async fn forward(
         .handshake(TokioIo::new(upstream))
         .await
         .map_err(|_| Failure::UpstreamFailed)?;
-    let watch = Arc::clone(&meter);
+    let (log, meter) = (Arc::clone(shared), Arc::clone(&carriage.meter));
     shared.keep(async move {
-        let _permit = permit;
         tokio::select! {
             _ = connection => {}
-            () = watch.stalled() => {}
+            () = carriage.meter.stalled() => {}
         }
+        carriage.end(&log);
     });
     let mut response = sender.send_request(request).await.map_err(|_| meter.failure())?;
     // Nobody asked for another protocol, so there is nobody to speak it.

@@ -37,7 +37,7 @@ impl Meter {
         Ok(())
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.moved.load(Ordering::Relaxed) > self.limits.max_bytes
             || self.total.load(Ordering::Relaxed) > self.limits.max_total_bytes
     }

@@ -16,17 +16,17 @@
 //! here, and asks that one, which is itself a host that somebody else named and is decided like any other.
 
 mod exchange;
+mod log;
 mod meter;
 mod upstream;
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,21 +36,19 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use snaphook_shared::target::Host;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
 
 use super::Egress;
+pub use log::FailedExchange;
+use log::FailureLog;
 pub use upstream::Upstream;
 
 /// On every answer that is the proxy's own, with the [`Failure`] as its value; removed from answers that come from
 /// upstream, so that no site can pretend. A page served over HTTPS can, though, as the proxy does not see inside a tunnel.
 pub const MARKER: HeaderName = HeaderName::from_static("x-snaphook-egress");
-
-/// Failures remembered; older ones are forgotten first.
-const MAX_LOGGED: usize = 256;
 
 /// What may pass. Beyond a limit there is an error at once, never a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,15 +152,6 @@ impl Failure {
     }
 }
 
-/// An entry of the log of failures. A tunnel that fails is only `ERR_TUNNEL_CONNECTION_FAILED` to Chromium; this is why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedExchange {
-    pub at: Instant,
-    pub host: Host,
-    pub port: u16,
-    pub failure: Failure,
-}
-
 type Reply = Either<Incoming, Full<Bytes>>;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -182,7 +171,7 @@ struct Shared {
     exchanges: Arc<Semaphore>,
     requests: AtomicU64,
     total: Arc<AtomicU64>,
-    failures: Mutex<VecDeque<FailedExchange>>,
+    failures: FailureLog,
     /// Work that outlives the request it came from, run by the listener's task, so that it ends with the proxy.
     work: mpsc::UnboundedSender<Work>,
 }
@@ -211,17 +200,16 @@ impl EgressProxy {
             exchanges,
             requests: AtomicU64::default(),
             total: Arc::default(),
-            failures: Mutex::default(),
+            failures: FailureLog::default(),
             work,
         });
         let listener = tokio::spawn(listen(socket, Arc::clone(&shared), inbox).in_current_span());
         Ok(EgressProxy { address, shared, listener })
     }
 
-    /// The failures since `instant`, oldest first, as far back as the log goes.
+    /// What has failed since `instant`.
     pub fn failures_since(&self, instant: Instant) -> Vec<FailedExchange> {
-        let failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.iter().filter(|failed| failed.at >= instant).cloned().collect()
+        self.shared.failures.since(instant)
     }
 
     /// Bytes to and from all targets so far.
@@ -282,14 +270,6 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePe
 }
 
 impl Shared {
-    fn log(&self, host: Host, port: u16, failure: Failure) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= MAX_LOGGED {
-            failures.pop_front();
-        }
-        failures.push_back(FailedExchange { at: Instant::now(), host, port, failure });
-    }
-
     fn keep(&self, work: impl Future<Output = ()> + Send + 'static) {
         // Fails only when the listener is gone, and then the work is not wanted either.
         let _ = self.work.send(Box::pin(work));
