@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snaphook_shared::signing::SecretKey;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +20,7 @@ use crate::domain::notice::Links;
 use crate::domain::operator::{NoRandomness, random_text};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::QueueError;
-use crate::http::{Api, Flights, Limits, Server, dashboard_routes, operations_routes, routes};
+use crate::http::{Api, Flights, Limits, Server, Waiting, dashboard_routes, operations_routes, routes};
 use crate::notify::{Sender, WebhookClient, build_client};
 use crate::queue::postgres::{PostgresQueue, PostgresSettings};
 use crate::queue::secrets::{RootKey, RootKeyError};
@@ -217,7 +216,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         screenshotone_async_status: config.compat.screenshotone_async_status,
         body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
         makes_videos: renderer.makes_videos(),
-        waiting: Arc::new(Semaphore::new(config.render.waiting_max + sizing.concurrency)),
+        waiting: Waiting::new(config.render.waiting_max + sizing.concurrency),
         flights: Flights::default(),
         requests: requests.clone(),
         deliveries: deliveries.clone(),

@@ -21,6 +21,7 @@ use snaphook_shared::code::Code;
 
 use crate::config::Config;
 use crate::domain::failure::Failure;
+use crate::domain::pipeline::is_file_name;
 use crate::domain::ports::FileStore;
 pub use upload::Uploader;
 
@@ -98,7 +99,7 @@ impl FileStore for Store {
         let old = move |meta: ObjectMeta| async move {
             let put_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
             let name = meta.location.filename().unwrap_or_default().to_owned();
-            Ok((put_ms < put_before_ms).then_some(name))
+            Ok((put_ms < put_before_ms && is_file_name(&name)).then_some(name))
         };
         self.backend.list(prefix).map_err(io_error).try_filter_map(old).boxed()
     }

@@ -33,20 +33,18 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps now and then until it is told to stop. What fails is logged and tried again next time.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(self.return_leases_until(&stop), self.remove_until(&stop));
+        // Whatever it is at can be broken off: the next sweep goes on with it.
+        stop.run_until_cancelled(async { tokio::join!(self.keep_returning_leases(), self.keep_removing()) }).await;
     }
 
-    async fn return_leases_until(&self, stop: &CancellationToken) {
+    async fn keep_returning_leases(&self) {
         loop {
             self.log("leases", self.return_leases().await);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LEASES_INTERVAL) => {}
-            }
+            tokio::time::sleep(LEASES_INTERVAL).await;
         }
     }
 
-    async fn remove_until(&self, stop: &CancellationToken) {
+    async fn keep_removing(&self) {
         let mut orphans_searched: Option<Instant> = None;
         loop {
             self.log("expired files", self.remove_expired_files().await);
@@ -58,10 +56,7 @@ impl Sweeper {
                 self.log("orphaned files", self.remove_orphans().await);
                 orphans_searched = Some(Instant::now());
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
@@ -95,15 +90,25 @@ impl Sweeper {
         loop {
             let names =
                 self.queue.expired_files(self.clock.now_ms(), BATCH).await.map_err(|error| error.to_string())?;
+            let mut gone = 0;
             for name in &names {
-                self.store.delete(name).await.map_err(|error| error.to_string())?;
-                self.queue.forget_file(name).await.map_err(|error| error.to_string())?;
+                if self.removed(name).await {
+                    self.queue.forget_file(name).await.map_err(|error| error.to_string())?;
+                    gone += 1;
+                }
             }
-            removed += names.len() as u64;
-            if names.len() < BATCH as usize {
+            removed += gone;
+            // What withstands is first in the next batch too, and waits for the next sweep.
+            if names.len() < BATCH as usize || gone == 0 {
                 return Ok(removed);
             }
         }
+    }
+
+    /// One that cannot be removed must not keep the others there.
+    async fn removed(&self, name: &str) -> bool {
+        let removed = self.store.delete(name).await;
+        removed.inspect_err(|error| tracing::error!(%error, file = name, "a file could not be removed")).is_ok()
     }
 
     async fn purge_requests(&self) -> Result<u64, String> {
@@ -125,8 +130,7 @@ impl Sweeper {
         let mut removed = 0;
         while let Some(names) = batches.try_next().await.map_err(|error| error.to_string())? {
             for name in self.queue.unknown_files(names).await.map_err(|error| error.to_string())? {
-                self.store.delete(&name).await.map_err(|error| error.to_string())?;
-                removed += 1;
+                removed += u64::from(self.removed(&name).await);
             }
         }
         Ok(removed)
@@ -163,7 +167,7 @@ mod tests {
 
     async fn finished(sweeper: &Sweeper, name: &str) -> String {
         let now_ms = sweeper.clock.now_ms();
-        let id = snaphook_shared::id::request_id(now_ms, [1; 10]);
+        let id = crate::domain::job::new_request_id(now_ms);
         let request = NewRequest {
             id: id.clone(),
             access_key: "alice".to_owned(),
@@ -196,27 +200,64 @@ mod tests {
         id
     }
 
+    /// A name as files have here.
+    fn file(letter: char) -> String {
+        format!("{}.png", letter.to_string().repeat(48))
+    }
+
     #[tokio::test]
     async fn files_orphans_and_old_rows_go_when_their_time_is_over() {
         let folder = tempfile::tempdir().unwrap();
         let sweeper = parts(folder.path()).await;
-        for name in ["kept.png", "orphan.png"] {
+        let (kept, orphan) = (file('a'), file('b'));
+        for name in [kept.as_str(), orphan.as_str(), "of-somebody-else.png"] {
             sweeper.store.put(name, "image/png", Bytes::from_static(b"x")).await.unwrap();
         }
-        let id = finished(&sweeper, "kept.png").await;
+        let id = finished(&sweeper, &kept).await;
         assert_eq!(sweeper.remove_orphans().await, Ok(0), "it may still get its row");
         sweeper.clock.advance(Duration::from_secs(3 * 3600));
         assert_eq!(sweeper.remove_orphans().await, Ok(1));
-        assert!(sweeper.store.get("orphan.png", None).await.is_err());
-        assert!(sweeper.store.get("kept.png", None).await.is_ok());
+        assert!(sweeper.store.get(&orphan, None).await.is_err());
+        for name in [kept.as_str(), "of-somebody-else.png"] {
+            assert!(sweeper.store.get(name, None).await.is_ok(), "{name}");
+        }
 
         sweeper.clock.advance(Duration::from_secs(24 * 3600));
         assert_eq!(sweeper.remove_expired_files().await, Ok(1));
-        assert!(sweeper.store.get("kept.png", None).await.is_err());
+        assert!(sweeper.store.get(&kept, None).await.is_err());
         assert_eq!(sweeper.purge_requests().await, Ok(0));
         assert!(sweeper.queue.request(&id).await.unwrap().is_some());
         sweeper.clock.advance(Duration::from_secs(31 * 24 * 3600));
         assert_eq!(sweeper.purge_requests().await, Ok(1));
         assert!(sweeper.queue.request(&id).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_removed_keeps_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let sweeper = parts(folder.path()).await;
+        // More than a batch, and the first of all withstands: where it was there is a folder that is not empty.
+        let names: Vec<String> = (0..250).map(|number| format!("{number:048x}.png")).collect();
+        for name in &names[1..] {
+            sweeper.store.put(name, "image/png", Bytes::from_static(b"x")).await.unwrap();
+        }
+        std::fs::create_dir_all(folder.path().join("files").join(&names[0]).join("inside")).unwrap();
+        for name in &names {
+            finished(&sweeper, name).await;
+        }
+        sweeper.clock.advance(Duration::from_secs(2 * 24 * 3600));
+        assert_eq!(sweeper.remove_expired_files().await, Ok(249));
+        assert_eq!(sweeper.queue.expired_files(sweeper.clock.now_ms(), 9).await.unwrap(), [names[0].as_str()]);
+    }
+
+    #[tokio::test]
+    async fn a_sweep_under_way_holds_up_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let sweeper = parts(folder.path()).await;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(sweeper.run(stop.clone()));
+        tokio::task::yield_now().await;
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     }
 }

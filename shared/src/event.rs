@@ -213,4 +213,6 @@ pub mod header {
     pub const RENDERING_SECONDS: &str = "x-screenshotone-rendering-seconds";
     pub const SIZE_BYTES: &str = "x-screenshotone-size-bytes";
     pub const REFERENCE: &str = "x-screenshotone-reference";
+    /// What the logs can be searched by: of the caller's own trace, or the request's id.
+    pub const TRACE_ID: &str = "x-screenshotone-trace-id";
 }

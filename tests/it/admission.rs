@@ -74,15 +74,14 @@ fn a_key_with_a_thousand_requests_does_not_keep_another_waiting() {
             let answers = futures::future::join_all((0..50).map(|_| greedy.post("/v1/screenshot", &job))).await;
             assert!(answers.iter().all(|answer| answer.status == 202));
         }
-        let asked = Instant::now();
+        let (asked, before) = (Instant::now(), site.count("/slow"));
         let mut mine = job.clone();
         mine["webhook_url"] = json!(receiver.url());
         let id = modest.enqueue("/v1/screenshot", &mine).await;
         modest.done(&id, s(30)).await;
-        // The job under way, and then this one: two job times, of a second each and what a render costs.
-        assert!(asked.elapsed() < s(10), "{:?}", asked.elapsed());
-        let asked_for = site.count("/slow");
-        assert!(asked_for < 30, "the thousand are still waiting: {asked_for}");
+        // The job under way, then this one, and perhaps another until we hear of it: two job times.
+        let begun = site.count("/slow") - before;
+        assert!(begun <= 3, "{begun} in {:?}", asked.elapsed());
         let usage: Json = greedy.get_with_key("/usage").await.expect(200).json();
         assert!(usage["used"].as_u64().unwrap() < 30, "{usage}");
     });

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use snaphook_test_postgres::Server;
@@ -13,7 +13,7 @@ use snaphook_tests::client::Client;
 use snaphook_tests::receiver::{Behaviour, Receiver};
 use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
 use snaphook_tests::stack::Stack;
-use snaphook_tests::wait::s;
+use snaphook_tests::wait::{self, s};
 use snaphook_tests::{descendants, run};
 
 /// The same as in the backend's `fault` module; `tidy` holds the two together.
@@ -100,12 +100,17 @@ struct Campaign {
     database: Option<Server>,
     dice: Dice,
     accepted: Vec<String>,
+    /// How often the service died at each fault point.
+    deaths: BTreeMap<&'static str, u32>,
+    /// Rounds in which it was to.
+    faulty: usize,
 }
 
 impl Campaign {
     fn start(seed: u64, bucket: Option<S3>, database: Option<Server>) -> Campaign {
-        // An attempt that a crash or an absence costs should not end a delivery, and the next one must come soon.
-        let schedule = format!("0{}", ",1".repeat(29));
+        // What the receiver's absences cost should not end a delivery, and the next attempt must come soon. Attempts that end
+        // with a crash are not counted, or there would be too few of these.
+        let schedule = format!("0{}", ",1".repeat(14));
         let mut stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", schedule);
         if let Some(bucket) = &bucket {
             stack = stack
@@ -120,15 +125,19 @@ impl Campaign {
                 stack.set("SNAPHOOK_QUEUE_DATABASE_URL", database.database()).set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5);
         }
         let receiver = Receiver::start();
-        Campaign { stack: stack.start(), receiver, bucket, database, dice: Dice(seed), accepted: Vec::new() }
+        let deaths = FAULT_POINTS.map(|point| (point, 0)).into();
+        let (stack, dice) = (stack.start(), Dice(seed));
+        Campaign { stack, receiver, bucket, database, dice, accepted: Vec::new(), deaths, faulty: 0 }
     }
 
     async fn round(&mut self) {
         let dice = &mut self.dice;
         self.receiver.behave(Behaviour::Status(if dice.below(8) == 0 { 500 } else { 204 }));
+        let (client, url, count) = (self.stack.client(), self.receiver.url(), 1 + dice.below(4));
         if dice.below(3) == 0 {
-            let point = FAULT_POINTS[dice.below(FAULT_POINTS.len() as u64) as usize];
-            // The service dies by itself, some way on.
+            // Each in its turn.
+            let point = FAULT_POINTS[self.faulty % FAULT_POINTS.len()];
+            self.faulty += 1;
             self.stack.kill9();
             let mut tries = 0;
             while let Err(error) =
@@ -137,9 +146,19 @@ impl Campaign {
                 tries += 1;
                 assert!(tries < 50, "{point}: {error}");
             }
+            // The service dies by itself, some way on.
+            for _ in 0..40 {
+                if self.stack.ended_part().is_some() {
+                    *self.deaths.entry(point).or_default() += 1;
+                    break;
+                }
+                self.accepted.extend(load(&client, &url, 1).await);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            self.stack.kill9();
+            self.stack.restart();
         }
         let moment = Duration::from_millis(dice.below(400));
-        let (client, url, count) = (self.stack.client(), self.receiver.url(), 1 + dice.below(4));
         let (ids, ()) = futures::join!(load(&client, &url, count), tokio::time::sleep(moment));
         self.accepted.extend(ids);
         match (Victim::of(dice), &mut self.bucket) {
@@ -191,12 +210,26 @@ impl Campaign {
             assert_eq!(Some(file.body.len() as u64), view["file"]["bytes"].as_u64(), "{view:#}");
             assert!(files.insert(view["file"]["url"].to_string()), "a file of its own: {view:#}");
         }
-        let stored = match &self.bucket {
-            Some(bucket) => bucket.count("files"),
-            None => std::fs::read_dir(self.stack.data_dir().join("files")).unwrap().count(),
-        };
         // What a crash left between its file and its row belongs to nobody, and is swept when it is old enough.
-        let orphans = stored.checked_sub(files.len()).expect("each has its file");
+        let folder = self.stack.data_dir().join("files");
+        let stored = || match &self.bucket {
+            Some(bucket) => bucket.count("files"),
+            None => std::fs::read_dir(&folder).unwrap().count(),
+        };
+        let orphans = stored().checked_sub(files.len()).expect("each has its file");
+        if self.bucket.is_none() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+                file.set_modified(SystemTime::now() - Duration::from_secs(3 * 3600)).unwrap();
+            }
+            self.stack.kill9();
+            self.stack.restart();
+            wait::for_it("one file each, and no other", s(60), || (stored() == files.len()).then_some(())).await;
+        }
+        let deaths: Vec<String> = self.deaths.iter().map(|(point, deaths)| format!("{point}:{deaths}")).collect();
+        for (point, deaths) in &self.deaths {
+            assert!(*deaths > 0 || self.faulty < FAULT_POINTS.len(), "nothing died at {point}");
+        }
         let webhooks = self.receiver.all();
         let told: HashSet<&str> = webhooks.iter().map(|webhook| webhook.header("webhook-id")).collect();
         let lost: Vec<&String> =
@@ -208,13 +241,14 @@ impl Campaign {
             assert_eq!(*body, &webhook.body[..], "the same bytes on every attempt");
         }
         format!(
-            "accepted={} done={} failed={} orphans={orphans} webhooks={} duplicates={} lost={}",
+            "accepted={} done={} failed={} orphans={orphans} webhooks={} duplicates={} lost={} deaths={}",
             accepted.len(),
             files.len(),
             accepted.len() - files.len(),
             told.len(),
             webhooks.len() - told.len(),
             lost.len(),
+            deaths.join(","),
         )
     }
 }

@@ -58,6 +58,17 @@ fn a_request_outlives_a_crash_during_its_render() {
 }
 
 #[test]
+fn a_render_that_outlasts_its_lease_keeps_it() {
+    run(async {
+        let (stack, site) = (Stack::builder().set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5).start(), Site::start());
+        let client = stack.client();
+        let options = json!({ "url": site.url("/slow?12000"), "navigation_timeout": 30, "timeout": 60 });
+        let view = client.done(&client.enqueue("/take", &options).await, s(50)).await;
+        assert_eq!((&view["attempts"], site.count("/slow")), (&json!(1), 1), "{view:#}");
+    });
+}
+
+#[test]
 fn a_webhook_that_was_under_way_in_a_crash_is_sent_again() {
     run(async {
         let mut stack = Stack::builder().start();

@@ -92,6 +92,7 @@ fn the_picture_itself_comes_with_every_header_of_the_vendor() {
         assert_eq!(webhook.header("content-length"), webhook.body.len().to_string());
         assert_eq!(webhook.header("x-screenshotone-size-bytes"), file["bytes"].to_string());
         assert_eq!(webhook.header("x-screenshotone-reference"), id);
+        assert_eq!(webhook.header("x-screenshotone-trace-id"), id, "the caller has no trace of their own");
         assert_eq!(webhook.header("x-screenshotone-external-identifier"), "order42");
         let seconds = webhook.header("x-screenshotone-rendering-seconds");
         let (whole, part) = seconds.split_once('.').unwrap();

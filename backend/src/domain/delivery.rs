@@ -135,6 +135,8 @@ pub enum NextStep {
     Dead,
     /// The receiver says that it is gone for good, and nothing more is sent to it.
     Gone,
+    /// What was to be sent, or the key to sign it with, has been removed. The receiver has nothing to do with it.
+    NothingToSend,
 }
 
 /// Why a delivery to a disabled endpoint is dead.
@@ -175,7 +177,7 @@ pub struct Moved {
 impl NextStep {
     /// Whether the receiver is to blame for it.
     pub fn is_failure(self) -> bool {
-        !matches!(self, NextStep::Delivered | NextStep::PostponedTo { .. })
+        matches!(self, NextStep::RetryAt { .. } | NextStep::Dead | NextStep::Gone)
     }
 
     pub fn moves(self, standing: Standing) -> Moved {
@@ -189,6 +191,7 @@ impl NextStep {
             (NextStep::RetryAt { .. }, _) => ended(DeliveryState::Dead, Some(DISABLED)),
             (NextStep::Gone, _) => ended(DeliveryState::Dead, Some("the receiver said that it is gone")),
             (NextStep::Dead, _) => ended(DeliveryState::Dead, Some("the schedule is over")),
+            (NextStep::NothingToSend, _) => ended(DeliveryState::Dead, Some("there is nothing to send any more")),
         }
     }
 }

@@ -5,6 +5,7 @@ use snaphook_shared::dialect::Dialect;
 use snaphook_shared::event::{self, Finished, ImageSize, Slice, header};
 use snaphook_shared::metadata::Metadata;
 use snaphook_shared::options::model::ResponseType;
+use snaphook_shared::trace;
 
 use super::delivery::{DeliveryBody, NewDelivery};
 use super::job::{NewRequest, StoredFile, StoredSlice, StoredSlices};
@@ -125,6 +126,8 @@ pub fn of_success(
     add(header::RENDERING_SECONDS, format!("{:.2}", render_ms as f64 / 1000.0));
     add(header::SIZE_BYTES, file.bytes.to_string());
     add(header::REFERENCE, request.id.clone());
+    let trace = request.traceparent.as_deref().and_then(trace::parts);
+    add(header::TRACE_ID, trace.map_or_else(|| request.id.clone(), |(trace, _, _)| trace.to_owned()));
     if let Some(identifier) = &request.options.delivery.external_identifier {
         add(header::EXTERNAL_IDENTIFIER, identifier.clone());
     }

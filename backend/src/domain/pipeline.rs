@@ -251,9 +251,43 @@ fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// 192 random bits: the name is all that protects a file.
+/// Bytes of a file's name. It is all that protects the file.
+const NAME_BYTES: usize = 24;
+
 fn file_name(extension: &str) -> Result<String, Failure> {
-    let mut random = [0; 24];
+    let mut random = [0; NAME_BYTES];
     getrandom::fill(&mut random).map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
     Ok(format!("{}.{extension}", hex::encode(random)))
+}
+
+/// Whether a name is one that files get here: beside them in a bucket there may be others', which are nobody's to remove.
+pub fn is_file_name(name: &str) -> bool {
+    let Some((stem, extension)) = name.split_once('.') else { return false };
+    stem.len() == 2 * NAME_BYTES
+        && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && !extension.is_empty()
+        && extension.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_files_are_known_by_their_names() {
+        let own = file_name("png").unwrap();
+        assert!(is_file_name(&own) && is_file_name(&file_name("mp4").unwrap()));
+        let others = [
+            "backup.sql",
+            "README",
+            &own[1..],
+            &format!("x{own}"),
+            &own.to_uppercase(),
+            &own[..48],
+            &format!("{own}.gz"),
+        ];
+        for name in others {
+            assert!(!is_file_name(name), "{name}");
+        }
+    }
 }

@@ -165,7 +165,7 @@ pub trait JobQueue: Send + Sync {
     /// Newest first.
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError>;
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError>;
-    /// Names of files whose time was over at `now_ms`.
+    /// Names of files whose time was over at `now_ms`, but for those that a webhook has yet to take along.
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;
     /// Notes that a file has been removed from the store.
     async fn forget_file(&self, name: &str) -> Result<(), QueueError>;

@@ -13,8 +13,8 @@ pub const RENDER_ATTEMPTS_MAX: u32 = 4;
 pub const LOST_BROWSERS_MAX: u32 = 8;
 
 /// Attempts that failed by a fault of this installation and are not counted; from then on they are. With the pauses below
-/// that is more than a day.
-pub const POSTPONEMENTS_MAX: u32 = 1_000;
+/// that is more than three days.
+pub const POSTPONEMENTS_MAX: u32 = 5_000;
 
 /// How long an endpoint may fail, with no success in between, until nothing more is sent to it.
 pub const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);

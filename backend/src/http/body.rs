@@ -6,9 +6,15 @@ use bytes::Buf;
 use futures::{Stream, TryStreamExt};
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::limits::BODY_BYTES_MAX;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+const MIB: usize = 1024 * 1024;
+/// Whole mebibytes of bodies that are still on their way, of all callers together: nobody has said yet who they are.
+static ROOM: Semaphore = Semaphore::const_new(256);
 
 /// # Errors
-/// `request_body_too_large`, or `request_aborted` for a body that broke off or took too long.
+/// `request_body_too_large`, `request_aborted` for a body that broke off or took too long, and `temporary_unavailable` where
+/// too many large ones are on their way.
 pub(super) async fn read(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     bytes_max: usize,
@@ -17,10 +23,19 @@ pub(super) async fn read(
     let broken = |_| Problem::new(Code::RequestAborted);
     let collect = async {
         futures::pin_mut!(body);
-        let mut all = Vec::new();
+        let (mut all, mut room) = (Vec::new(), None::<SemaphorePermit<'_>>);
         while let Some(mut chunk) = body.try_next().await.map_err(broken)? {
-            if all.len() + chunk.remaining() > bytes_max {
+            let length = all.len() + chunk.remaining();
+            if length > bytes_max {
                 return Err(Problem::new(Code::RequestBodyTooLarge));
+            }
+            let missing = (length / MIB).saturating_sub(room.as_ref().map_or(0, SemaphorePermit::num_permits));
+            if missing > 0 {
+                let more = ROOM.try_acquire_many(missing as u32).map_err(|_| Problem::unavailable())?;
+                match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                }
             }
             while chunk.has_remaining() {
                 let part = chunk.chunk();
@@ -36,3 +51,29 @@ pub(super) async fn read(
 
 /// An envelope holds a body as a JSON string, in which a byte may take six.
 pub(super) const ENVELOPE_BYTES_MAX: usize = 6 * BODY_BYTES_MAX + 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::StreamExt;
+
+    use super::*;
+
+    /// So many mebibytes, and then nothing more, without an end.
+    fn stuck(mebibytes: usize) -> impl Stream<Item = Result<Bytes, warp::Error>> {
+        let block = Bytes::from(vec![b' '; MIB]);
+        futures::stream::iter((0..mebibytes).map(move |_| Ok(block.clone()))).chain(futures::stream::pending())
+    }
+
+    #[tokio::test]
+    async fn bodies_that_do_not_end_take_so_much_memory_together_and_no_more() {
+        let limit = Duration::from_millis(500);
+        let read = |mebibytes| async move { super::read(stuck(mebibytes), 100 * MIB, limit).await.unwrap_err().code };
+        let (first, second, third) = tokio::join!(read(90), read(90), read(90));
+        let mut codes = [first, second, third];
+        codes.sort_by_key(|code| *code == Code::RequestAborted);
+        assert_eq!(codes, [Code::TemporaryUnavailable, Code::RequestAborted, Code::RequestAborted]);
+        assert_eq!(ROOM.available_permits(), 256, "all of it is given back");
+        assert_eq!(read(101).await, Code::RequestBodyTooLarge);
+    }
+}

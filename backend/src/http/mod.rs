@@ -24,6 +24,7 @@ mod server;
 mod tasks;
 mod trial;
 mod usage;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use snaphook_shared::dialect::{CORS, Dialect, REQUEST_ID, preflight};
 use snaphook_shared::request::Policies;
 use snaphook_shared::route;
 use snaphook_shared::signing::SecretKey;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Reply};
@@ -47,6 +48,7 @@ pub use cache::Flights;
 pub use dashboard::dashboard_routes;
 pub use health::{Scrape, routes as operations_routes};
 pub use server::{Limits, Server};
+pub use waiting::Waiting;
 
 pub type Response = warp::reply::Response;
 
@@ -65,8 +67,7 @@ pub struct Api {
     pub body_timeout: std::time::Duration,
     /// Whether there is something to make them with.
     pub makes_videos: bool,
-    /// How many synchronous requests may wait or render.
-    pub waiting: Arc<Semaphore>,
+    pub waiting: Waiting,
     /// Cacheable renders under way.
     pub flights: Flights,
     /// To ring when a request was accepted.

@@ -13,12 +13,12 @@ use snaphook_shared::options::model::{Medium, ResponseType};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Head, Method, RawRequest, gate};
 use snaphook_shared::target::NativeUrlParser;
 use snaphook_shared::trace::TRACEPARENT;
-use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
+use super::waiting::WaitingPlace;
 use super::{Api, Response, body, cache, owner, raw_query, reply, with};
 use crate::domain::job::{NewRequest, StoredFile, new_request_id};
 use crate::domain::limits::Place;
@@ -211,7 +211,7 @@ pub(super) async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u
 }
 
 async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
-    let _place = place(api)?;
+    let _place = place(api, &checked.access_key)?;
     let Some(key) = cache::key(&checked) else {
         return render_now(api, checked, id).await.map(|(response, _)| response);
     };
@@ -235,9 +235,9 @@ async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Resp
 }
 
 /// A place among those who wait for their answer.
-pub(super) fn place(api: &Api) -> Result<SemaphorePermit<'_>, Problem> {
+pub(super) fn place<'a>(api: &'a Api, access_key: &str) -> Result<WaitingPlace<'a>, Problem> {
     let full = || Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) };
-    api.waiting.try_acquire().map_err(|_| full())
+    api.waiting.enter(access_key).ok_or_else(full)
 }
 
 /// Counts a render for its key, which it keeps busy for as long as the place is held.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -13,10 +14,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use snaphook_shared::request::Endpoint;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 
 use super::Response;
+
+/// Connections of one listener at a time.
+const CONNECTIONS_MAX: usize = 10_000;
 
 /// Whom a connection is with.
 #[derive(Clone, Copy)]
@@ -73,11 +78,14 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let mut protocol = http1::Builder::new();
         protocol.timer(TokioTimer::new()).header_read_timeout(self.limits.headers);
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
+            // Who comes when all places are taken waits outside, at the cost of the kernel's backlog and not of memory here.
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = async { (places.clone().acquire_owned().await, self.listener.accept().await) } => accepted,
             };
+            let (Ok(place), accepted) = accepted else { break };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -95,6 +103,7 @@ impl Server {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection ended early");
                 }
+                drop(place);
             });
         }
         drop(self.listener);

@@ -29,7 +29,7 @@ async fn run(api: &Api, raw: RawRequest, id: String) -> Result<Trial, Problem> {
         let (id, _) = render::enqueue(api, render::new_request(api, checked, &id)).await?;
         return Ok(Trial::Accepted { id });
     }
-    let _place = render::place(api)?;
+    let _place = render::place(api, &checked.access_key)?;
     let _under_way = render::begin(api, &checked.access_key).await?;
     let started = Instant::now();
     let request = render::new_request(api, checked, &id);

@@ -26,8 +26,19 @@ pub(super) struct Answer {
     /// The first bytes, as text.
     pub(super) body: String,
     pub(super) error: Option<String>,
-    /// Whether this installation is to blame, and not the receiver.
-    pub(super) ours: bool,
+    /// Whom a failure is the fault of.
+    pub(super) fault: Fault,
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fault {
+    #[default]
+    Receiver,
+    /// Of this installation, for the moment.
+    Ours,
+    /// There is nothing to be sent, and never will be again.
+    NothingToSend,
 }
 
 impl Answer {
@@ -37,7 +48,11 @@ impl Answer {
 
     /// A failure that the receiver has nothing to do with.
     pub(super) fn ours(error: impl Into<String>) -> Answer {
-        Answer { ours: true, ..Answer::failed(error) }
+        Answer { fault: Fault::Ours, ..Answer::failed(error) }
+    }
+
+    pub(super) fn nothing_to_send(error: impl Into<String>) -> Answer {
+        Answer { fault: Fault::NothingToSend, ..Answer::failed(error) }
     }
 }
 
@@ -80,22 +95,24 @@ impl WebhookClient {
         let sent = self.client.post(parts.serialized).headers(header_map).body(body).send();
         match tokio::time::timeout(limit, async { read(sent.await?).await }).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Answer { ours: is_ours(&error), ..Answer::failed(explain(&error)) },
-            Err(_) => Answer::failed(format!("no complete answer within {} s", limit.as_secs())),
+            Ok(Err(error)) if is_ours(&error) => Answer::ours(explain(&error)),
+            Ok(Err(error)) => Answer::failed(explain(&error)),
+            Err(_) => Answer::failed(format!("no complete answer within {:.0} s", limit.as_secs_f64().ceil())),
         }
     }
 }
 
 async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
-    let mut body = Vec::new();
+    let (mut body, mut read) = (Vec::new(), 0);
     while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() >= ANSWER_BYTES_MAX {
+        read += chunk.len();
+        let room = ANSWER_BYTES_KEPT - body.len();
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if read >= ANSWER_BYTES_MAX {
             break;
         }
     }
-    body.truncate(ANSWER_BYTES_KEPT);
     Ok(Answer {
         status: Some(response.status().as_u16()),
         retry_after,
@@ -162,7 +179,11 @@ fn explain(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use snaphook_shared::target::{PortPolicy, TargetPolicy};
+
     use super::*;
+    use crate::egress::ResolveName;
+    use crate::egress::testing::FakeResolver;
 
     #[test]
     fn retry_after_reads_seconds_and_dates_and_ignores_junk() {
@@ -170,5 +191,69 @@ mod tests {
         assert_eq!(retry_after("soon"), None);
         assert_eq!(retry_after("1.5"), None);
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
+    }
+
+    #[test]
+    fn a_date_that_is_ahead_is_honoured() {
+        let ahead = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
+        assert!((28..=30).contains(&retry_after(&ahead).unwrap()), "{ahead}");
+    }
+
+    /// What a post to this name comes to.
+    async fn post_to(host: &str, resolver: Arc<dyn ResolveName>) -> Answer {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let policy = TargetPolicy { allowed_ports: PortPolicy::Unprivileged, ..TargetPolicy::default() };
+        let client = WebhookClient::new(Egress::new(policy, resolver)).unwrap();
+        client.post(&format!("http://{host}:8080/hook"), Vec::new(), Bytes::new(), Duration::from_secs(2)).await
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_dialled_at_no_turn() {
+        for addresses in ["127.0.0.1", "93.184.216.34 10.0.0.5", "169.254.169.254", "::1"] {
+            let answer = post_to("hook.example", FakeResolver::new(&[("hook.example", &[addresses])])).await;
+            assert_eq!((answer.status, answer.fault), (None, Fault::Receiver), "{addresses}");
+            assert!(answer.error.unwrap().contains("not allowed"), "{addresses}");
+        }
+        assert!(post_to("127.0.0.1", FakeResolver::new(&[])).await.error.unwrap().contains("not allowed"));
+    }
+
+    struct Away;
+
+    #[async_trait::async_trait]
+    impl ResolveName for Away {
+        async fn resolve(&self, _name: &str) -> io::Result<Vec<std::net::IpAddr>> {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_is_away_is_our_fault_and_a_name_that_is_not_there_is_not() {
+        assert_eq!(post_to("hook.example", Arc::new(Away)).await.fault, Fault::Ours);
+        assert_eq!(post_to("nowhere.example", FakeResolver::new(&[])).await.fault, Fault::Receiver);
+    }
+
+    #[tokio::test]
+    async fn no_more_of_an_answer_is_read_than_there_is_to_say() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let sent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await.unwrap();
+            let mut sent = 0;
+            while let Ok(length) = stream.write(&[b'x'; 4096]).await {
+                sent += length;
+            }
+            sent
+        });
+        let policy = TargetPolicy::development();
+        let client = WebhookClient::new(Egress::new(policy, FakeResolver::new(&[]))).unwrap();
+        let answer = client.post(&url, Vec::new(), Bytes::new(), Duration::from_secs(5)).await;
+        assert_eq!((answer.status, answer.body.len()), (Some(200), ANSWER_BYTES_KEPT));
+        // What was under way in the buffers of two sockets comes on top of it.
+        let sent = tokio::time::timeout(Duration::from_secs(5), sent).await.unwrap().unwrap();
+        assert!(sent < 16 * 1024 * 1024, "{sent}");
     }
 }

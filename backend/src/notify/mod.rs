@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use snaphook_shared::signing;
 use snaphook_shared::trace::TRACEPARENT;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,11 +20,15 @@ use crate::domain::retry;
 use crate::fault;
 use crate::metrics;
 use crate::trace::{Span, TraceContext};
-use client::Answer;
+use client::{Answer, Fault};
 pub use client::{WebhookClient, build_client};
 
 /// The scan is the truth; the wake-up only saves the wait.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Mebibytes of files that are held to be sent; one that is larger goes by itself.
+const FILES_MIB_MAX: u32 = 512;
+static FILE_ROOM: Semaphore = Semaphore::const_new(FILES_MIB_MAX as usize);
 
 /// What the sender needs.
 pub struct Sender {
@@ -49,8 +53,7 @@ impl Sender {
         while !stop.is_cancelled() {
             let free = slots.available_permits() as u32;
             let now_ms = self.clock.now_ms();
-            // Longer than an attempt, of which half a time limit is for reading a file and a whole one for the post. Should
-            // this process hang all the same, the queue knows a late outcome by the attempt's number.
+            // Longer than any attempt. Should this process hang all the same, the queue knows a late outcome by its number.
             let lease_until_ms = now_ms + (self.timeout.as_millis() as u64) * 2;
             let due = match free {
                 0 => Vec::new(),
@@ -125,6 +128,7 @@ impl Sender {
             NextStep::PostponedTo { .. } => "postponed",
             NextStep::Dead => "dead",
             NextStep::Gone => "gone",
+            NextStep::NothingToSend => "nothing_to_send",
         };
         metrics::get().webhook_attempted(outcome, started.elapsed());
         if let Some(status) = answer.status {
@@ -145,13 +149,17 @@ impl Sender {
     }
 
     async fn post(&self, claimed: &ClaimedDelivery, now_s: u64, place: Option<&TraceContext>) -> Answer {
-        let delivery = &claimed.delivery;
+        let (delivery, began) = (&claimed.delivery, Instant::now());
+        let _room;
         let body = match &delivery.body {
             DeliveryBody::Inline(bytes) => bytes.clone().into(),
             DeliveryBody::File(name) => match timeout(self.timeout / 2, self.read_file(name)).await {
-                Ok(Ok(bytes)) => bytes,
+                Ok(Ok((bytes, taken))) => {
+                    _room = taken;
+                    bytes
+                }
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                    return Answer::failed("the file is not there any more");
+                    return Answer::nothing_to_send("the file is not there any more");
                 }
                 Ok(Err(error)) => return Answer::ours(format!("the file could not be read: {error}")),
                 Err(_) => return Answer::ours("the store did not give the file in time".to_owned()),
@@ -161,30 +169,38 @@ impl Sender {
         if delivery.sign {
             let record = match self.queue.key(&claimed.access_key).await {
                 Ok(Some(record)) => record,
-                Ok(None) => return Answer::failed("the access key is gone"),
+                Ok(None) => return Answer::nothing_to_send("the access key is gone"),
                 Err(error) => return Answer::ours(error.to_string()),
             };
             let signed = signing::webhook_headers(&record.live_secrets(now_s), &delivery.id, now_s, &body);
             headers.extend(signed.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         headers.extend(place.map(|place| (TRACEPARENT.to_owned(), place.traceparent())));
-        self.client.post(&delivery.url, headers, body, self.timeout).await
+        self.client.post(&delivery.url, headers, body, self.timeout.saturating_sub(began.elapsed())).await
     }
 
-    async fn read_file(&self, name: &str) -> std::io::Result<bytes::Bytes> {
+    /// Also the room that it takes up, until the bytes are let go.
+    async fn read_file(&self, name: &str) -> std::io::Result<(bytes::Bytes, SemaphorePermit<'static>)> {
         use futures::TryStreamExt;
+        let known = self.queue.file(name).await.map_err(std::io::Error::other)?;
+        let mebibytes = known.map_or(0, |file| file.bytes.div_ceil(1024 * 1024)).clamp(1, u64::from(FILES_MIB_MAX));
+        let room = FILE_ROOM.acquire_many(mebibytes as u32).await.map_err(std::io::Error::other)?;
         let stream = self.store.get(name, None).await?;
         let collected = stream.try_fold(Vec::new(), |mut all, chunk| async move {
             all.extend_from_slice(&chunk);
             Ok(all)
         });
-        collected.await.map(bytes::Bytes::from)
+        Ok((bytes::Bytes::from(collected.await?), room))
     }
 
     fn next_step(&self, answer: &Answer, claimed: &ClaimedDelivery) -> NextStep {
         let after = |pause: Duration| self.clock.now_ms() + pause.as_millis() as u64;
-        if answer.ours && claimed.postponed < retry::POSTPONEMENTS_MAX {
-            return NextStep::PostponedTo { ms: after(retry::postponement(claimed.postponed)) };
+        match answer.fault {
+            Fault::Ours if claimed.postponed < retry::POSTPONEMENTS_MAX => {
+                return NextStep::PostponedTo { ms: after(retry::postponement(claimed.postponed)) };
+            }
+            Fault::NothingToSend => return NextStep::NothingToSend,
+            Fault::Ours | Fault::Receiver => {}
         }
         match answer.status {
             Some(200..=299) => return NextStep::Delivered,
@@ -336,7 +352,7 @@ mod tests {
         let (url, mut seen) = receiver("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\nconnection: close\r\n\r\noops").await;
         let bench = bench(&url).await;
         let planned = bench.sender.schedule_seconds.clone();
-        assert_eq!(planned.len(), 10);
+        assert_eq!(planned, [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]);
         for (number, &pause_s) in (1..).zip(planned.iter().skip(1).chain([&0])) {
             let view = bench.after(number).await;
             let last = view.log.last().unwrap();

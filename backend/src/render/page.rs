@@ -140,6 +140,24 @@ impl Page<'_> {
         self.call(command).map_ok(|_| ()).boxed()
     }
 
+    /// As [`Page::order`], for a command that Chromium refuses only if the caller's value is wrong. A page that is gone or late
+    /// says nothing about that.
+    fn order_or<C: chromiumoxide::Command + 'static>(
+        &self,
+        command: C,
+        refused: impl FnOnce() -> Failure + Send + 'static,
+    ) -> Order
+    where
+        C::Response: Send,
+    {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let judge = |error| match error {
+            CdpError::Refused { .. } => refused(),
+            other => failure(other),
+        };
+        self.session.call(command, left).map_ok(|_| ()).map_err(judge).boxed()
+    }
+
     /// Evaluates JavaScript in the page, promises awaited, and reads its value.
     pub(super) async fn evaluate<T: DeserializeOwned>(&self, script: impl Into<String>) -> Result<T, Failure> {
         let mut evaluate = EvaluateParams::new(script);

@@ -27,6 +27,8 @@ on_each_queue! {
     a_webhook_is_sent_again_until_it_ends
     requests_are_listed_newest_first_by_key_and_state
     files_expire_once
+    a_file_stays_until_its_webhook_has_taken_it_along
+    what_has_nothing_to_send_is_dead_and_charged_to_nobody
     a_late_outcome_changes_nothing_that_a_later_claim_decides
     a_receiver_that_fails_holds_up_nobody_else
     what_is_dead_can_be_replayed_and_keeps_its_log
@@ -217,6 +219,16 @@ async fn a_result_and_its_webhook_are_kept_together(queue: &Arc<dyn Queue>) {
     let request = request(1, "alice");
     queue.accept(request.clone()).await.unwrap();
     queue.claim("w", NOW + 5, NOW * 2).await.unwrap().unwrap();
+    // Where the webhook cannot be kept, the result is not either.
+    let taken = told(queue, 2, "alice", "https://example.com/hook").await;
+    let impossible = NewDelivery { id: taken.clone(), ..delivery(&request) };
+    let kept = queue.finish(&request.id, "w", NOW + 6, done("a.png", NOW + 50), Some(impossible)).await;
+    assert!(kept.is_err());
+    assert_eq!(queue.request(&request.id).await.unwrap().unwrap().state, RequestState::Rendering);
+    assert!(queue.file("a.png").await.unwrap().is_none());
+    let claimed = queue.claim_deliveries(NOW, NOW + 60, 10, 8).await.unwrap().remove(0);
+    queue.finish_attempt(&taken, attempt(claimed.number, 204), NextStep::Delivered).await.unwrap();
+
     queue.finish(&request.id, "w", NOW + 6, done("a.png", NOW + 50), Some(delivery(&request))).await.unwrap();
     let view = queue.request(&request.id).await.unwrap().unwrap();
     assert_eq!(
@@ -266,7 +278,7 @@ async fn a_webhook_is_sent_again_until_it_ends(queue: &Arc<dyn Queue>) {
     assert_eq!(queue.release(Some(NOW + 130)).await.unwrap(), 1);
     let after = queue.claim_deliveries(NOW + 130, NOW + 160, 10, 8).await.unwrap();
     queue.finish_attempt(first, attempt(3, 204), NextStep::Delivered).await.unwrap();
-    assert_eq!(after[0].attempt, 3);
+    assert_eq!((after[0].number, after[0].attempt), (3, 2), "what ended with its sender is none of the schedule's");
     let view = queue.request(&request(1, "alice").id).await.unwrap().unwrap().webhook.unwrap();
     assert_eq!((view.state, view.attempts, view.last_status), (DeliveryState::Delivered, 3, Some(204)));
 }
@@ -329,6 +341,29 @@ async fn files_expire_once(queue: &Arc<dyn Queue>) {
     queue.forget_file("a.png").await.unwrap();
     assert!(queue.expired_files(NOW + 10, 10).await.unwrap().is_empty());
     assert!(queue.file("a.png").await.unwrap().is_some(), "its row still says that it was there");
+}
+
+async fn a_file_stays_until_its_webhook_has_taken_it_along(queue: &Arc<dyn Queue>) {
+    let request = request(1, "alice");
+    let webhook = NewDelivery { body: DeliveryBody::File("a.png".to_owned()), ..delivery(&request) };
+    queue.record(request, NOW, done("a.png", NOW + 10), Some(webhook)).await.unwrap();
+    let expired = async || queue.expired_files(NOW + 10, 10).await.unwrap();
+    assert!(expired().await.is_empty(), "it waits");
+    let claimed = queue.claim_deliveries(NOW + 10, NOW + 20, 10, 8).await.unwrap().remove(0);
+    assert!(expired().await.is_empty(), "it is on its way");
+    let answer = attempt(claimed.number, 204);
+    queue.finish_attempt(&claimed.delivery.id, answer, NextStep::Delivered).await.unwrap();
+    assert_eq!(expired().await, ["a.png"]);
+}
+
+async fn what_has_nothing_to_send_is_dead_and_charged_to_nobody(queue: &Arc<dyn Queue>) {
+    let id = told(queue, 1, "alice", "https://example.com/hook").await;
+    queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap();
+    let nothing = DeliveryAttempt { status: None, error: Some("the file is gone".to_owned()), ..attempt(1, 0) };
+    assert!(!queue.finish_attempt(&id, nothing, NextStep::NothingToSend).await.unwrap());
+    let reason = "there is nothing to send any more".to_owned();
+    assert_eq!(state_of(queue, &id).await, (DeliveryState::Dead, Some(reason)));
+    assert!(queue.endpoints(None).await.unwrap().is_empty());
 }
 
 async fn a_receiver_that_fails_holds_up_nobody_else(queue: &Arc<dyn Queue>) {

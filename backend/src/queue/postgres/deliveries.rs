@@ -203,10 +203,11 @@ pub(super) async fn finish_attempt(
     Ok(standing == Standing::DisabledNow)
 }
 
-/// Returns what ran out by then, whoever held it.
+/// Returns what ran out by then, whoever held it. An attempt that ended with its service is none of the schedule's.
 pub(super) async fn release_expired(connection: &mut PgConnection, at_ms: u64) -> sqlx::Result<u64> {
     sqlx::query(
-        "UPDATE deliveries SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL
+        "UPDATE deliveries
+         SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL, first_attempt = first_attempt + 1
          WHERE id IN (SELECT id FROM deliveries WHERE state = 'sending' AND lease_until_ms <= $1 FOR UPDATE SKIP LOCKED)",
     )
     .bind(int(at_ms))
@@ -218,7 +219,8 @@ pub(super) async fn release_expired(connection: &mut PgConnection, at_ms: u64) -
 /// Returns all that this backend was sending.
 pub(super) async fn release_of(connection: &mut PgConnection, owner: &str) -> sqlx::Result<u64> {
     sqlx::query(
-        "UPDATE deliveries SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL
+        "UPDATE deliveries
+         SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL, first_attempt = first_attempt + 1
          WHERE id IN (SELECT id FROM deliveries WHERE state = 'sending' AND lease_owner = $1 FOR UPDATE SKIP LOCKED)",
     )
     .bind(owner)

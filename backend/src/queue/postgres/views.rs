@@ -155,11 +155,17 @@ pub(super) async fn file(pool: &PgPool, name: &str) -> sqlx::Result<Option<Store
 }
 
 pub(super) async fn expired_files(pool: &PgPool, now_ms: u64, limit: u32) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar("SELECT name FROM files WHERE NOT removed AND expires_ms <= $1 ORDER BY expires_ms LIMIT $2")
-        .bind(int(now_ms))
-        .bind(int(limit))
-        .fetch_all(pool)
-        .await
+    sqlx::query_scalar(
+        "SELECT name FROM files f
+         WHERE NOT removed AND expires_ms <= $1
+           AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = f.request_id
+                           AND d.body_file = f.name AND d.state IN ('pending', 'sending'))
+         ORDER BY expires_ms LIMIT $2",
+    )
+    .bind(int(now_ms))
+    .bind(int(limit))
+    .fetch_all(pool)
+    .await
 }
 
 pub(super) async fn unknown_files(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<String>> {

@@ -317,9 +317,10 @@ pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> ru
              WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1)",
         )?
         .execute([expired_at_ms])?;
+    // An attempt that ended with its service is none of the schedule's.
     let deliveries = connection
         .prepare_cached(
-            "UPDATE deliveries SET state = 'pending', lease_until_ms = NULL
+            "UPDATE deliveries SET state = 'pending', lease_until_ms = NULL, first_attempt = first_attempt + 1
              WHERE state = 'sending' AND (?1 IS NULL OR lease_until_ms <= ?1)",
         )?
         .execute([expired_at_ms])?;
@@ -476,7 +477,13 @@ pub(super) fn file(connection: &Connection, name: &str) -> rusqlite::Result<Opti
 
 pub(super) fn expired_files(connection: &Connection, now_ms: u64, limit: u32) -> rusqlite::Result<Vec<String>> {
     connection
-        .prepare_cached("SELECT name FROM files WHERE removed = 0 AND expires_ms <= ? ORDER BY expires_ms LIMIT ?")?
+        .prepare_cached(
+            "SELECT name FROM files
+             WHERE removed = 0 AND expires_ms <= ?
+               AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = files.request_id
+                               AND d.body_file = files.name AND d.state IN ('pending', 'sending'))
+             ORDER BY expires_ms LIMIT ?",
+        )?
         .query_map(params![now_ms, limit], |row| row.get(0))?
         .collect()
 }

@@ -58,8 +58,8 @@ impl Page<'_> {
             orders.push(self.order(SetEmulatedVisionDeficiencyParams::new(kind)));
         }
         if let Some(zone) = &options.emulation.time_zone {
-            let refused = |_| Failure::invalid("time_zone", "\"time_zone\" is not a known time zone");
-            orders.push(self.order(SetTimezoneOverrideParams::new(zone)).map_err(refused).boxed());
+            let refused = || Failure::invalid("time_zone", "\"time_zone\" is not a known time zone");
+            orders.push(self.order_or(SetTimezoneOverrideParams::new(zone), refused));
         }
         let location = &options.emulation.geolocation;
         if let (Some(latitude), Some(longitude)) = (location.latitude, location.longitude) {
@@ -87,8 +87,8 @@ impl Page<'_> {
         }
         if !options.network.cookies.is_empty() {
             let cookies = cookies(&options.network.cookies, self.address())?;
-            let refused = |_| Failure::new(Code::InvalidCookieParameter, "Chromium refused a cookie");
-            orders.push(self.order(SetCookiesParams::new(cookies)).map_err(refused).boxed());
+            let refused = || Failure::new(Code::InvalidCookieParameter, "Chromium refused a cookie");
+            orders.push(self.order_or(SetCookiesParams::new(cookies), refused));
         }
         orders.push(self.order(RunIfWaitingForDebuggerParams::default()));
         Ok(orders)
@@ -160,8 +160,8 @@ impl Page<'_> {
         if let Some(language) = first.filter(|language| !language.is_empty() && *language != "*") {
             // As ICU writes them.
             let locale = SetLocaleOverrideParams { locale: Some(language.replace('-', "_")) };
-            let refused = |_| Failure::new(Code::InvalidHeaderParameter, "accept-language names no locale");
-            orders.push(self.order(locale).map_err(refused).boxed());
+            let refused = || Failure::new(Code::InvalidHeaderParameter, "accept-language names no locale");
+            orders.push(self.order_or(locale, refused));
         }
     }
 }
