@@ -3,6 +3,7 @@
 mod effective;
 mod machine;
 mod reference;
+mod roles;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use toml::{Table, Value};
 pub use effective::{Effective, effective, unknown_variables};
 pub use machine::{Machine, Sizing};
 pub use reference::reference;
+pub use roles::{Role, Roles};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -28,6 +30,7 @@ pub struct Config {
     pub public_url: String,
     root_key: SecretKey,
     pub development: bool,
+    roles: Vec<String>,
     pub http: HttpConfig,
     pub dashboard: DashboardConfig,
     pub edge: EdgeConfig,
@@ -225,6 +228,16 @@ impl Config {
             secret.expose().split_once(':').is_some_and(|(id, secret)| !id.is_empty() && secret.len() >= 16)
         });
         must(pairs, "[edge] secrets must be \"key-id:secret\", the secret of 16 or more characters");
+        match Roles::parse(&self.roles) {
+            Ok(roles) if !roles.is_all() && (self.database_url().is_none() || self.store.url.is_empty()) => {
+                wrong.push(
+                    "a service with some roles needs [queue] database_url and [store] url, which it shares with the others"
+                        .to_owned(),
+                );
+            }
+            Ok(_) => {}
+            Err(error) => wrong.push(error),
+        }
         wrong.extend(self.target_policy().err());
         wrong.extend(self.dashboard.listen().err());
         if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
@@ -245,6 +258,11 @@ impl Config {
             secret.expose().split_once(':').map(|(id, secret)| (id.to_owned(), SecretKey::new(secret)))
         };
         self.edge.secrets.iter().filter_map(pair).collect()
+    }
+
+    /// What the service does.
+    pub fn roles(&self) -> Result<Roles, ConfigError> {
+        Roles::parse(&self.roles).map_err(|error| ConfigError::Values(vec![error]))
     }
 
     /// How much is rendered at once, on this machine.

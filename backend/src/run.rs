@@ -1,7 +1,9 @@
 //! The composition root: from settings to running parts, and their end in the right order.
 
 mod engine;
+mod listeners;
 mod operations;
+mod parts;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -14,25 +16,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::dashboard::{self, Dashboard};
+use crate::config::{Config, Role, Sizing};
 use crate::domain::notice::Links;
-use crate::domain::operator::{NoRandomness, random_text};
-use crate::domain::pipeline::Pipeline;
+use crate::domain::operator::NoRandomness;
 use crate::domain::ports::QueueError;
-use crate::http::{Api, Flights, Limits, Server, Waiting, dashboard_routes, operations_routes, routes};
-use crate::notify::{Sender, WebhookClient, build_client};
+use crate::http::operations_routes;
 use crate::queue::postgres::{PostgresQueue, PostgresSettings};
 use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{Bells, Queue};
 use crate::render::{ChromiumRenderer, LaunchError};
-use crate::schedule::Scheduler;
-use crate::store::{Store, StoreError, Uploader};
-use crate::sweep::Sweeper;
-use crate::worker::Worker;
+use crate::store::{Store, StoreError};
 pub use engine::Engine;
-use operations::Operations;
+use listeners::Listeners;
+use parts::{ApiRoutes, Parts};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +73,18 @@ pub const DATABASE: &str = "snaphook.db";
 
 /// A running service.
 pub struct Running {
-    /// Where the API listens.
-    pub address: SocketAddr,
+    /// Where the API listens; None if this service has none.
+    pub address: Option<SocketAddr>,
     /// Where `/healthz`, `/readyz` and `/metrics` are.
     pub operations_address: SocketAddr,
-    /// Where the dashboard is; None if it is turned off.
+    /// Where the dashboard is; None if there is none here.
     pub dashboard_url: Option<String>,
     stop: CancellationToken,
     /// What is under way is given up.
     abandon: CancellationToken,
     tasks: TaskTracker,
     queue: Arc<dyn Queue>,
-    renderer: Arc<ChromiumRenderer>,
+    renderer: Option<Arc<ChromiumRenderer>>,
     _lock: File,
 }
 
@@ -129,167 +126,100 @@ pub fn links(config: &Config, address: SocketAddr) -> Links {
     Links { public_url }
 }
 
-/// Starts every part. Nothing is served before all of them are ready.
+/// Starts every part that the roles ask for. Nothing is served before all of them are ready.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    let roles = config.roles().map_err(|error| StartError::Policy(error.to_string()))?;
     let queue = open_queue(&config).await?;
     let lock = lock(&config.data_dir)?;
-    let listen = |address: SocketAddr| async move {
-        let limits = Limits {
-            headers: Duration::from_secs(config.http.header_timeout_seconds),
-            drain: Duration::from_secs(config.http.drain_seconds),
-        };
-        Server::bind(address, limits).await.map_err(|source| StartError::Listen { address, source })
+    let listeners = Listeners::bind(&config, &roles).await?;
+    let closed = listeners.closed_to_pages();
+    let engine = match roles.has_browser() {
+        true => Some(Engine::start(&config, config.data_dir.join("scratch"), told(config.sizing()), &closed).await?),
+        false => None,
     };
-    let server = listen(config.http.listen).await?;
-    let operations = listen(config.http.operations_listen).await?;
-    let bound = |server: &Server, address| server.address().map_err(|source| StartError::Listen { address, source });
-    let address = bound(&server, config.http.listen)?;
-    let operations_address = bound(&operations, config.http.operations_listen)?;
+    let egress = match &engine {
+        Some(engine) => engine.egress.clone(),
+        None => engine::egress(&config, &closed)?,
+    };
+    let renderer = engine.map(|engine| engine.renderer);
+    // The operator's own store may be anywhere; only what callers name is judged.
+    let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
+    let parts = Parts {
+        store: Arc::new(Store::open(&config, store_client)?),
+        clock: Clock::default(),
+        links: links(&config, listeners.api_address.unwrap_or(config.http.listen)),
+        policies: config.policies().map_err(|error| StartError::Policy(error.to_string()))?,
+        bells: Bells::default(),
+        queue: queue.clone(),
+        egress,
+        config,
+    };
+    let watch = Arc::new(parts.watch(renderer.clone()));
+    let pipeline = renderer.clone().map(|renderer| parts.pipeline(renderer)).transpose()?.map(Arc::new);
+    let released = queue.release(None).await?;
+    if released > 0 {
+        tracing::info!(released, "taken up again after an unclean end");
+    }
+    let (mut api, mut workers) = (None, Vec::new());
+    if let (Some(renderer), Some(pipeline)) = (&renderer, &pipeline) {
+        if roles.has(Role::Api) {
+            api = Some(parts.api(&listeners, renderer, pipeline.clone(), watch.clone()).await?);
+        }
+        if roles.has(Role::Render) {
+            workers = parts.workers(pipeline)?;
+        }
+    }
+    let sender = roles.has(Role::Deliver).then(|| parts.sender()).transpose()?;
+    let keepers = roles.has(Role::Tasks).then(|| (parts.sweeper(), parts.scheduler()));
 
-    let dashboard_listen = config.dashboard_listen();
-    let dashboard_server = match dashboard_listen {
-        Some(address) => Some(listen(address).await?),
-        None => None,
-    };
-    let dashboard_address = match (&dashboard_server, dashboard_listen) {
-        (Some(server), Some(wanted)) => Some(bound(server, wanted)?),
-        _ => None,
-    };
+    // Everything is there: from here on nothing is waited for, and all begins at once.
+    let Listeners { api: api_server, dashboard: dashboard_server, operations, .. } = listeners;
+    let (api_address, operations_address) = (listeners.api_address, listeners.operations_address);
+    let (stop, abandon, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+    let (relay, stopped, bells) = (queue.clone(), stop.clone(), parts.bells.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(relay.relay(bells)).await });
+    for worker in workers {
+        tasks.spawn(worker.run(stop.clone(), abandon.clone()));
+    }
+    if let Some(sender) = sender {
+        tasks.spawn(sender.run(stop.clone(), abandon.clone()));
+    }
+    if let Some((sweeper, scheduler)) = keepers {
+        tasks.spawn(sweeper.run(stop.clone()));
+        tasks.spawn(scheduler.run(stop.clone()));
+    }
+    tasks.spawn(watch.clone().watch(stop.clone()));
+    let mut dashboard_url = None;
+    if let Some(ApiRoutes { api, dashboard, url }) = api {
+        dashboard_url = url;
+        for (server, routes) in [(dashboard_server, dashboard), (api_server, Some(api))] {
+            if let (Some(server), Some(routes)) = (server, routes) {
+                tasks.spawn(server.run(routes, stop.clone()));
+            }
+        }
+    }
+    tasks.spawn(operations.run(operations_routes(watch.clone(), watch), stop.clone()));
+    Ok(Running {
+        address: api_address,
+        operations_address,
+        dashboard_url,
+        stop,
+        abandon,
+        tasks,
+        queue,
+        renderer,
+        _lock: lock,
+    })
+}
 
-    let scratch = config.data_dir.join("scratch");
-    let sizing = config.sizing();
-    let closed: Vec<SocketAddr> = [operations_address].into_iter().chain(dashboard_address).collect();
+fn told(sizing: Sizing) -> Sizing {
     tracing::info!(
         pages = sizing.concurrency,
         page_memory_max_mb = sizing.page_mb,
         browser_memory_max_mb = sizing.browser_mb,
         "rendering so much at once"
     );
-    let engine = Engine::start(&config, scratch, sizing, &closed).await?;
-    let Engine { renderer, egress } = engine;
-    // The operator's own store may be anywhere; only what callers name is judged.
-    let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
-    let store = Arc::new(Store::open(&config, store_client)?);
-
-    let (clock, links) = (Clock::default(), links(&config, address));
-    let pipeline = Arc::new(Pipeline {
-        renderer: renderer.clone(),
-        store: store.clone(),
-        queue: queue.clone(),
-        clock: clock.clone(),
-        links: links.clone(),
-        file_lifetime: Duration::from_secs(config.store.file_lifetime_seconds),
-        uploads: Arc::new(Uploader::new(egress.clone(), build_client(&egress)?)),
-    });
-    let released = queue.release(None).await?;
-    if released > 0 {
-        tracing::info!(released, "taken up again after an unclean end");
-    }
-
-    if queue.keys().await?.is_empty() {
-        tracing::warn!("there is no access key yet, so nobody can call: snaphook keys create, or keys import");
-    }
-
-    let dashboard_url = config.dashboard.enabled.then(|| match dashboard_address {
-        Some(address) => format!("http://{address}/dashboard"),
-        None => format!("{}/dashboard", links.public_url),
-    });
-    if let Some(url) = &dashboard_url {
-        dashboard::make_first_password(&*queue, clock.now_ms(), url).await?;
-    }
-
-    let (stop, abandon, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-    let bells = Bells::default();
-    let (requests, deliveries) = (bells.requests.clone(), bells.deliveries.clone());
-    let policies = config.policies().map_err(|error| StartError::Policy(error.to_string()))?;
-    let sandbox = !config.render.allow_no_sandbox;
-    let watch = Arc::new(Operations::new(renderer.clone(), queue.clone(), clock.clone(), sandbox));
-    let api = Arc::new(Api {
-        pipeline: pipeline.clone(),
-        queue: queue.clone(),
-        tasks: queue.clone(),
-        store: store.clone(),
-        clock: clock.clone(),
-        links: links.clone(),
-        policies: policies.clone(),
-        edge_secrets: config.edge_secrets(),
-        screenshotone_async_status: config.compat.screenshotone_async_status,
-        body_timeout: Duration::from_secs(config.http.body_timeout_seconds),
-        makes_videos: renderer.makes_videos(),
-        waiting: Waiting::new(config.render.waiting_max + sizing.concurrency),
-        flights: Flights::default(),
-        requests: requests.clone(),
-        deliveries: deliveries.clone(),
-    });
-    let pages = config.dashboard.enabled.then(|| {
-        Arc::new(Dashboard::new(dashboard::Parts {
-            queue: queue.clone(),
-            operator: queue.clone(),
-            admins: queue.clone(),
-            readiness: watch.clone(),
-            trials: api.clone(),
-            clock: clock.clone(),
-            links: links.clone(),
-            // A listener of its own speaks plain HTTP, whatever the callers' address is.
-            secure: dashboard_address.is_none() && links.public_url.starts_with("https://"),
-            requests: requests.clone(),
-            deliveries: deliveries.clone(),
-            session_lifetime: Duration::from_secs(config.dashboard.session_seconds),
-            session_idle: Duration::from_secs(config.dashboard.session_idle_seconds),
-        }))
-    });
-    // A listener of its own has the pages, or that of the API.
-    let (own, pages_of_api) = match (dashboard_server, pages) {
-        (Some(server), Some(pages)) => (Some((server, dashboard_routes(pages, api.clone()))), None),
-        (_, pages) => (None, pages),
-    };
-    let api_routes = routes(api, pages_of_api);
-    let webhook_client = WebhookClient::new(egress)?;
-    // Others may have the same process id and the same start, in containers of their own.
-    let service = random_text(9)?;
-
-    // Everything is there: from here on nothing is waited for, and all begins at once.
-    let (relay, stopped) = (queue.clone(), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(relay.relay(bells)).await });
-    for number in 0..sizing.concurrency {
-        let worker = Worker {
-            name: format!("{service}-{number}"),
-            pipeline: pipeline.clone(),
-            clock: clock.clone(),
-            lease: Duration::from_secs(config.queue.lease_seconds),
-            requests: requests.clone(),
-            deliveries: deliveries.clone(),
-        };
-        tasks.spawn(worker.run(stop.clone(), abandon.clone()));
-    }
-    let sender = Arc::new(Sender {
-        queue: queue.clone(),
-        store: store.clone(),
-        client: webhook_client,
-        clock: clock.clone(),
-        schedule_seconds: config.webhook.schedule_seconds.clone(),
-        timeout: Duration::from_secs(config.webhook.timeout_seconds),
-        concurrency: config.webhook.concurrency,
-        per_receiver: config.webhook.per_receiver_concurrency,
-        wake: deliveries.clone(),
-    });
-    tasks.spawn(sender.run(stop.clone(), abandon.clone()));
-    let sweeper = Sweeper {
-        queue: queue.clone(),
-        store: store.clone(),
-        clock: clock.clone(),
-        request_lifetime: Duration::from_secs(config.queue.request_lifetime_seconds),
-    };
-    tasks.spawn(sweeper.run(stop.clone()));
-    let scheduler = Scheduler { tasks: queue.clone(), clock: clock.clone(), policies, requests: requests.clone() };
-    tasks.spawn(scheduler.run(stop.clone()));
-    tasks.spawn(watch.clone().watch(stop.clone()));
-    if let Some((server, routes)) = own {
-        tasks.spawn(server.run(routes, stop.clone()));
-    }
-    tasks.spawn(server.run(api_routes, stop.clone()));
-    tasks.spawn(operations.run(operations_routes(watch.clone(), watch), stop.clone()));
-    Ok(Running { address, operations_address, dashboard_url, stop, abandon, tasks, queue, renderer, _lock: lock })
+    sizing
 }
 
 impl Running {
@@ -311,7 +241,9 @@ impl Running {
                 Err(error) => tracing::error!(%error, "what did not end in time could not be given back"),
             }
         }
-        self.renderer.stop().await;
+        if let Some(renderer) = &self.renderer {
+            renderer.stop().await;
+        }
     }
 }
 

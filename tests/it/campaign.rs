@@ -69,6 +69,24 @@ async fn load(client: &Client, url: &str, count: u64) -> Vec<String> {
     accepted
 }
 
+/// The files of all requests that are listed; None as long as one of them has not ended.
+async fn files_of_all(client: &Client) -> Option<HashSet<String>> {
+    let (mut files, mut before) = (HashSet::new(), String::new());
+    loop {
+        let page = client.get_with_key(&format!("/v1/requests?limit=100{before}")).await.expect(200).json();
+        for request in page["requests"].as_array().unwrap() {
+            if request["state"] != "done" {
+                return None;
+            }
+            assert!(files.insert(request["file"]["url"].to_string()), "{request:#}");
+        }
+        match page["next"].as_str() {
+            Some(next) => before = format!("&before={next}"),
+            None => return Some(files),
+        }
+    }
+}
+
 /// What a round ends with.
 #[derive(Clone, Copy)]
 enum Victim {
@@ -216,7 +234,11 @@ impl Campaign {
             Some(bucket) => bucket.count("files"),
             None => std::fs::read_dir(&folder).unwrap().count(),
         };
-        let orphans = stored().checked_sub(files.len()).expect("each has its file");
+        // With the files of those whose 202 was lost on its way: they are kept all the same.
+        let files_of_all =
+            wait::until("the end of all that is listed", s(60), async || files_of_all(&client).await).await;
+        assert!(files.is_subset(&files_of_all));
+        let orphans = stored().checked_sub(files_of_all.len()).expect("each has its file");
         if self.bucket.is_none() {
             for entry in std::fs::read_dir(&folder).unwrap() {
                 let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
@@ -224,7 +246,7 @@ impl Campaign {
             }
             self.stack.kill9();
             self.stack.restart();
-            wait::for_it("one file each, and no other", s(60), || (stored() == files.len()).then_some(())).await;
+            wait::for_it("one file each, and no other", s(60), || (stored() == files_of_all.len()).then_some(())).await;
         }
         let deaths: Vec<String> = self.deaths.iter().map(|(point, deaths)| format!("{point}:{deaths}")).collect();
         for (point, deaths) in &self.deaths {

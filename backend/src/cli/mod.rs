@@ -45,8 +45,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the service until it gets SIGTERM or SIGINT.
-    #[command(after_help = "Example: SNAPHOOK_HTTP_LISTEN=0.0.0.0:8400 snaphook serve")]
-    Serve,
+    #[command(after_help = serve::HELP)]
+    Serve(serve::ServeCommand),
     /// Take one picture, without a service.
     #[command(after_help = take::HELP)]
     Take(take::TakeCommand),
@@ -163,14 +163,19 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Config(command) => return settings::execute(cli.config.as_deref(), command),
         _ => {}
     }
-    let config = Config::load(cli.config.as_deref(), &|name| std::env::var(name).ok())?;
+    let roles = match &cli.command {
+        Command::Serve(command) => command.roles(),
+        _ => None,
+    };
+    let said = |name: &str| roles.clone().filter(|_| name == "SNAPHOOK_ROLES").or_else(|| std::env::var(name).ok());
+    let config = Config::load(cli.config.as_deref(), &said)?;
     match cli.command {
-        Command::Serve => telemetry::start(&config.log),
+        Command::Serve(_) => telemetry::start(&config.log),
         // Their own words are the news; of the parts that they use, only troubles are.
         _ => telemetry::start_quiet(&config.log),
     }
     match cli.command {
-        Command::Serve => serve::execute(config).await,
+        Command::Serve(_) => serve::execute(config).await,
         Command::Take(command) => take::execute(config, command).await,
         Command::Batch(command) => batch::execute(config, command).await,
         Command::Mcp(command) => mcp::execute(config, command).await,

@@ -9,16 +9,40 @@ use crate::config::Config;
 use crate::run;
 use crate::trace;
 
+pub(super) const HELP: &str = "\
+Example: SNAPHOOK_HTTP_LISTEN=0.0.0.0:8400 snaphook serve
+
+Several services that share a PostgreSQL database and a bucket may share out the work too:
+  snaphook serve --role api
+  snaphook serve --role render
+  snaphook serve --role deliver --role tasks";
+
+#[derive(clap::Args)]
+pub(super) struct ServeCommand {
+    /// What this service does: api, render, deliver or tasks; may be given several times. All, if not said.
+    #[arg(long = "role")]
+    role: Vec<String>,
+}
+
+impl ServeCommand {
+    /// As the setting is written.
+    pub(super) fn roles(&self) -> Option<String> {
+        (!self.role.is_empty()).then(|| self.role.join(","))
+    }
+}
+
 pub(super) async fn execute(config: Config) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let drain = Duration::from_secs(config.http.drain_seconds);
     trace::start(config.telemetry.otlp_endpoint.expose()).map_err(|error| CliError::Failed(error.to_string()))?;
+    let roles = config.roles()?.to_string();
     let running = run::start(config).await?;
-    tracing::info!(api = %running.address, operations = %running.operations_address, "ready");
+    let api = running.address.map(|address| format!("http://{address}"));
+    let operations = format!("http://{}", running.operations_address);
+    tracing::info!(roles, api, operations, "ready");
     // For whoever started us with port 0 and wants to know.
-    let (api, operations) = (format!("http://{}", running.address), format!("http://{}", running.operations_address));
     say(&json!({ "api": api, "operations": operations, "dashboard": running.dashboard_url }).to_string())?;
     let mut signalled = async || {
         tokio::select! {

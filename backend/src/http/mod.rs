@@ -51,6 +51,8 @@ pub use server::{Limits, Server};
 pub use waiting::Waiting;
 
 pub type Response = warp::reply::Response;
+/// All that a listener serves.
+pub type Routes = BoxedFilter<(Response,)>;
 
 /// What handlers work with.
 pub struct Api {

@@ -34,11 +34,7 @@ impl Engine {
         sizing: Sizing,
         closed: &[SocketAddr],
     ) -> Result<Engine, StartError> {
-        let policy = config.target_policy().map_err(StartError::Policy)?;
-        let egress = Egress::new(policy, resolver());
-        for endpoint in closed {
-            egress.deny_endpoint(*endpoint);
-        }
+        let egress = egress(config, closed)?;
         // For a browser by itself, without a render: nothing.
         let nothing = TargetPolicy { allowed_ports: PortPolicy::Only(Vec::new()), ..TargetPolicy::default() };
         let nowhere = Egress::new(nothing, resolver());
@@ -47,6 +43,16 @@ impl Engine {
         let renderer = start_renderer(config, scratch, sizing, egress.clone(), proxy).await?;
         Ok(Engine { renderer: Arc::new(renderer), egress })
     }
+}
+
+/// What decides where connections may go: nowhere that is closed, whatever the policy allows.
+pub(super) fn egress(config: &Config, closed: &[SocketAddr]) -> Result<Egress, StartError> {
+    let policy = config.target_policy().map_err(StartError::Policy)?;
+    let egress = Egress::new(policy, resolver());
+    for endpoint in closed {
+        egress.deny_endpoint(*endpoint);
+    }
+    Ok(egress)
 }
 
 async fn start_renderer(

@@ -55,7 +55,8 @@ impl Watched {
 }
 
 pub(super) struct Operations {
-    renderer: Arc<ChromiumRenderer>,
+    /// None where nothing is rendered.
+    renderer: Option<Arc<ChromiumRenderer>>,
     queue: Arc<dyn Queue>,
     clock: Clock,
     sandbox: bool,
@@ -65,7 +66,7 @@ pub(super) struct Operations {
 
 impl Operations {
     pub(super) fn new(
-        renderer: Arc<ChromiumRenderer>,
+        renderer: Option<Arc<ChromiumRenderer>>,
         queue: Arc<dyn Queue>,
         clock: Clock,
         sandbox: bool,
@@ -86,8 +87,9 @@ impl Operations {
 
 impl Operations {
     async fn watch_browser(&self) {
+        let Some(renderer) = &self.renderer else { return std::future::pending().await };
         loop {
-            self.browser.look(self.renderer.is_ready()).await;
+            self.browser.look(renderer.is_ready()).await;
             tokio::time::sleep(INTERVAL).await;
         }
     }
@@ -103,23 +105,25 @@ impl Operations {
 #[async_trait]
 impl Readiness for Operations {
     fn missing(&self) -> Vec<String> {
-        let parts = [("browser", &self.browser), ("database", &self.database)];
-        parts.into_iter().filter(|(_, part)| !part.is_well()).map(|(name, _)| name.to_owned()).collect()
+        let parts = [("browser", self.renderer.as_ref().map(|_| &self.browser)), ("database", Some(&self.database))];
+        let is_ill = |part: &Watched| !part.is_well();
+        parts.into_iter().filter(|(_, part)| part.is_some_and(is_ill)).map(|(name, _)| name.to_owned()).collect()
     }
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        let Some(renderer) = &self.renderer else { return warnings };
         if !self.sandbox {
             warnings.push("Chromium runs without its sandbox (allow_no_sandbox)".to_owned());
         }
-        if !self.renderer.makes_videos() {
+        if !renderer.makes_videos() {
             warnings.push(format!("{NO_FFMPEG}: no videos"));
         }
         warnings
     }
 
     async fn browser(&self) -> Option<String> {
-        self.renderer.product().await
+        self.renderer.as_ref()?.product().await
     }
 }
 
@@ -136,7 +140,7 @@ impl Scrape for Operations {
             oldest_queued: Duration::from_millis(waited_ms),
             webhooks_open: backlog.webhooks_open,
             backend_bytes: resident_bytes().unwrap_or(0),
-            browser_bytes: self.renderer.memory_mb() * 1024 * 1024,
+            browser_bytes: self.renderer.as_ref().map_or(0, |renderer| renderer.memory_mb()) * 1024 * 1024,
             ready: self.missing().is_empty(),
         })
     }

@@ -15,6 +15,7 @@ pub(super) const TRIES_MAX: u32 = 5;
 
 /// A connection that was idle for longer is asked whether it is still there before it is used.
 const IDLE_TRUSTED: Duration = Duration::from_secs(1);
+const PING_LIMIT: Duration = Duration::from_secs(2);
 const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// Where the server is, and how much is asked of it.
@@ -40,8 +41,32 @@ pub(super) async fn reach(settings: &PostgresSettings) -> Result<PgConnection, Q
     connecting.map_err(too_long)?.map_err(failed)
 }
 
-/// Opens the pool, and brings the schema up to date.
-pub(super) async fn open(settings: &PostgresSettings) -> Result<PgPool, QueueError> {
+/// The server, as all of this backend ask it.
+pub(super) struct Database {
+    pub(super) pool: PgPool,
+    /// For whatever is asked. The server keeps to its own limits, but nobody hears of that where it cannot be reached any
+    /// more: a connection whose other end is gone gives no error for a quarter of an hour.
+    pub(super) limit: Duration,
+}
+
+impl Database {
+    /// Opens the pool, and brings the schema up to date.
+    pub(super) async fn open(settings: &PostgresSettings) -> Result<Database, QueueError> {
+        Ok(Database { pool: open(settings).await?, limit: settings.timeout * 3 })
+    }
+
+    /// The answer, or an error within the limit.
+    pub(super) async fn ask<T>(&self, question: impl Future<Output = sqlx::Result<T>>) -> Result<T, QueueError> {
+        bounded(self.limit, question).await.map_err(failed)
+    }
+}
+
+/// As its work, but no longer than the limit.
+pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+async fn open(settings: &PostgresSettings) -> Result<PgPool, QueueError> {
     let _ = connect(settings).await?.close().await;
     let options = options(&settings.url)?;
     let timeout_ms = settings.timeout.as_millis();
@@ -51,7 +76,10 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<PgPool, QueueErr
         .idle_timeout(IDLE_MAX)
         .test_before_acquire(false)
         .before_acquire(|connection, known| {
-            Box::pin(async move { Ok(known.idle_for < IDLE_TRUSTED || connection.ping().await.is_ok()) })
+            Box::pin(async move {
+                let is_there = tokio::time::timeout(PING_LIMIT, connection.ping());
+                Ok(known.idle_for < IDLE_TRUSTED || is_there.await.is_ok_and(|answer| answer.is_ok()))
+            })
         })
         .after_connect(move |connection, _| {
             Box::pin(async move {
@@ -95,12 +123,12 @@ pub(super) async fn work<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx
 /// Runs work in a transaction and returns once it is on the disk. The work is a future that borrows the connection; it is
 /// made anew for each try.
 macro_rules! transaction {
-    ($pool:expr, $connection:ident => $work:expr) => {{
+    ($database:expr, $connection:ident => $work:expr) => {{
         let mut tries = 0;
         loop {
             let mut begun = false;
-            let result: sqlx::Result<_> = async {
-                let mut transaction = $pool.begin().await?;
+            let result: sqlx::Result<_> = $crate::queue::postgres::database::bounded($database.limit, async {
+                let mut transaction = $database.pool.begin().await?;
                 begun = true;
                 let $connection = &mut *transaction;
                 let value = $crate::queue::postgres::database::work($work).await?;
@@ -108,7 +136,7 @@ macro_rules! transaction {
                 transaction.commit().await?;
                 $crate::fault::point("after-commit");
                 Ok(value)
-            }
+            })
             .await;
             match result {
                 Err(error)

@@ -23,7 +23,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use snaphook_shared::key::KeyRecord;
-use sqlx::PgPool;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
@@ -36,7 +35,7 @@ use crate::domain::ports::{
 };
 pub use database::PostgresSettings;
 pub(super) use database::connect;
-use database::{failed, transaction};
+use database::{Database, transaction};
 use relay::Relay;
 pub use schema::{Inspection, inspect};
 
@@ -46,7 +45,7 @@ const BATCH: u32 = 1000;
 const ENDPOINTS_MAX: u32 = 1000;
 
 pub struct PostgresQueue {
-    pool: PgPool,
+    database: Database,
     root_key: Arc<RootKey>,
     /// The most requests that may wait.
     capacity: u64,
@@ -69,7 +68,7 @@ impl PostgresQueue {
         capacity: u64,
     ) -> Result<PostgresQueue, QueueError> {
         Ok(PostgresQueue {
-            pool: database::open(settings).await?,
+            database: Database::open(settings).await?,
             root_key: Arc::new(root_key),
             capacity,
             under_way: UnderWay::default(),
@@ -83,7 +82,7 @@ impl PostgresQueue {
 #[async_trait]
 impl Queue for PostgresQueue {
     async fn relay(&self, bells: Bells) {
-        self.relay.run(&self.pool, &self.name, &bells).await;
+        self.relay.run(&self.database.pool, &self.name, &bells).await;
     }
 }
 
@@ -91,7 +90,7 @@ impl Queue for PostgresQueue {
 impl JobQueue for PostgresQueue {
     async fn accept(&self, mut request: NewRequest) -> Result<Acceptance, QueueError> {
         let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
-        let accepted = transaction!(self.pool, connection =>
+        let accepted = transaction!(self.database, connection =>
             requests::accept(connection, &request, secrets.as_deref(), self.capacity))?;
         if matches!(accepted, Acceptance::Accepted { .. }) {
             self.relay.tell_of_requests();
@@ -100,24 +99,24 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError> {
-        transaction!(self.pool, connection => usage::admit(connection, access_key, now_ms, &self.under_way))
+        transaction!(self.database, connection => usage::admit(connection, access_key, now_ms, &self.under_way))
     }
 
     async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError> {
         let waiting = self.under_way.count(access_key);
         let usage = async {
-            let mut connection = self.pool.acquire().await?;
+            let mut connection = self.database.pool.acquire().await?;
             let usage = usage::get(&mut connection, access_key, now_ms).await?;
             let under_way = usage::rendering(&mut connection, access_key).await? + waiting;
             Ok(Usage { under_way, ..usage })
         };
-        usage.await.map_err(failed)
+        self.database.ask(usage).await
     }
 
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned());
         let waiting = serde_json::to_string(&self.under_way.all()).map_err(|error| QueueError(error.to_string()))?;
-        let claimed = transaction!(self.pool, connection =>
+        let claimed = transaction!(self.database, connection =>
             requests::claim(connection, owner, now_ms, lease_until_ms, &waiting))?;
         let Some((mut claimed, sealed)) = claimed else { return Ok(None) };
         if let Some(sealed) = sealed {
@@ -127,7 +126,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn extend(&self, id: &str, owner: &str, lease_until_ms: u64) -> Result<bool, QueueError> {
-        requests::extend(&self.pool, id, owner, lease_until_ms).await.map_err(failed)
+        self.database.ask(requests::extend(&self.database.pool, id, owner, lease_until_ms)).await
     }
 
     async fn finish(
@@ -138,7 +137,7 @@ impl JobQueue for PostgresQueue {
         outcome: Outcome,
         delivery: Option<NewDelivery>,
     ) -> Result<bool, QueueError> {
-        let ended = transaction!(self.pool, connection => async {
+        let ended = transaction!(self.database, connection => async {
             let Some(access_key) = requests::finish(connection, id, Some(owner), now_ms, &outcome).await? else {
                 return Ok(false);
             };
@@ -154,11 +153,11 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn put_back(&self, id: &str, owner: &str, back: PutBack) -> Result<bool, QueueError> {
-        transaction!(self.pool, connection => requests::put_back(connection, id, owner, &back))
+        transaction!(self.database, connection => requests::put_back(connection, id, owner, &back))
     }
 
     async fn cancel(&self, access_key: &str, id: &str, now_ms: u64) -> Result<Option<RequestState>, QueueError> {
-        transaction!(self.pool, connection => requests::cancel(connection, access_key, id, now_ms))
+        transaction!(self.database, connection => requests::cancel(connection, access_key, id, now_ms))
     }
 
     async fn record(
@@ -170,7 +169,7 @@ impl JobQueue for PostgresQueue {
     ) -> Result<(), QueueError> {
         // It is over, so nobody needs them any more.
         request.options.take_secrets();
-        transaction!(self.pool, connection => async {
+        transaction!(self.database, connection => async {
             if !requests::insert(connection, &request, None, RequestState::Rendering).await? {
                 return Err(database::unreadable("there is a request of this id or idempotency key already"));
             }
@@ -191,7 +190,7 @@ impl JobQueue for PostgresQueue {
     async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError> {
         // Other backends may be alive: of theirs, only what ran out is returned. This one's own are known by their owners.
         let owners: Vec<String> = self.owners.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        let released = transaction!(self.pool, connection => async {
+        let released = transaction!(self.database, connection => async {
             match expired_at_ms {
                 Some(at_ms) => Ok(requests::release_expired(connection, at_ms).await?
                     + deliveries::release_expired(connection, at_ms).await?),
@@ -207,31 +206,31 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError> {
-        views::request(&self.pool, id).await.map_err(failed)
+        self.database.ask(views::request(&self.database.pool, id)).await
     }
 
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError> {
-        views::requests(&self.pool, &filter).await.map_err(failed)
+        self.database.ask(views::requests(&self.database.pool, &filter)).await
     }
 
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError> {
-        views::file(&self.pool, name).await.map_err(failed)
+        self.database.ask(views::file(&self.database.pool, name)).await
     }
 
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError> {
-        views::expired_files(&self.pool, now_ms, limit).await.map_err(failed)
+        self.database.ask(views::expired_files(&self.database.pool, now_ms, limit)).await
     }
 
     async fn forget_file(&self, name: &str) -> Result<(), QueueError> {
-        requests::forget_file(&self.pool, name).await.map_err(failed)
+        self.database.ask(requests::forget_file(&self.database.pool, name)).await
     }
 
     async fn unknown_files(&self, names: Vec<String>) -> Result<Vec<String>, QueueError> {
-        views::unknown_files(&self.pool, &names).await.map_err(failed)
+        self.database.ask(views::unknown_files(&self.database.pool, &names)).await
     }
 
     async fn purge(&self, ended_before_ms: u64, limit: u32) -> Result<u64, QueueError> {
-        transaction!(self.pool, connection => requests::purge(connection, ended_before_ms, limit))
+        transaction!(self.database, connection => requests::purge(connection, ended_before_ms, limit))
     }
 
     async fn claim_deliveries(
@@ -242,49 +241,49 @@ impl JobQueue for PostgresQueue {
         per_receiver: u32,
     ) -> Result<Vec<ClaimedDelivery>, QueueError> {
         let claim = deliveries::Claim { owner: &self.name, now_ms, lease_until_ms, limit, per_receiver };
-        transaction!(self.pool, connection => deliveries::claim(connection, &claim))
+        transaction!(self.database, connection => deliveries::claim(connection, &claim))
     }
 
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
-        transaction!(self.pool, connection => deliveries::finish_attempt(connection, id, &attempt, next))
+        transaction!(self.database, connection => deliveries::finish_attempt(connection, id, &attempt, next))
     }
 
     async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
-        endpoints::list(&self.pool, access_key, ENDPOINTS_MAX).await.map_err(failed)
+        self.database.ask(endpoints::list(&self.database.pool, access_key, ENDPOINTS_MAX)).await
     }
 
     async fn enable_endpoint(&self, access_key: &str, url: &str) -> Result<bool, QueueError> {
-        endpoints::enable_disabled(&self.pool, access_key, url).await.map_err(failed)
+        self.database.ask(endpoints::enable_disabled(&self.database.pool, access_key, url)).await
     }
 
     async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError> {
-        endpoints::forget(&self.pool, before_ms, BATCH).await.map_err(failed)
+        self.database.ask(endpoints::forget(&self.database.pool, before_ms, BATCH)).await
     }
 
     async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
-        figures::forget(&self.pool, now_ms).await.map_err(failed)
+        self.database.ask(figures::forget(&self.database.pool, now_ms)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {
-        cache::get(&self.pool, key, now_ms).await.map_err(failed)
+        self.database.ask(cache::get(&self.database.pool, key, now_ms)).await
     }
 
     async fn keep_answer(&self, key: &str, answer: CachedAnswer) -> Result<(), QueueError> {
-        cache::put(&self.pool, key, &answer).await.map_err(failed)
+        self.database.ask(cache::put(&self.database.pool, key, &answer)).await
     }
 
     async fn forget_answers(&self, now_ms: u64) -> Result<u64, QueueError> {
-        cache::forget(&self.pool, now_ms, BATCH).await.map_err(failed)
+        self.database.ask(cache::forget(&self.database.pool, now_ms, BATCH)).await
     }
 
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, QueueError> {
-        views::deliveries(&self.pool, &filter).await.map_err(failed)
+        self.database.ask(views::deliveries(&self.database.pool, &filter)).await
     }
 
     async fn replay(&self, filter: ReplayFilter, now_ms: u64) -> Result<u64, QueueError> {
         let mut replayed = 0;
         loop {
-            let batch = deliveries::replay(&self.pool, &filter, now_ms, BATCH).await.map_err(failed)?;
+            let batch = self.database.ask(deliveries::replay(&self.database.pool, &filter, now_ms, BATCH)).await?;
             replayed += batch;
             if batch < u64::from(BATCH) {
                 self.relay.tell_of_deliveries();
@@ -294,12 +293,12 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError> {
-        let row = keys::get(&self.pool, access_key).await.map_err(failed)?;
+        let row = self.database.ask(keys::get(&self.database.pool, access_key)).await?;
         row.map(|row| row.into_record(&self.root_key)).transpose()
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
-        figures::backlog(&self.pool).await.map_err(failed)
+        self.database.ask(figures::backlog(&self.database.pool)).await
     }
 }
 

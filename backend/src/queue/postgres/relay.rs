@@ -17,6 +17,8 @@ const DELIVERIES: &str = "snaphook_deliveries";
 
 /// Between two pieces of news: what comes up meanwhile is told with the second.
 const MOMENT: Duration = Duration::from_millis(20);
+/// A connection may be dead without anybody saying so.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// After a failure, which is one of the server or of the way to it.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -70,8 +72,9 @@ async fn listen(pool: &PgPool, name: &str, bells: &Bells) -> sqlx::Result<()> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen_all([REQUESTS, DELIVERIES]).await?;
     loop {
-        // None: the connection was lost, and news with it, perhaps.
-        let heard = listener.try_recv().await?;
+        // None: the connection was lost, and news with it, perhaps. So may one be that is silent: it is made anew.
+        let Ok(heard) = tokio::time::timeout(SILENCE_MAX, listener.try_recv()).await else { return Ok(()) };
+        let heard = heard?;
         let is_own = heard.as_ref().is_some_and(|heard| heard.payload() == name);
         match heard.as_ref().map(|heard| heard.channel()) {
             _ if is_own => {}

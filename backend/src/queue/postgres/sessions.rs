@@ -11,25 +11,26 @@ use crate::domain::ports::QueueError;
 #[async_trait]
 impl AdminStore for PostgresQueue {
     async fn password_hash(&self) -> Result<Option<String>, QueueError> {
-        sqlx::query_scalar("SELECT password_hash FROM admin").fetch_optional(&self.pool).await.map_err(failed)
+        let hash = sqlx::query_scalar("SELECT password_hash FROM admin").fetch_optional(&self.database.pool);
+        self.database.ask(hash).await
     }
 
     async fn set_first_password(&self, hash: &str, now_ms: u64) -> Result<bool, QueueError> {
-        sqlx::query("INSERT INTO admin (id, password_hash, changed_ms) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING")
-            .bind(hash)
-            .bind(int(now_ms))
-            .execute(&self.pool)
-            .await
-            .map(|done| done.rows_affected() == 1)
-            .map_err(failed)
+        let set = sqlx::query(
+            "INSERT INTO admin (id, password_hash, changed_ms) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(hash)
+        .bind(int(now_ms))
+        .execute(&self.database.pool);
+        self.database.ask(set).await.map(|done| done.rows_affected() == 1)
     }
 
     async fn reset_password(&self, hash: &str, now_ms: u64) -> Result<(), QueueError> {
-        transaction!(self.pool, connection => reset(connection, hash, now_ms))
+        transaction!(self.database, connection => reset(connection, hash, now_ms))
     }
 
     async fn begin_session(&self, session: NewSession) -> Result<bool, QueueError> {
-        transaction!(self.pool, connection => begin(connection, &session))
+        transaction!(self.database, connection => begin(connection, &session))
     }
 
     async fn session(&self, token_hash: &str, now_ms: u64) -> Result<Option<Session>, QueueError> {
@@ -39,9 +40,8 @@ impl AdminStore for PostgresQueue {
         )
         .bind(token_hash)
         .bind(int(now_ms))
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(failed)?;
+        .fetch_optional(&self.database.pool);
+        let row = self.database.ask(row).await?;
         let session = |row: sqlx::postgres::PgRow| {
             Ok(Session { idle_until_ms: row.number("idle_until_ms")?, ends_ms: row.number("ends_ms")? })
         };
@@ -49,22 +49,17 @@ impl AdminStore for PostgresQueue {
     }
 
     async fn extend_session(&self, token_hash: &str, idle_until_ms: u64) -> Result<(), QueueError> {
-        sqlx::query("UPDATE sessions SET idle_until_ms = greatest(idle_until_ms, $2) WHERE token_hash = $1")
-            .bind(token_hash)
-            .bind(int(idle_until_ms))
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
-            .map_err(failed)
+        let extended =
+            sqlx::query("UPDATE sessions SET idle_until_ms = greatest(idle_until_ms, $2) WHERE token_hash = $1")
+                .bind(token_hash)
+                .bind(int(idle_until_ms))
+                .execute(&self.database.pool);
+        self.database.ask(extended).await.map(|_| ())
     }
 
     async fn end_session(&self, token_hash: &str) -> Result<(), QueueError> {
-        sqlx::query("DELETE FROM sessions WHERE token_hash = $1")
-            .bind(token_hash)
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
-            .map_err(failed)
+        let ended = sqlx::query("DELETE FROM sessions WHERE token_hash = $1").bind(token_hash);
+        self.database.ask(ended.execute(&self.database.pool)).await.map(|_| ())
     }
 }
 

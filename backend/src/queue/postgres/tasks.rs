@@ -24,25 +24,23 @@ impl PostgresQueue {
 impl Tasks for PostgresQueue {
     async fn add_task(&self, task: Task) -> Result<bool, QueueError> {
         let query = self.root_key.seal_query(task.id, &task.plan.query)?;
-        transaction!(self.pool, connection => insert(connection, &task, &query))
+        transaction!(self.database, connection => insert(connection, &task, &query))
     }
 
     async fn task(&self, access_key: &str, id: u64) -> Result<Option<Task>, QueueError> {
         let rows = sqlx::query("SELECT * FROM tasks WHERE id = $1 AND access_key = $2")
             .bind(int(id))
             .bind(access_key)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
+            .fetch_all(&self.database.pool);
+        let rows = self.database.ask(rows).await?;
         Ok(self.open_tasks(&rows)?.pop())
     }
 
     async fn tasks(&self, access_key: &str) -> Result<Vec<Task>, QueueError> {
         let rows = sqlx::query("SELECT * FROM tasks WHERE access_key = $1 ORDER BY created_ms, id")
             .bind(access_key)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
+            .fetch_all(&self.database.pool);
+        let rows = self.database.ask(rows).await?;
         self.open_tasks(&rows)
     }
 
@@ -55,7 +53,7 @@ impl Tasks for PostgresQueue {
         next: NextTime,
     ) -> Result<bool, QueueError> {
         let query = self.root_key.seal_query(id, &plan.query)?;
-        sqlx::query(
+        let changed = sqlx::query(
             "UPDATE tasks
              SET name = $4, endpoint = $5, query = $6, frequency = $7, crontab = $8, time_zone = $9, enabled = $10,
                  due_ms = CASE WHEN $11 THEN due_ms ELSE $12 END, revision = revision + 1
@@ -73,29 +71,21 @@ impl Tasks for PostgresQueue {
         .bind(plan.enabled)
         .bind(next == NextTime::Kept)
         .bind(if let NextTime::Set(due_ms) = next { due_ms.map(int) } else { None })
-        .execute(&self.pool)
-        .await
-        .map(|done| done.rows_affected() == 1)
-        .map_err(failed)
+        .execute(&self.database.pool);
+        self.database.ask(changed).await.map(|done| done.rows_affected() == 1)
     }
 
     async fn remove_task(&self, access_key: &str, id: u64) -> Result<bool, QueueError> {
-        sqlx::query("DELETE FROM tasks WHERE id = $1 AND access_key = $2")
-            .bind(int(id))
-            .bind(access_key)
-            .execute(&self.pool)
-            .await
-            .map(|done| done.rows_affected() == 1)
-            .map_err(failed)
+        let removed = sqlx::query("DELETE FROM tasks WHERE id = $1 AND access_key = $2").bind(int(id)).bind(access_key);
+        self.database.ask(removed.execute(&self.database.pool)).await.map(|done| done.rows_affected() == 1)
     }
 
     async fn due_tasks(&self, now_ms: u64, limit: u32) -> Result<Vec<Task>, QueueError> {
         let rows = sqlx::query("SELECT * FROM tasks WHERE due_ms <= $1 ORDER BY due_ms LIMIT $2")
             .bind(int(now_ms))
             .bind(int(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
+            .fetch_all(&self.database.pool);
+        let rows = self.database.ask(rows).await?;
         self.open_tasks(&rows)
     }
 
@@ -104,7 +94,8 @@ impl Tasks for PostgresQueue {
             Ok(request) => self.root_key.seal_secrets(&request.id, request.options.take_secrets())?,
             Err(_) => None,
         };
-        let fired = transaction!(self.pool, connection => fire(connection, &run, secrets.as_deref(), self.capacity))?;
+        let fired =
+            transaction!(self.database, connection => fire(connection, &run, secrets.as_deref(), self.capacity))?;
         if fired == Fired::Accepted {
             self.relay.tell_of_requests();
         }
