@@ -7,7 +7,7 @@ use snaphook_shared::signing::SecretKey;
 use super::database::{failed, transaction};
 use super::{PostgresQueue, figures, keys, views};
 use crate::domain::operator::{
-    DeliveryDetail, Holdings, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
+    DeliveryDetail, Holdings, Kept, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
 };
 use crate::domain::ports::QueueError;
 use crate::queue::key_row::KeyRow;
@@ -71,5 +71,9 @@ impl Operator for PostgresQueue {
 
     async fn holdings(&self) -> Result<Holdings, QueueError> {
         figures::holdings(&self.pool).await.map_err(failed)
+    }
+
+    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError> {
+        figures::kept(&self.pool, expiring).await.map_err(failed)
     }
 }

@@ -118,6 +118,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_urgency.sql"),
     include_str!("schema_dashboard.sql"),
     include_str!("schema_trace.sql"),
+    include_str!("schema_attempt_headers.sql"),
 ];
 
 /// The version of a file that has had them all.
