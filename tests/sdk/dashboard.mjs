@@ -35,6 +35,13 @@ for (const colorScheme of ["light", "dark"]) {
       await look(page, named(name));
       if (name === "usage" && width === "narrow") found.scales.push(...(await page.locator(".plot").evaluateAll(scaleInSight)));
     }
+    // The pages for everybody are long, and have little to be looked at.
+    if ((width === "wide") === (colorScheme === "light")) {
+      for (const [name, path] of Object.entries(given.public)) {
+        await page.goto(`${given.base}${path}`);
+        await look(page, named(name));
+      }
+    }
     await page.goto(`${given.base}/dashboard/access`);
     const secret = page.locator("form[action$=create]");
     await secret.getByLabel("What it is for").fill("to be looked at");
