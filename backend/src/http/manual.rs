@@ -11,7 +11,7 @@ use crate::reference;
 
 const STYLE: &str = ":root{color-scheme:light dark;background:Canvas}body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0}td,th{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884}\
-code{font-size:.9em;overflow-wrap:anywhere}section{margin:2.5rem 0}nav ul{columns:18rem;list-style:none;padding:0}\
+code{font-size:.9em;overflow-wrap:anywhere}pre{white-space:pre-wrap}section{margin:2.5rem 0}nav ul{columns:18rem;list-style:none;padding:0}\
 .method{font-weight:bold;text-transform:uppercase}.refused{opacity:.65}";
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
