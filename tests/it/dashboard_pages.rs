@@ -193,7 +193,7 @@ fn deliveries_are_shown_with_what_was_sent_and_replayed() {
         let first = receiver.all().into_iter().find(|webhook| webhook.header("webhook-id") == made[0]).unwrap();
         for name in ["webhook-timestamp", "webhook-signature", "x-screenshotone-signature"] {
             assert!(
-                page.contains(&format!("<code>{name}</code>")) && page.contains(&first.header(name)),
+                page.contains(&format!("<code>{name}</code>")) && page.contains(first.header(name)),
                 "{name}: {page}"
             );
         }

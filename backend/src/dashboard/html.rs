@@ -169,7 +169,7 @@ pub(super) fn link(url: &str) -> Markup {
 }
 
 /// A sentence of ours, whose parts between backticks are names.
-pub(super) fn prose(text: &str) -> Markup {
+pub(crate) fn prose(text: &str) -> Markup {
     html! {
         @for (index, part) in text.split('`').enumerate() {
             @if index % 2 == 1 { code { (part) } } @else { (part) }

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 pub use self::answer::Answer;
 use self::answer::{Refusal, Result};
 use self::html::Frame;
+pub(crate) use self::html::prose;
 use self::session::{Open, Sessions};
 pub use self::storage::Places;
 use crate::clock::Clock;
