@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dashboard;
+pub mod disk;
 pub mod domain;
 pub mod egress;
 pub mod fault;

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use prometheus_text::CONTENT_TYPE;
+use snaphook_shared::code::Code;
 
 use crate::trace;
 
@@ -55,6 +56,7 @@ macro_rules! one_label {
 one_label!(Phase, phase);
 one_label!(Reason, reason);
 one_label!(Outcome, outcome);
+one_label!(Told, code);
 one_label!(State, state);
 one_label!(Process, process);
 one_label!(Build, version);
@@ -73,6 +75,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
     request_seconds: Histograms<Route>,
+    errors: Family<Told, Counter>,
     renders: Family<Ended, Counter>,
     phases: Histograms<Phase>,
     browser_starts: Family<Reason, Counter>,
@@ -111,6 +114,7 @@ impl Metrics {
             registry: Registry::with_prefix("snaphook"),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
+            errors: Family::default(),
             renders: Family::default(),
             phases: Family::new_with_constructor(seconds),
             browser_starts: Family::default(),
@@ -134,6 +138,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.request_seconds.clone(),
         );
+        all.register("http_errors", "Errors that callers were told, by their code", metrics.errors.clone());
         all.register(
             "renders",
             "Renders ended, by medium and by outcome: done or an error code",
@@ -171,6 +176,9 @@ impl Metrics {
 
     /// A counter that appears with its first count has no rate until the second: what can be listed is there from the start.
     fn begin(&self) {
+        for code in [Code::InternalApplicationError, Code::TemporaryUnavailable] {
+            drop(self.errors.get_or_create(&Told { code: code.entry().name }));
+        }
         for outcome in ["delivered", "retried", "postponed", "dead", "gone"] {
             drop(self.webhooks.get_or_create(&Outcome { outcome }));
         }
@@ -194,6 +202,11 @@ impl Metrics {
     /// A render has ended: `done`, or with the name of an error code.
     pub fn rendered(&self, medium: &'static str, outcome: &'static str) {
         self.renders.get_or_create(&Ended { medium, outcome }).inc();
+    }
+
+    /// A caller was told an error.
+    pub fn told(&self, code: Code) {
+        self.errors.get_or_create(&Told { code: code.entry().name }).inc();
     }
 
     /// A browser was started, because of this.
@@ -256,6 +269,7 @@ mod tests {
     fn what_was_counted_is_scraped() {
         let metrics = Metrics::new();
         metrics.answered("/take", "screenshotone", 200, Duration::from_millis(300));
+        metrics.told(Code::TimeoutError);
         metrics.rendered("image", "done");
         metrics.browser_started("died");
         metrics.webhook_attempted("delivered", Duration::from_millis(10));
@@ -263,6 +277,8 @@ mod tests {
         for line in [
             "snaphook_http_requests_total{route=\"/take\",dialect=\"screenshotone\",status=\"200\"} 1",
             "snaphook_http_request_duration_seconds_count{route=\"/take\",dialect=\"screenshotone\"} 1",
+            "snaphook_http_errors_total{code=\"timeout_error\"} 1",
+            "snaphook_http_errors_total{code=\"internal_application_error\"} 0",
             "snaphook_renders_total{medium=\"image\",outcome=\"done\"} 1",
             "snaphook_browser_starts_total{reason=\"died\"} 1",
             "snaphook_browser_starts_total{reason=\"memory\"} 0",

@@ -1,6 +1,8 @@
 //! What the parameter tables say, as documents: OpenAPI for programs, `docs/compat.md` for people. Nothing about a
 //! parameter is written here.
 
+mod answers;
+
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
@@ -88,6 +90,7 @@ fn common_schemas() -> Map<String, Json> {
     });
     let accepted = json!({
         "type": "object",
+        "required": ["status", "message", "created", "id", "status_url"],
         "properties": {
             "status": { "const": "Accepted" },
             "message": { "type": "string" },
@@ -96,14 +99,16 @@ fn common_schemas() -> Map<String, Json> {
             "status_url": { "type": "string", "format": "uri" },
         },
     });
-    Map::from_iter([
+    let mut schemas = Map::from_iter([
         ("ErrorCode".to_owned(), json!({ "type": "string", "enum": names, "description": described.join("\n") })),
         ("ErrorDetail".to_owned(), detail),
         ("ScreenshotOneError".to_owned(), one),
         ("Error".to_owned(), plain),
         ("Accepted".to_owned(), accepted),
         ("Task".to_owned(), task_schema()),
-    ])
+    ]);
+    schemas.extend(answers::schemas().map(|(name, schema)| (name.to_owned(), schema)));
+    schemas
 }
 
 /// `/v1/screenshot` → `V1ScreenshotOptions`
@@ -218,6 +223,9 @@ fn operation(path: &str, method: &str, dialect: Dialect, summary: &str, answers:
         "description": "An error.",
         "content": { "application/json": { "schema": { "$ref": format!("#/components/schemas/{error}") } } },
     });
+    for answer in answers.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        answer["headers"] = answers::headers();
+    }
     let name: String = words(path).collect();
     json!({ "operationId": format!("{method}{name}"), "tags": [dialect.name()], "summary": summary, "responses": answers })
 }
@@ -258,7 +266,13 @@ fn other_paths() -> Map<String, Json> {
     for (path, method, dialect, summary, in_query) in OTHERS {
         let content = match path.starts_with("/v1/tasks") {
             true => task_answers(path, method),
-            false => json!({ "200": { "description": "Done.", "content": { "*/*": {} } } }),
+            false => match answers::of(path, method) {
+                Some(schema) => json!({ "200": {
+                    "description": "Done.",
+                    "content": { "application/json": { "schema": schema } },
+                } }),
+                None => json!({ "200": { "description": "Done.", "content": { "*/*": {} } } }),
+            },
         };
         let mut operation = operation(path, method, *dialect, summary, content);
         let text = json!({ "type": "string" });

@@ -4,6 +4,7 @@ mod engine;
 mod listeners;
 mod operations;
 mod parts;
+mod places;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;

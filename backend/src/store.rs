@@ -157,6 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_crash_left_half_written_is_gone_at_the_next_start() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().display().to_string();
         let config = Config::load(None, &|name| (name == "SNAPHOOK_DATA_DIR").then(|| data_dir.clone())).unwrap();

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::json::Json;
-use crate::limits::ACCESS_KEY_CHARACTERS_MAX;
+use crate::limits::{ACCESS_KEY_CHARACTERS_MAX, SECRET_KEY_CHARACTERS_MAX};
 use crate::signing::SecretKey;
 
 /// What the service knows of one access key. The edge gets it from the backend as JSON.
@@ -82,12 +82,23 @@ pub fn is_access_key(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
+/// Whether a text can be a secret key: any characters, but not too many of them.
+pub fn is_secret_key(text: &str) -> bool {
+    (1..=SECRET_KEY_CHARACTERS_MAX).contains(&text.chars().count())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<KeyRecord> {
         KeyRecord::from_json(&Json::read(text).unwrap())
+    }
+
+    #[test]
+    fn a_secret_key_is_counted_in_characters() {
+        assert!(is_secret_key(&"€".repeat(SECRET_KEY_CHARACTERS_MAX)));
+        assert!(!is_secret_key("") && !is_secret_key(&"x".repeat(SECRET_KEY_CHARACTERS_MAX + 1)));
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 pub const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// An access key, wherever it is given.
 pub const ACCESS_KEY_CHARACTERS_MAX: usize = 64;
+/// A secret key that is brought from elsewhere.
+pub const SECRET_KEY_CHARACTERS_MAX: usize = 512;
 /// The `Idempotency-Key` header.
 pub const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
 /// A task's name, as the vendor has it.

@@ -38,6 +38,8 @@ fn an_operator_works_with_every_page() {
         client.request_when(&good, "given up", s(30), given_up).await;
         let failed = other.enqueue("/take", &json!({ "url": site.url("/status/404") })).await;
         other.request_when(&failed, "an end", s(30), |view| view["finished_at"].is_string()).await;
+        let blocked = json!({ "html": "<p>x<img src=http://169.254.169.254/>" });
+        let refused = other.take(&blocked).await.expect(200).header("x-snaphook-request-id").to_owned();
         let options = json!({ "html": "<p>x", "webhook_url": gone.url() });
         let disabled = other.enqueue("/v1/screenshot", &options).await;
         other.request_when(&disabled, "given up", s(30), given_up).await;
@@ -51,25 +53,36 @@ fn an_operator_works_with_every_page() {
                 "access_key": client.key.access_key,
                 "executable": browser(),
                 "sandbox": !rustix::process::geteuid().is_root(),
+                "never": site.url("/never"),
                 "pictures": repository("target/test-artefacts/dashboard"),
                 "paths": {
                     "requests": "/dashboard/requests",
                     "request": format!("/dashboard/requests/{good}"),
                     "failed": format!("/dashboard/requests/{failed}"),
+                    "refused": format!("/dashboard/requests/{refused}"),
                     "deliveries": "/dashboard/deliveries?state=dead",
                     "delivery": format!("/dashboard/deliveries/{}", good.replace("req_", "msg_")),
                     "access": "/dashboard/access",
                     "key": format!("/dashboard/access/{}", other.key.access_key),
                     "playground": "/dashboard/playground",
                     "usage": "/dashboard/usage",
+                    "storage": "/dashboard/storage",
                     "health": "/dashboard/health",
                     "nowhere": "/dashboard/requests/req_0",
                 },
+                "public": { "docs": "/docs", "error": "/docs/errors/timeout" },
             }),
         );
         assert_eq!(said["violations"], json!([]), "axe: {:#}", said["violations"]);
         assert_eq!((&said["console"], &said["overflowing"]), (&json!([]), &json!([])));
-        assert_eq!(said["pages"].as_array().unwrap().len(), 48, "twelve pages in light and dark, wide and narrow");
+        assert_eq!(
+            said["pages"].as_array().unwrap().len(),
+            64,
+            "fifteen pages in light and dark, wide and narrow, and two more twice"
+        );
+        let scales = said["scales"].as_array().unwrap();
+        let good = json!({ "scrolls": true, "shown": true, "level": true });
+        assert!(scales.len() == 4 && scales.iter().all(|scale| *scale == good), "{scales:?}");
         assert_eq!(said["wrongPassword"], "That is not the password.");
         assert_eq!(said["skipLink"], json!({ "text": "Skip to the content", "outline": "solid 2px" }));
         assert_eq!(said["filtered"], json!(["failed"]));
@@ -84,6 +97,18 @@ fn an_operator_works_with_every_page() {
             assert!(said[name].as_str().is_some_and(|text| text.contains(part)), "{name}: {}", said[name]);
         }
         assert_eq!((&said["secretLength"], &said["secretGone"]), (&json!(43), &json!(true)));
+        assert_eq!(said["cancelled"], json!(["The request is cancelled.", "cancelled"]));
+        assert_eq!(said["downloaded"], "PNG");
+        // The one that was sent again may be dead again by then, or not.
+        let count = said["replayedAll"].as_str().unwrap().strip_suffix(" to be sent again.").unwrap().to_owned();
+        assert!((1..=2).contains(&count.parse::<u32>().unwrap()), "{count}");
+        assert_eq!(said["imported"], "The key is imported.");
+        assert_eq!(said["signing"], json!(["The rule for links holds from the next request on.", true]));
+        let rotated = said["rotated"].as_array().unwrap();
+        assert_eq!((&rotated[0], rotated[1].as_str().map(str::len)), (&json!("brought-along"), Some(43)));
+        assert_eq!(said["overlap"], 1, "until when the old secret is good is told");
+        assert_eq!(said["ranges"], json!([["7 days", 2, true], ["30 days", 2, true], ["24 hours", 2, true]]));
+        assert_eq!(said["ofOneKey"], 1);
         assert_eq!(said["signedOut"], "/dashboard/login");
         assert!(said["rowsWithoutScript"].as_u64().unwrap() >= 4, "{}", said["rowsWithoutScript"]);
     });

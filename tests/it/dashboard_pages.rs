@@ -44,6 +44,13 @@ fn requests_are_filtered_and_paged() {
         assert_eq!(list("?until=2020-01-01T00:00").await, Vec::<String>::new());
         assert_eq!(list(&format!("?before={bad}")).await, [good.as_str()]);
         operator.get("/dashboard/requests?since=yesterday").await.expect(400);
+        for (list, search) in [("requests", "text=x"), ("deliveries", "url=http://x")] {
+            for (query, stands_still) in [(search, true), ("state=failed", false)] {
+                let page = operator.page(&format!("/dashboard/{list}?{query}")).await;
+                let (said, live) = (page.contains("reload the page"), page.contains("data-live"));
+                assert_eq!((said, live), (stands_still, !stands_still), "{list}?{query}");
+            }
+        }
 
         for number in 0..55 {
             client
@@ -107,6 +114,19 @@ fn a_request_shows_its_story_and_can_be_retried_and_cancelled() {
         let file = operator.get(&picture).await.expect(200);
         assert_eq!(file.header("content-type"), "image/png");
         assert!(file.header("content-security-policy").contains("sandbox"));
+        let download = page.split_once("class=\"button\" href=\"").unwrap().1.split('"').next().unwrap().to_owned();
+        assert_eq!(operator.get(&download).await.expect(200).body, file.body, "the download is the picture");
+        assert!(!page.contains("was not kept"));
+
+        let blocked = json!({ "html": "<img src=http://169.254.169.254/latest/meta-data>" });
+        let answer = client.take(&blocked).await.expect(200);
+        let id = answer.header("x-snaphook-request-id");
+        let page = operator.page(&format!("/dashboard/requests/{id}")).await;
+        for part in
+            ["It went to its caller and was not kept.", "Refused connections", "169.254.169.254:80", "not allowed ("]
+        {
+            assert!(page.contains(part), "{part}: {page}");
+        }
         operator
             .post(&format!("/dashboard/access/{}/revoke", client.key.access_key), &[("sure", "yes")])
             .await
@@ -134,7 +154,7 @@ fn what_strangers_write_is_shown_and_not_run() {
         let odd = operator.get("/dashboard/requests?since=%3Cscript%3E").await.expect(400).text();
         let mut pages = vec![created, missing, odd];
         let query = "?state=%3Cscript%3E&key=%22%3E%3Cscript%3E&text=%22%3E%3Cscript%3E&url=%22%3E%3Cscript%3E&before=zzz&said=%3Cscript%3E&range=%3Cscript%3E";
-        for path in ["requests", "deliveries", "access", "usage", "health"] {
+        for path in ["requests", "deliveries", "access", "usage", "storage", "health"] {
             pages.push(operator.page(&format!("/dashboard/{path}")).await);
             pages.push(operator.page(&format!("/dashboard/{path}{query}")).await);
         }
@@ -169,7 +189,21 @@ fn deliveries_are_shown_with_what_was_sent_and_replayed() {
         for part in ["the schedule is over", ">500<", "application/json", "&quot;created&quot;"] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert!(!page.contains("x-screenshotone-signature") && !page.contains(&client.key.secret_key));
+        // And what the attempt alone had, as it came to the receiver.
+        let first = receiver.all().into_iter().find(|webhook| webhook.header("webhook-id") == made[0]).unwrap();
+        for name in ["webhook-timestamp", "webhook-signature", "x-screenshotone-signature"] {
+            assert!(
+                page.contains(&format!("<code>{name}</code>")) && page.contains(first.header(name)),
+                "{name}: {page}"
+            );
+        }
+        assert!(!page.contains(&client.key.secret_key));
+        let listed = client.get_with_key("/v1/deliveries").await.expect(200).json();
+        let shown = stack.run_command(&["webhooks", "show", &made[0], "--json"]);
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        for delivery in [&listed["deliveries"][0], &shown] {
+            assert_eq!(delivery["attempts"][0]["headers"]["webhook-signature"], first.header("webhook-signature"));
+        }
         receiver.behave(Behaviour::Status(204));
         operator.post(&format!("/dashboard/deliveries/{}/replay", made[0]), &[]).await.expect(303);
         receiver.wait_for(3, s(15)).await;
@@ -238,7 +272,9 @@ fn keys_are_made_imported_limited_rotated_and_revoked() {
         operator.post("/dashboard/access/import", &pair).await.expect(303);
         operator.post("/dashboard/access/import", &pair).await.expect(409);
         operator.post("/dashboard/access/import", &[("access_key", "a b"), ("secret_key", "x")]).await.expect(400);
-        operator.post("/dashboard/access/import", &[("access_key", "ab"), ("secret_key", "")]).await.expect(400);
+        for odd in ["", &"x".repeat(513)] {
+            operator.post("/dashboard/access/import", &[("access_key", "ab"), ("secret_key", odd)]).await.expect(400);
+        }
         let key = KeyPair { access_key: "from-a-vendor".to_owned(), secret_key: "its secret".to_owned() };
         let imported = Client::new(&stack.api, &key);
         imported.get(&imported.signed("/take", html)).await.expect(200);
@@ -263,7 +299,9 @@ fn usage_and_health_show_what_was_done_and_what_is_kept() {
                 "<dt>Requests</dt><dd>3</dd>",
                 "<dt>Done</dt><dd>2</dd>",
                 "33.3 %",
-                "2 done, 1 failed, 0 cancelled",
+                "<dt>Renders</dt><dd>2",
+                "3 came, 2 done, 1 failed, 0 cancelled",
+                "<path class=\"came\"",
                 "<circle class=\"p95\"",
             ] {
                 assert!(page.contains(part), "{range}: {part}: {page}");
@@ -277,12 +315,27 @@ fn usage_and_health_show_what_was_done_and_what_is_kept() {
             "Work can be done",
             env!("CARGO_PKG_VERSION"),
             "Chrom",
-            "<dt>Files</dt><dd>1</dd>",
+            "href=\"/dashboard/storage\">1, ",
             "disabled",
             &receiver.url(),
         ] {
             assert!(health.contains(part), "{part}: {health}");
         }
+        let storage = operator.page("/dashboard/storage").await;
+        let files = stack.data_dir().join("files").display().to_string();
+        for part in [
+            "<dt>Files</dt><dd>1</dd>",
+            &files,
+            " free of ",
+            "7 days",
+            "30 days",
+            &client.key.access_key,
+            &id,
+            "in 6 days",
+        ] {
+            assert!(storage.contains(part), "{part}: {storage}");
+        }
+        assert!(!storage.contains(&client.key.secret_key));
         let (url, key) = (hidden(&health, "url").unwrap(), hidden(&health, "key").unwrap());
         operator.post("/dashboard/health/enable", &[("url", &url), ("key", &key)]).await.expect(303);
         operator.post("/dashboard/health/enable", &[("url", &url), ("key", &key)]).await.expect(409);

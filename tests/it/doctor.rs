@@ -1,5 +1,6 @@
 //! `snaphook doctor`, `config`, `completions` and the like: what an operator asks before anything runs.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -54,6 +55,35 @@ fn a_healthy_machine_is_told_so() {
             std::fs::read_dir(s3.path("shots")).unwrap().flatten().filter(|entry| entry.path().is_file()).count(),
             0
         );
+    });
+}
+
+/// Answers whatever comes with an error, and says that it is another time.
+fn server_with_a_wrong_clock() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 403 Forbidden\r\ndate: Wed, 21 Oct 2015 07:28:00 GMT\r\ncontent-length: 0\r\n";
+            let _ = stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_clock_unlike_that_of_the_bucket_is_found() {
+    run(async {
+        let (folder, endpoint) = (tempfile::tempdir().unwrap(), server_with_a_wrong_clock());
+        let bucket = [
+            ("SNAPHOOK_STORE_URL", "s3://shots"),
+            ("SNAPHOOK_STORE_ENDPOINT", endpoint.as_str()),
+            ("SNAPHOOK_STORE_ACCESS_KEY_ID", "x"),
+        ];
+        let (code, found) = examine(folder.path(), &bucket);
+        assert_eq!((code, state(&found, "clock")), (Some(1), "fail"), "{found:#?}");
     });
 }
 

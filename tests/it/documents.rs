@@ -14,12 +14,18 @@ use snaphook_tests::wait::{self, s};
 use snaphook_tests::{random_hex, repository, run};
 
 /// Commands that are not run by this test, by how they begin, and why.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 22] = [
     ("make run", "demo.rs runs what it runs"),
     ("snaphook migrate", "needs a service that has ended: postgres.rs"),
     ("SNAPHOOK_QUEUE_DATABASE_URL=", "needs a PostgreSQL server: postgres.rs"),
     ("snaphook restore", "needs a service that has ended: postgres.rs"),
     ("systemctl", "changes the machine"),
+    ("sudo ", "changes the machine"),
+    ("cargo build --workspace", "has built what this test runs"),
+    ("cargo test --workspace", "runs this test"),
+    ("RUST_TEST_THREADS=", "runs this test"),
+    ("sh deploy/setup.sh", "the first step of make test"),
+    ("npm install @snaphook/verify", "edge/verify/test/tarball.test.mjs installs it from its tarball"),
     ("make test", "runs this test"),
     ("make bench", "takes many minutes and measures"),
     ("cargo build --release", "builds for many minutes"),
@@ -160,6 +166,10 @@ impl Scene {
             None => {
                 let output = tokio::task::block_in_place(|| shell(&staged).output()).unwrap();
                 let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                if command.starts_with("snaphook doctor") && !command.contains("--json") {
+                    let failed: Vec<&str> = said[0].lines().filter(|line| line.starts_with("FAIL")).collect();
+                    assert!(failed.is_empty(), "nothing is wrong with what the tests have set: {said:?}");
+                }
                 let may_fail = MAY_FAIL.iter().any(|(begin, says)| {
                     command.starts_with(begin) && said[1].contains(says) && !said[1].contains("Usage")
                 });
@@ -187,7 +197,9 @@ fn is_elsewhere(command: &str) -> bool {
 #[test]
 fn every_command_of_the_documents_is_run() {
     let mut all = examples();
-    all.extend(blocks("README.md"));
+    for document in ["README.md", "tests/README.md", "edge/verify/npm/README.md"] {
+        all.extend(blocks(document));
+    }
     for entry in std::fs::read_dir(repository("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".md") && name != "cli.md" {

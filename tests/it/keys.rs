@@ -45,6 +45,11 @@ fn keys_are_made_brought_listed_and_ended() {
         let odd = stack.run_keys(&["import", "--access-key", "a b", "--secret-key", "s"]);
         assert_eq!(odd.status.code(), Some(2), "{}", String::from_utf8_lossy(&odd.stderr));
 
+        for secret in ["", &"x".repeat(513)] {
+            let odd = stack.run_keys(&["import", "--access-key", "odd", "--secret-key", secret]);
+            assert_eq!(odd.status.code(), Some(2), "{}", String::from_utf8_lossy(&odd.stderr));
+        }
+
         let keys = stack.keys(&["list", "--json"]);
         assert_eq!(listed(&keys, &created.key.access_key)["name"], "blog");
         let text = keys.to_string() + &String::from_utf8_lossy(&stack.run_keys(&["list"]).stdout);

@@ -28,6 +28,7 @@ mod one_shot;
 mod openapi;
 mod operations;
 mod outputs;
+mod packaging;
 mod parity;
 mod playground;
 mod postgres;

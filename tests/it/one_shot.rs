@@ -2,14 +2,14 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 use snaphook_tests::picture::Picture;
-use snaphook_tests::run;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::snaphook;
 use snaphook_tests::wait::{self, s};
+use snaphook_tests::{repository, run};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -102,6 +102,55 @@ fn a_page_that_cannot_be_had_is_a_failure_and_leaves_the_old_file() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("host_returned_error"), "{}", text(&output.stderr));
         assert_eq!(std::fs::read(folder.path().join("page.png")).unwrap(), b"old");
+    });
+}
+
+/// Runs a command at a terminal, and gives its code and all that the terminal was sent.
+fn at_a_terminal(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let program = repository("target/debug/snaphook").display().to_string();
+    let line: Vec<String> = std::iter::once(program.as_str()).chain(arguments.iter().copied()).map(quoted).collect();
+    // The settings of the tests, and a terminal that can move its cursor.
+    let settings = snaphook(folder);
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &line.join(" "), "/dev/null"]).env("TERM", "xterm").current_dir(folder);
+    for (name, value) in settings.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let output = script.stdin(Stdio::null()).output().expect("script, of util-linux");
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn a_terminal_shows_progress_and_a_pipe_does_not() {
+    run(async {
+        let (folder, site) = (tempfile::tempdir().unwrap(), Site::start());
+        let url = site.url("/slow?300");
+        let take = ["take", &url, "-o", "page.png"];
+        let (code, shown) = at_a_terminal(folder.path(), &take);
+        assert_eq!(code, Some(0), "{shown:?}");
+        for part in ["starting Chromium", "rendering", "page.png"] {
+            assert!(shown.contains(part), "{part}: {shown:?}");
+        }
+        // The line of the progress is taken back before the result.
+        let (progress, result) = shown.rsplit_once("rendering").unwrap();
+        assert!(!progress.contains("page.png") && result.contains("\u{1b}["), "{shown:?}");
+
+        std::fs::write(folder.path().join("pages.txt"), format!("{url}\n{}\n", site.url("/slow?301"))).unwrap();
+        let batch = ["batch", "pages.txt", "--output-dir", "shots"];
+        let (code, shown) = at_a_terminal(folder.path(), &batch);
+        assert_eq!(code, Some(0), "{shown:?}");
+        assert!(["0/2", "2/2"].iter().any(|count| shown.contains(count)), "how many of how many: {shown:?}");
+        assert!(shown.contains('\r') && shown.contains("\u{1b}["), "{shown:?}");
+
+        for arguments in [&take[..], &["batch", "pages.txt", "--output-dir", "others"]] {
+            let output = in_folder(folder.path(), arguments);
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(output.status.success() && !said.contains('\u{1b}') && !said.contains("starting"), "{said:?}");
+        }
     });
 }
 

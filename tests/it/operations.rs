@@ -1,11 +1,12 @@
 //! The operations listener: metrics after real work, and an honest answer to "can you work?".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use snaphook_shared::code::Code;
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::{Behaviour, Receiver};
 use snaphook_tests::stack::Stack;
@@ -40,6 +41,72 @@ fn names_in(text: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
+/// Which values each label of each metric has had, from a scrape.
+fn labels_of(scrape: &str) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+    let mut found: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for line in scrape.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap().to_owned();
+        let labels = found.entry(name).or_default();
+        let inside = line.split_once('{').map_or("", |(_, rest)| rest.split('}').next().unwrap());
+        for pair in inside.split("\",").filter(|pair| !pair.is_empty()) {
+            let (label, value) = pair.split_once("=\"").unwrap_or_else(|| panic!("{line}"));
+            labels.entry(label.to_owned()).or_default().insert(value.trim_end_matches('"').to_owned());
+        }
+    }
+    found
+}
+
+/// One thing that an expression says of a label: of which metric, and which values it must have had (none for `by`).
+struct Asked {
+    metric: String,
+    label: String,
+    values: Vec<String>,
+}
+
+/// What an expression of PromQL asks of labels: by selectors, and by what it groups.
+fn asked_in(expression: &str) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    let metrics = names_in(expression);
+    for metric in &metrics {
+        for (at, _) in expression.match_indices(metric.as_str()) {
+            let Some(selector) = expression[at + metric.len()..].strip_prefix('{') else { continue };
+            for pair in selector.split('}').next().unwrap().split("\",") {
+                let (label, value) = pair.split_once('"').unwrap_or_else(|| panic!("{expression}"));
+                let values = value.trim_end_matches('"').split('|').map(str::to_owned).collect();
+                let label = label.trim().trim_end_matches(['=', '!', '~']).to_owned();
+                asked.push(Asked { metric: metric.clone(), label, values });
+            }
+        }
+    }
+    for grouped in expression.split(" by (").skip(1) {
+        for label in grouped.split(')').next().unwrap().split(',').map(|label| label.trim().to_owned()) {
+            let of =
+                metrics.iter().map(|metric| Asked { metric: metric.clone(), label: label.clone(), values: vec![] });
+            asked.extend(of);
+        }
+    }
+    asked
+}
+
+/// The expressions of the alerts and of the dashboard's panels, each with the labels that its legend names.
+fn expressions() -> Vec<(String, Vec<String>)> {
+    let dashboard = std::fs::read_to_string(repository("deploy/grafana-dashboard.json")).unwrap();
+    let dashboard: Json = serde_json::from_str(&dashboard).unwrap();
+    let alerts = std::fs::read_to_string(repository("deploy/alerts.yml")).unwrap();
+    let mut found = Vec::new();
+    for target in dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap())
+    {
+        let legend = target["legendFormat"].as_str().unwrap_or_default();
+        let labels = legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().to_owned()).collect();
+        found.push((target["expr"].as_str().unwrap().to_owned(), labels));
+    }
+    let alerts: Json = serde_saphyr::from_str(&alerts).unwrap();
+    for rule in alerts["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+        found.push((rule["expr"].as_str().unwrap().to_owned(), Vec::new()));
+    }
+    found
+}
+
 #[test]
 fn what_was_done_is_measured() {
     run(async {
@@ -50,6 +117,8 @@ fn what_was_done_is_measured() {
         client.take(&json!({ "url": "nonsense" })).await.expect(400);
         client.get("/wp-login.php").await.expect(404);
         client.get("/another-secret-path").await.expect(404);
+        client.get("/dashboard/login").await.expect(200);
+        client.get("/dashboard").await.expect(303);
         let options = json!({ "html": "<p>x", "webhook_url": receiver.url() });
         let id = client.enqueue("/v1/screenshot", &options).await;
         client.request_when(&id, "delivered", s(30), |view| view["webhook"]["state"] == "delivered").await;
@@ -68,6 +137,11 @@ fn what_was_done_is_measured() {
         assert_eq!(sample(&text, &format!("snaphook_http_requests_total{{{take},status=\"400\"}}")), 1.0, "{text}");
         let nowhere = "snaphook_http_requests_total{route=\"other\",dialect=\"native\",status=\"404\"}";
         assert_eq!(sample(&text, nowhere), 2.0, "{text}");
+        for (status, count) in [(200, 1.0), (303, 1.0), (404, 0.0)] {
+            let of_pages = format!("{{route=\"/dashboard\",dialect=\"native\",status=\"{status}\"}}");
+            assert_eq!(sample(&text, &format!("snaphook_http_requests_total{of_pages}")), count, "{text}");
+        }
+        assert_eq!(sample(&text, "snaphook_http_errors_total{code=\"request_not_valid\"}"), 1.0, "{text}");
         assert!(sample(&text, "snaphook_renders_total{medium=\"image\",outcome=\"done\"}") >= 4.0, "{text}");
         for phase in ["wait", "open", "load", "prepare", "capture"] {
             let count = sample(&text, &format!("snaphook_render_phase_duration_seconds_count{{phase=\"{phase}\"}}"));
@@ -90,8 +164,31 @@ fn what_was_done_is_measured() {
             let unknown: Vec<&String> = asked.iter().filter(|name| !known.contains(*name)).collect();
             assert!(unknown.is_empty(), "{file} asks for what there is not: {unknown:?}");
         }
-        let dashboard = std::fs::read_to_string(repository("deploy/grafana-dashboard.json")).unwrap();
-        assert!(serde_json::from_str::<Json>(&dashboard).unwrap()["panels"].as_array().unwrap().len() >= 8);
+        // And its labels, with values that they can have.
+        let known = labels_of(&text);
+        let codes = Code::ALL.map(|code| code.entry().name);
+        let all = expressions();
+        assert!(all.len() >= 20, "{all:?}");
+        for (expression, legend) in &all {
+            let asked = asked_in(expression);
+            for Asked { metric, label, values } in &asked {
+                let seen = known[metric].get(label).unwrap_or_else(|| panic!("{metric} has no {label}: {expression}"));
+                for value in values {
+                    let is_code = ["code", "outcome"].contains(&label.as_str()) && codes.contains(&value.as_str());
+                    let is_status = label == "status" && value.ends_with("..");
+                    assert!(seen.contains(value) || is_code || is_status, "{label}={value}: {expression}");
+                }
+            }
+            let is_there = |label: &String| {
+                asked.iter().any(|asked| asked.label == *label)
+                    || names_in(expression).iter().any(|metric| known[metric].contains_key(label))
+            };
+            assert!(legend.iter().all(is_there), "{legend:?}: {expression}");
+        }
+        let labels: BTreeSet<String> = all.iter().flat_map(|(one, _)| asked_in(one)).map(|asked| asked.label).collect();
+        for label in ["code", "outcome", "phase", "process", "reason", "route", "status"] {
+            assert!(labels.contains(label), "{label} is asked for by nobody: {labels:?}");
+        }
     });
 }
 

@@ -72,6 +72,9 @@ fn a_service_on_postgresql_accepts_renders_tells_and_shows() {
         let doctor: Json = serde_json::from_slice(&doctor.stdout).unwrap();
         let database = doctor["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database").unwrap();
         assert_eq!(database["state"], "ok", "{database}");
+        let clock = doctor["checks"].as_array().unwrap().iter().find(|check| check["name"] == "clock").unwrap();
+        assert!(clock["says"].as_str().unwrap().contains("like the database server"), "{clock}");
+        assert!(operator.page("/dashboard/storage").await.contains("PostgreSQL"));
         for command in [["backup", "copy.db"], ["restore", "copy.db"]] {
             assert_eq!(stack.run_command(&command).status.code(), Some(2), "{command:?}");
         }

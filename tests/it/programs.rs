@@ -8,6 +8,12 @@ use std::process::{Command, Stdio};
 use serde_json::Value as Json;
 use snaphook_tests::repository;
 
+/// Whether each language of a document must be at hand, and not only those that are. The workflow of the repository says so, whose
+/// image has them all.
+pub(crate) fn every_language() -> bool {
+    std::env::var_os("SNAPHOOK_TEST_EVERY_LANGUAGE").is_some()
+}
+
 /// The Python in which `tests/sdk/requirements.txt` is installed.
 ///
 /// # Panics

@@ -136,17 +136,23 @@ fn every_module_is_part_of_the_build() {
     }
 }
 
-#[test]
-fn every_setting_that_the_tests_use_exists() {
+/// Every setting there is, as an environment variable.
+pub(crate) fn settings() -> Vec<String> {
     let defaults: toml::Table =
         std::fs::read_to_string(repository("backend/config.default.toml")).unwrap().parse().unwrap();
-    let mut known = vec!["SNAPHOOK_RENDER_CHROMIUM".to_owned()];
+    let mut known = Vec::new();
     for (name, value) in &defaults {
         match value.as_table() {
             Some(table) => known.extend(table.keys().map(|key| format!("SNAPHOOK_{name}_{key}").to_uppercase())),
             None => known.push(format!("SNAPHOOK_{name}").to_uppercase()),
         }
     }
+    known
+}
+
+#[test]
+fn every_setting_that_the_tests_use_exists() {
+    let known = settings();
     // Settings are given to a stack by `.set(…)`, and by the stack itself in a list of pairs, one on a line.
     for (file, text) in sources("tests/src").into_iter().chain(sources("tests/it")) {
         for before in [".set(\"", "\n            (\""] {

@@ -6,6 +6,21 @@ import { NARROW, WIDE, begin } from "./operator.mjs";
 const given = JSON.parse(readFileSync(0, "utf8"));
 const { browser, found, open, signIn, look } = await begin(given);
 
+/** Whether a plot that is scrolled to its end shows what its bars mean, beside them and not over them. */
+const scaleInSight = (plots) =>
+  plots.map((plot) => {
+    const frame = plot.getBoundingClientRect();
+    const labels = [...plot.querySelectorAll(".scale text")].map((label) => label.getBoundingClientRect());
+    const lines = [...plot.querySelectorAll("line.grid")].map((line) => line.getBoundingClientRect());
+    const level = (label, line) => Math.abs((label.top + label.bottom) / 2 - line.top) < 3;
+    return {
+      scrolls: plot.scrollWidth > plot.clientWidth,
+      shown: labels.length === 3 && labels.every((label) => label.width > 0 && label.left >= frame.left && label.right <= frame.right),
+      level: labels.every((label, index) => level(label, lines[index])),
+    };
+  });
+found.scales = [];
+
 // Every page, as it looks.
 for (const colorScheme of ["light", "dark"]) {
   for (const [width, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
@@ -18,7 +33,20 @@ for (const colorScheme of ["light", "dark"]) {
       await page.goto(`${given.base}${path}`);
       await page.waitForLoadState("networkidle");
       await look(page, named(name));
+      if (name === "usage" && width === "narrow") found.scales.push(...(await page.locator(".plot").evaluateAll(scaleInSight)));
     }
+    // The pages for everybody are long, and have little to be looked at.
+    if ((width === "wide") === (colorScheme === "light")) {
+      for (const [name, path] of Object.entries(given.public)) {
+        await page.goto(`${given.base}${path}`);
+        await look(page, named(name));
+      }
+    }
+    await page.goto(`${given.base}/dashboard/access`);
+    const secret = page.locator("form[action$=create]");
+    await secret.getByLabel("What it is for").fill("to be looked at");
+    await secret.getByRole("button", { name: "Create" }).click();
+    await look(page, named("secret"));
     await page.context().close();
   }
 }
@@ -57,10 +85,58 @@ await page.goto(`${given.base}${given.paths.failed}`);
 await page.getByRole("button", { name: "Retry" }).click();
 found.retried = await page.getByRole("status").innerText();
 
+// One that is under way is cancelled.
+const slow = await fetch(`${given.base}/take`, {
+  method: "POST",
+  headers: { "content-type": "application/json", "x-access-key": given.access_key },
+  body: JSON.stringify({ url: given.never, timeout: 60, async: true }),
+});
+await page.goto(`${given.base}/dashboard/requests/${slow.headers.get("x-snaphook-request-id")}`);
+await page.getByRole("button", { name: "Cancel" }).click();
+found.cancelled = [await page.getByRole("status").innerText(), await page.locator("h1 .badge").innerText()];
+
+// A picture is downloaded.
+await page.goto(`${given.base}${given.paths.request}`);
+const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download" }).click()]);
+found.downloaded = readFileSync(await download.path()).subarray(1, 4).toString("latin1");
+
 // A dead webhook is sent again.
 await page.goto(`${given.base}${given.paths.delivery}`);
 await page.getByRole("button", { name: "Replay" }).click();
 found.replayed = await page.getByRole("status").innerText();
+
+// And all that are dead.
+await page.goto(`${given.base}/dashboard/deliveries?state=dead`);
+await page.getByRole("button", { name: "Replay all dead" }).click();
+found.replayedAll = await page.getByRole("status").innerText();
+
+// A pair of a vendor's is brought, gets a new secret, and is for signed links only.
+await page.goto(`${given.base}/dashboard/access`);
+const bring = page.locator("form[action$=import]");
+await bring.getByLabel("Access key").fill("brought-along");
+await bring.getByLabel("Secret key").fill("its old secret");
+await bring.getByRole("button", { name: "Import" }).click();
+found.imported = await page.getByRole("status").innerText();
+await page.getByRole("link", { name: "brought-along" }).click();
+await page.getByLabel("Accept signed links only").check();
+await page.getByRole("button", { name: "Save", exact: true }).click();
+found.signing = [await page.getByRole("status").innerText(), await page.getByLabel("Accept signed links only").isChecked()];
+await page.getByLabel("Hours that the old secret stays good").fill("3");
+await page.getByRole("button", { name: "Rotate" }).click();
+found.rotated = await page.locator(".secrets code").allInnerTexts();
+await page.getByRole("link", { name: "I have kept it" }).click();
+found.overlap = await page.locator("dt:text-is('Old secret good until') + dd time").count();
+
+// Usage is looked at further back, and of one key.
+await page.goto(`${given.base}/dashboard/usage`);
+found.ranges = [];
+for (const range of ["7 days", "30 days", "24 hours"]) {
+  await page.getByRole("link", { name: range }).click();
+  const chosen = await page.locator(".tabs a[aria-current]").innerText();
+  found.ranges.push([chosen, await page.locator(".plot").count(), await page.locator(".plot rect.done").count() > 0]);
+}
+await page.locator("table .target").first().click();
+found.ofOneKey = await page.getByRole("link", { name: "All keys" }).count();
 
 // A key is made, limited and revoked.
 await page.goto(`${given.base}/dashboard/access`);

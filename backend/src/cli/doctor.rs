@@ -1,6 +1,7 @@
 //! `snaphook doctor`: everything that the service needs, tried in turn; each finding says how to mend it.
 
 mod browser;
+mod clock;
 mod data;
 mod machine;
 
@@ -51,8 +52,10 @@ impl Finding {
 }
 
 pub(super) async fn execute(config: &Config, as_json: bool) -> Result<(), CliError> {
-    let mut findings = machine::look(config);
-    findings.extend(data::look(config).await);
+    let (of_data, clocks) = data::look(config).await;
+    let mut findings = vec![clock::look(config, &clocks)];
+    findings.extend(machine::look(config));
+    findings.extend(of_data);
     findings.extend(browser::look(config).await?);
     let failed = findings.iter().filter(|finding| finding.state == State::Fail).count();
     if as_json {

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
-use snaphook_shared::key::{KeyLimits, is_access_key};
+use snaphook_shared::key::{KeyLimits, is_access_key, is_secret_key};
+use snaphook_shared::limits::SECRET_KEY_CHARACTERS_MAX;
 use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 
 use super::{CliError, say};
@@ -151,8 +152,9 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
             if !is_access_key(&access_key) {
                 return Err(CliError::Refused("an access key has 1 to 64 letters, digits, _ and -".to_owned()));
             }
-            if secret_key.is_empty() {
-                return Err(CliError::Refused("the secret key is empty".to_owned()));
+            if !is_secret_key(&secret_key) {
+                let message = format!("a secret key has 1 to {SECRET_KEY_CHARACTERS_MAX} characters");
+                return Err(CliError::Refused(message));
             }
             let secret = SecretKey::new(secret_key);
             if !queue.add_key(options.key(&access_key, &secret), now_ms).await? {

@@ -5,6 +5,7 @@ mod admin;
 mod batch;
 mod database;
 mod doctor;
+mod health;
 mod keys;
 mod manual;
 mod mcp;
@@ -62,6 +63,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the running service whether it is alive.
+    #[command(after_help = health::HELP)]
+    Health(health::HealthCommand),
     /// Check the settings, or show them.
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -187,6 +191,7 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Backup { file, json } => database::copy(&config, &file, json),
         Command::Restore { file, json } => database::bring_back(&config, &file, json),
         Command::Doctor { json } => doctor::execute(&config, json).await,
+        Command::Health(command) => health::execute(&config, command).await,
         Command::Openapi => say_json(&reference::openapi(&run::links(&config, config.http.listen).public_url)),
         Command::Compat | Command::Manual | Command::Completions { .. } | Command::Config(_) => Ok(()),
     }

@@ -3,7 +3,8 @@
 
 use http::StatusCode;
 use maud::{Markup, html};
-use snaphook_shared::key::{KeyLimits, is_access_key};
+use snaphook_shared::key::{KeyLimits, is_access_key, is_secret_key};
+use snaphook_shared::limits::SECRET_KEY_CHARACTERS_MAX;
 use snaphook_shared::options::fields::Fields;
 use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 
@@ -13,7 +14,6 @@ use super::{Dashboard, filled};
 use crate::domain::operator::{KeySummary, NewKey, Rotation, new_access_key, new_secret};
 
 const NAME_CHARACTERS_MAX: usize = 200;
-const SECRET_CHARACTERS_MAX: usize = 512;
 /// A year.
 const OVERLAP_HOURS_MAX: u64 = 366 * 24;
 
@@ -229,8 +229,8 @@ pub(super) async fn import(dashboard: &Dashboard, fields: &mut Fields) -> Result
         return Err(Refusal::Invalid("An access key has 1 to 64 letters, digits, _ and -.".to_owned()));
     }
     let secret = fields.take("secret_key").unwrap_or_default();
-    if secret.is_empty() || secret.chars().count() > SECRET_CHARACTERS_MAX {
-        return Err(Refusal::Invalid(format!("A secret key has 1 to {SECRET_CHARACTERS_MAX} characters.")));
+    if !is_secret_key(&secret) {
+        return Err(Refusal::Invalid(format!("A secret key has 1 to {SECRET_KEY_CHARACTERS_MAX} characters.")));
     }
     let key = NewKey {
         access_key: access_key.clone(),

@@ -6,6 +6,7 @@ use snaphook_shared::options::fields::Fields;
 
 use super::answer::{self, Refusal, Result};
 use super::html::{Frame, badge, choice, duration, input, layout, link, maybe_time, number, pager, said, time};
+use super::requests::STANDS_STILL;
 use super::{Dashboard, as_local, filled, moment};
 use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView};
 use crate::domain::operator::DeliveryDetail;
@@ -53,6 +54,7 @@ pub(super) async fn list(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
             }
         }
         @if filter.state == Some(DeliveryState::Dead) && !views.is_empty() { (replay_all(frame, &pairs)) }
+        @if filter.url.is_some() { p .sub { (STANDS_STILL) } }
         div #live data-live=[(filter.before.is_none() && filter.url.is_none()).then_some("4")] {
             @if views.is_empty() {
                 p .empty { @if is_filtered { "No delivery fits." } @else { "There is no delivery yet." } }
@@ -156,6 +158,7 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, id: &str, fields:
                             @if !attempt.answer.is_empty() {
                                 pre tabindex="0" aria-label="First bytes of the answer" { (attempt.answer) }
                             }
+                            @if !attempt.headers.is_empty() { (own_headers(attempt)) }
                         }
                     }
                 }
@@ -166,6 +169,15 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, id: &str, fields:
     Ok(answer::page(StatusCode::OK, layout(frame, &view.url, body)))
 }
 
+fn own_headers(attempt: &DeliveryAttempt) -> Markup {
+    html! {
+        details .headers {
+            summary { "Its own headers" }
+            dl .facts .options { @for (name, value) in &attempt.headers { dt { code { (name) } } dd .id { (value) } } }
+        }
+    }
+}
+
 fn sent(detail: &DeliveryDetail) -> Markup {
     html! {
         section {
@@ -174,7 +186,7 @@ fn sent(detail: &DeliveryDetail) -> Markup {
                 @for (name, value) in &detail.headers { dt { code { (name) } } dd { (value) } }
             }
             p .sub {
-                @if detail.sign { "Each attempt has its time and its signatures besides." } @else { "Not signed, as its caller wanted." }
+                @if detail.sign { "With each attempt, these and its own: its time and its signatures." } @else { "Not signed, as its caller wanted." }
             }
             @match &detail.body {
                 DeliveryBody::Inline(bytes) => {

@@ -42,8 +42,7 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
                 section {
                     h2 { "Storage" }
                     dl .facts {
-                        dt { "Files" } dd { (number(holdings.files)) }
-                        dt { "Their size" } dd { (bytes(holdings.file_bytes)) }
+                        dt { "Files" } dd { a href="/dashboard/storage" { (number(holdings.files)) ", " (bytes(holdings.file_bytes)) } }
                         dt { "Database" } dd { (bytes(holdings.database_bytes)) }
                     }
                 }

@@ -18,12 +18,13 @@ pub(super) const ICON: &str = include_str!("assets/icon.svg");
 static ASSETS_VERSION: LazyLock<String> =
     LazyLock::new(|| sha256_hex([STYLE, LIVE, PLAYGROUND, ICON].concat().as_bytes()).chars().take(12).collect());
 
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("requests", "Requests"),
     ("deliveries", "Deliveries"),
     ("access", "Access"),
     ("playground", "Playground"),
     ("usage", "Usage"),
+    ("storage", "Storage"),
     ("health", "Health"),
 ];
 
@@ -167,6 +168,15 @@ pub(super) fn link(url: &str) -> Markup {
     }
 }
 
+/// A sentence of ours, whose parts between backticks are names.
+pub(crate) fn prose(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 /// A choice of one, with "any" first.
 pub(super) fn choice(name: &str, label: &str, any: &str, options: &[String], chosen: Option<&str>) -> Markup {
     html! {
@@ -223,10 +233,17 @@ mod tests {
             pager("/p", &[("text", Some(evil))], Some(evil), Some(evil)).into_string(),
             choice("a", "b", "any", &[evil.to_owned()], Some(evil)).into_string(),
             said(Some(evil)).into_string(),
+            prose(&format!("a `{evil}` b {evil}")).into_string(),
         ] {
             assert!(!page.contains("<script") && !page.contains("\"><s"), "{page}");
         }
         assert!(!link("javascript:alert(1)").into_string().contains("href"));
+    }
+
+    #[test]
+    fn names_in_a_sentence_are_code() {
+        assert_eq!(prose("Send `a` or `b`.").into_string(), "Send <code>a</code> or <code>b</code>.");
+        assert_eq!(prose("plain & simple").into_string(), "plain &amp; simple");
     }
 
     #[test]

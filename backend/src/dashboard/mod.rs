@@ -17,6 +17,7 @@ mod plot;
 mod request;
 mod requests;
 mod session;
+mod storage;
 mod throttle;
 mod usage;
 
@@ -31,7 +32,9 @@ use tokio::sync::Notify;
 pub use self::answer::Answer;
 use self::answer::{Refusal, Result};
 use self::html::Frame;
+pub(crate) use self::html::prose;
 use self::session::{Open, Sessions};
+pub use self::storage::Places;
 use crate::clock::Clock;
 use crate::domain::admin::AdminStore;
 use crate::domain::notice::Links;
@@ -63,6 +66,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/playground"),
     ("POST", "/playground/code"),
     ("GET", "/usage"),
+    ("GET", "/storage"),
     ("GET", "/health"),
     ("POST", "/health/enable"),
     ("POST", "/logout"),
@@ -100,6 +104,7 @@ pub struct Parts {
     pub trials: Arc<dyn Trials>,
     pub clock: Clock,
     pub links: Links,
+    pub places: Places,
     /// To ring when a request was accepted.
     pub requests: Arc<Notify>,
     /// To ring when a webhook may be due.
@@ -118,6 +123,7 @@ pub struct Dashboard {
     trials: Arc<dyn Trials>,
     clock: Clock,
     links: Links,
+    places: Places,
     requests: Arc<Notify>,
     deliveries: Arc<Notify>,
     sessions: Sessions,
@@ -144,6 +150,7 @@ impl Dashboard {
             started_ms: parts.clock.now_ms(),
             clock: parts.clock,
             links: parts.links,
+            places: parts.places,
             requests: parts.requests,
             deliveries: parts.deliveries,
             sessions,
@@ -199,6 +206,7 @@ impl Dashboard {
             ["access", key] => access::show(self, &frame, key, &mut fields).await,
             ["playground"] => playground::show(self, &frame, &mut fields).await,
             ["usage"] => usage::show(self, &frame, &mut fields).await,
+            ["storage"] => storage::show(self, &frame).await,
             ["health"] => health::show(self, &frame, &mut fields).await,
             _ => Err(Refusal::NotFound),
         };

@@ -7,6 +7,8 @@ use super::html::{duration, number};
 /// One span of time.
 pub(super) struct Column {
     pub(super) label: String,
+    /// Requests that came, whenever they end.
+    pub(super) came: u64,
     /// Stacked from the bottom: done, failed, cancelled.
     pub(super) parts: [u64; 3],
     /// Milliseconds: p50, p95.
@@ -16,19 +18,22 @@ pub(super) struct Column {
 const PARTS: [&str; 3] = ["done", "failed", "cancelled"];
 const LINES: [&str; 2] = ["p50", "p95"];
 
-const WIDTH: f64 = 560.0;
+const WIDTH: f64 = 512.0;
 const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 4.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
-/// How many ended, and how.
+/// How many came, as an outline, and how many ended, and how.
 pub(super) fn bars(columns: &[Column]) -> Markup {
-    let top = ceiling(columns.iter().map(|column| column.parts.iter().sum()).max().unwrap_or(0));
+    let highest = |column: &Column| column.came.max(column.parts.iter().sum());
+    let top = ceiling(columns.iter().map(highest).max().unwrap_or(0));
     let width = column_width(columns);
     let ended = |index: usize| columns.iter().map(|column| column.parts[index]).sum::<u64>();
-    let summary = format!("Bars over time: {} done, {} failed, {} cancelled", ended(0), ended(1), ended(2));
+    let came: u64 = columns.iter().map(|column| column.came).sum();
+    let summary =
+        format!("Bars over time: {came} came, {} done, {} failed, {} cancelled", ended(0), ended(1), ended(2));
     frame(
         columns,
         &summary,
@@ -37,7 +42,7 @@ pub(super) fn bars(columns: &[Column]) -> Markup {
         html! {
             @for (index, column) in columns.iter().enumerate() {
                 g {
-                    title { (column.label) ": " (column.parts[0]) " done, " (column.parts[1]) " failed, " (column.parts[2]) " cancelled" }
+                    title { (column.label) ": " (column.came) " came, " (column.parts[0]) " done, " (column.parts[1]) " failed, " (column.parts[2]) " cancelled" }
                     @for (part, class) in PARTS.iter().enumerate() {
                         @let below: u64 = column.parts[..part].iter().sum();
                         @let height = height(column.parts[part], top);
@@ -48,8 +53,18 @@ pub(super) fn bars(columns: &[Column]) -> Markup {
                     }
                 }
             }
+            @if came > 0 { path .came d=(outline(columns, width, top)) {} }
         },
     )
+}
+
+/// A line of steps along what came.
+fn outline(columns: &[Column], width: f64, top: u64) -> String {
+    let mut path = format!("M{} {}", round(LEFT), round(y(0, top)));
+    for (index, column) in columns.iter().enumerate() {
+        path.push_str(&format!("V{}H{}", round(y(column.came, top)), round(x(index + 1, width))));
+    }
+    path + &format!("V{}", round(y(0, top)))
 }
 
 /// How long renders took. A span without renders is a gap.
@@ -101,18 +116,31 @@ fn runs(columns: &[Column], line: usize) -> Vec<Vec<(usize, u64)>> {
 fn frame(columns: &[Column], summary: &str, top: u64, unit: fn(u64) -> String, inside: Markup) -> Markup {
     let width = column_width(columns);
     let step = columns.len().div_ceil(6).max(1);
+    let values = [0, top / 2, top];
     html! {
         div .plot tabindex="0" role="group" aria-label="Plot, can be scrolled" {
-            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(summary) {
-                @for quarter in 0..=2_u64 {
-                    @let value = top * quarter / 2;
-                    line .grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(round(y(value, top))) y2=(round(y(value, top))) {}
-                    text .axis x=(LEFT - 6.0) y=(round(y(value, top) + 3.5)) text-anchor="end" { (unit(value)) }
+            div .canvas {
+                // Stays where it is while the plot is scrolled. Its lengths are shares of the plot's height.
+                div .scale aria-hidden="true" {
+                    svg {
+                        @for value in values {
+                            text .axis x="100%" y={ (round(y(value, top) * 100.0 / HEIGHT)) "%" } dy="0.35em" text-anchor="end" {
+                                (unit(value))
+                            }
+                        }
+                    }
                 }
-                @for (index, column) in columns.iter().enumerate().step_by(step) {
-                    text .axis x=(round(x(index, width) + width / 2.0)) y=(HEIGHT - 6.0) text-anchor="middle" { (column.label) }
+                svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(summary) {
+                    @for value in values {
+                        line .grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(round(y(value, top))) y2=(round(y(value, top))) {}
+                    }
+                    @for (index, column) in columns.iter().enumerate().skip(step / 2).step_by(step) {
+                        text .axis x=(round(x(index, width) + width / 2.0)) y=(HEIGHT - 6.0) text-anchor="middle" {
+                            (column.label)
+                        }
+                    }
+                    (inside)
                 }
-                (inside)
             }
         }
     }
@@ -157,7 +185,7 @@ mod tests {
     use super::*;
 
     fn column(parts: [u64; 3], lines: [Option<u64>; 2]) -> Column {
-        Column { label: "<b>".to_owned(), parts, lines }
+        Column { label: "<b>".to_owned(), came: 6, parts, lines }
     }
 
     #[test]
@@ -176,6 +204,9 @@ mod tests {
         let svg = bars(&columns).into_string();
         assert_eq!(svg.matches("<rect").count(), 3, "{svg}");
         assert!(!svg.contains("<b>"), "labels are escaped");
+        assert!(svg.contains("18 came, 5 done") && svg.contains(">6</text>"), "what came counts for the height: {svg}");
+        assert_eq!(outline(&columns, 10.0, 6), "M4 176V10H14V10H24V10H34V176");
+        assert!(!bars(&[]).into_string().contains("<path"));
         let svg = lines(&columns).into_string();
         assert_eq!((svg.matches("<polyline").count(), svg.matches("<circle").count()), (4, 4));
         assert!(lines(&[]).into_string().contains("nothing was rendered"));

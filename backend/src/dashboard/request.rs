@@ -9,7 +9,7 @@ use snaphook_shared::options::model::Options;
 
 use super::Dashboard;
 use super::answer::{self, Refusal, Result};
-use super::html::{Frame, badge, bytes, duration, is_image, layout, link, maybe_time, said, time};
+use super::html::{Frame, badge, bytes, duration, is_image, layout, link, maybe_time, prose, said, time};
 use super::requests::took;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::job::{NewRequest, RequestState, RequestView, StoredFile, new_request_id};
@@ -42,7 +42,13 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, id: &str, fields:
             @if view.error_code.is_some() { (failure(&view, &detail)) }
             div .columns {
                 div {
-                    @if let Some(file) = &view.file { (picture(file, frame.now_ms)) }
+                    @match &view.file {
+                        Some(file) => (picture(file, frame.now_ms)),
+                        None if view.state == RequestState::Done => {
+                            section { h2 { "Result" } p .empty { "It went to its caller and was not kept." } }
+                        },
+                        None => {},
+                    }
                     (timeline(&view, frame.now_ms))
                     @if !view.refused.is_empty() { (refused_connections(&view)) }
                 }
@@ -90,7 +96,7 @@ fn failure(view: &RequestView, detail: &RequestDetail) -> Markup {
         section .failure aria-label="Error" {
             p {
                 strong { code { (code) } }
-                " " (view.error_message.as_deref().unwrap_or_default())
+                " " (prose(view.error_message.as_deref().unwrap_or_default()))
             }
             @if let Some(cause) = detail.error_cause.as_deref().filter(|cause| !cause.is_empty()) {
                 p .sub { "Cause: " (cause) }

@@ -11,6 +11,8 @@ use crate::domain::job::{RequestState, RequestView};
 use crate::domain::ports::RequestFilter;
 
 const PAGE: u32 = 50;
+/// Above a list that is the answer to a search.
+pub(super) const STANDS_STILL: &str = "A search stands still: reload the page to see what has come since.";
 
 pub(super) async fn list(dashboard: &Dashboard, frame: &Frame, fields: &mut Fields) -> Result {
     let filter = RequestFilter {
@@ -51,6 +53,7 @@ pub(super) async fn list(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
             }
         }
         // A page of older ones stands still, and so does a search: it may look at every request there is.
+        @if filter.text.is_some() { p .sub { (STANDS_STILL) } }
         div #live data-live=[(filter.before.is_none() && filter.text.is_none()).then_some("4")] {
             @if views.is_empty() {
                 p .empty { @if is_filtered { "No request fits." } @else { "There is no request yet." } }

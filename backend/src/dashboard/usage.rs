@@ -60,6 +60,7 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, fields: &mut Fiel
         dl .tiles {
             div { dt { "Requests" } dd { (number(total.requests)) } }
             div { dt { "Done" } dd { (number(total.done)) } }
+            div { dt { "Renders" } dd { (number(total.times.count())) span .sub { "that succeeded" } } }
             div { dt { "Failed" } dd { (number(total.failed)) span .sub { (share(total.failed, total.done + total.failed)) } } }
             div { dt { "Render time, p50" } dd { (maybe(total.times.percentile(0.5))) } }
             div { dt { "Render time, p95" } dd { (maybe(total.times.percentile(0.95))) } }
@@ -86,6 +87,7 @@ fn plots(spans: &[UsageSpan], span_hours: u64) -> Markup {
         .iter()
         .map(|span| Column {
             label: label(span.start_ms, span_hours),
+            came: span.requests,
             parts: [span.done, span.failed, span.cancelled],
             lines: [span.times.percentile(0.5), span.times.percentile(0.95)],
         })
@@ -93,8 +95,8 @@ fn plots(spans: &[UsageSpan], span_hours: u64) -> Markup {
     html! {
         div .columns {
             figure {
-                figcaption { h2 { "Ended requests" }
-                    ul .legend { li .done { "done" } li .failed { "failed" } li .cancelled { "cancelled" } } }
+                figcaption { h2 { "Requests" }
+                    ul .legend { li .came { "came" } li .done { "done" } li .failed { "failed" } li .cancelled { "cancelled" } } }
                 (plot::bars(&columns))
             }
             figure {

@@ -118,6 +118,8 @@ pub struct DeliveryAttempt {
     pub error: Option<String>,
     /// The first bytes of the answer.
     pub answer: String,
+    /// What this attempt alone had beside the delivery's headers: its signatures with their time, and its place in a trace.
+    pub headers: Vec<(String, String)>,
 }
 
 /// What happens to a delivery after an attempt.

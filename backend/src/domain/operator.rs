@@ -123,10 +123,14 @@ impl RenderTimes {
         other.0.iter().for_each(|(from_ms, count)| self.add(*from_ms, *count));
     }
 
+    /// How many renders there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
     /// The time that this share of the renders did not exceed, as exact as the classes are. None without renders.
     pub fn percentile(&self, share: f64) -> Option<u64> {
-        let total: u64 = self.0.iter().map(|(_, count)| count).sum();
-        let wanted = share * total as f64;
+        let wanted = share * self.count() as f64;
         let mut before = 0.0;
         for (from_ms, count) in &self.0 {
             let count = *count as f64;
@@ -155,6 +159,31 @@ pub struct Holdings {
     pub files: u64,
     pub file_bytes: u64,
     pub database_bytes: u64,
+}
+
+/// Files in the store of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHoldings {
+    pub access_key: String,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// A file in the store, and when its time ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiringFile {
+    pub request_id: String,
+    pub bytes: u64,
+    pub expires_ms: u64,
+}
+
+/// What is in the store, looked through row by row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The most bytes first.
+    pub by_key: Vec<KeyHoldings>,
+    /// Those that go next, the first of them first.
+    pub expiring: Vec<ExpiringFile>,
 }
 
 /// Beyond it one only wants to know that it is many.
@@ -194,6 +223,8 @@ pub trait Operator: Send + Sync {
     /// What each key has done in that time, the busiest first.
     async fn usage_by_key(&self, from_ms: u64, to_ms: u64) -> Result<Vec<KeyUsage>, QueueError>;
     async fn holdings(&self) -> Result<Holdings, QueueError>;
+    /// What is in the store by key, and at most so many of those files that go next. Takes longer the more files there are.
+    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError>;
 }
 
 /// The system gave no randomness, so that no secret can be made.

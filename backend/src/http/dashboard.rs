@@ -15,7 +15,7 @@ use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 
 use super::server::Peer;
-use super::{Api, Response, body, docs, files, raw_query, with};
+use super::{Api, Response, body, docs, files, into_response, measure, raw_query, with};
 use crate::dashboard::{Answer, Call, Dashboard};
 
 /// Forms are small.
@@ -53,6 +53,8 @@ pub(super) fn routes(dashboard: Arc<Dashboard>, body_timeout: Duration) -> Boxed
                 }
             },
         )
+        .with(measure::dashboard())
+        .map(into_response)
         .boxed()
 }
 

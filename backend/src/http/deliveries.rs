@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use snaphook_shared::code::{Code, Problem};
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -116,6 +116,10 @@ pub(crate) fn endpoint_json(view: &EndpointView) -> Json {
     })
 }
 
+fn headers(pairs: &[(String, String)]) -> Map<String, Json> {
+    pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+}
+
 /// A delivery as its owner reads it. Times are RFC 3339.
 pub(crate) fn to_json(view: &DeliveryView) -> Json {
     let attempts: Vec<Json> = view
@@ -128,6 +132,7 @@ pub(crate) fn to_json(view: &DeliveryView) -> Json {
                 "status": attempt.status,
                 "error": attempt.error,
                 "answer": attempt.answer,
+                "headers": headers(&attempt.headers),
             })
         })
         .collect();

@@ -99,7 +99,7 @@ fn respond(markdown: &str, headers: &HeaderMap) -> Response {
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
 <meta name=\"viewport\" content=\"width=device-width\"><style>\
-body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}\
+:root{color-scheme:light dark;background:Canvas}body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}\
 pre{overflow:auto;padding:.5rem;border:1px solid #8886}</style>";
 
 /// Enough of Markdown for our own pages: headings, paragraphs, lists, code, links.

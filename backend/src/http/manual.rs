@@ -7,12 +7,15 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::{Api, Response, reply};
+use crate::dashboard::prose;
 use crate::reference;
 
-const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}\
+const STYLE: &str = ":root{color-scheme:light dark;background:Canvas}body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0}td,th{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884}\
-code{font-size:.9em;overflow-wrap:anywhere}section{margin:2.5rem 0}nav ul{columns:18rem;list-style:none;padding:0}\
-.method{font-weight:bold;text-transform:uppercase}.refused{opacity:.65}";
+code{font-size:.9em;overflow-wrap:anywhere}pre{white-space:pre-wrap}section{margin:2.5rem 0}nav ul{columns:18rem;list-style:none;padding:0}\
+.method{font-weight:bold;text-transform:uppercase}.refused{opacity:.65}\
+@media (max-width:46rem){table,tbody,tr,td{display:block}thead{display:none}tr{padding:.5rem 0;border-bottom:1px solid #8884}\
+td{padding:0;border:0}td:first-child{font-weight:bold}}";
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -56,7 +59,7 @@ fn page(document: &Json) -> Markup {
                 p {
                     "The access key goes into the header " code { "X-Access-Key" } ", into the query as "
                     code { "access_key" } ", or into the JSON of a body. "
-                    (text(&document["components"]["securitySchemes"]["query"]["description"]))
+                    (prose(text(&document["components"]["securitySchemes"]["query"]["description"])))
                 }
                 pre { code { "curl -o page.png \"" (origin) "/take?access_key=$SNAPHOOK_ACCESS_KEY&url=https://example.com&format=png\"" } }
                 nav aria-label="Routes" {
@@ -79,7 +82,7 @@ fn route(document: &Json, path: &str, item: &Json) -> Markup {
         section id=(anchor(path)) {
             h2 { code { (path) } }
             @for (method, operation) in &operations {
-                p { span .method { (method) } " " (text(&operation["summary"])) ". " (text(&operation["description"])) }
+                p { span .method { (method) } " " (prose(text(&operation["summary"]))) ". " (prose(text(&operation["description"]))) }
                 @if !(is_render && *method == "post") {
                     (parameters(operation["parameters"].as_array().map_or(&[], Vec::as_slice)))
                     (properties(document, &operation["requestBody"]["content"]["application/json"]["schema"]))
@@ -116,7 +119,7 @@ fn table(rows: Vec<(&str, &Json)>) -> Markup {
                         tr .refused[schema["deprecated"] == true] {
                             td { code { (name) } }
                             td { (takes(schema)) }
-                            td { (text(&schema["description"])) }
+                            td { (prose(text(&schema["description"]))) }
                         }
                     }
                 }
@@ -132,7 +135,7 @@ fn answers(responses: &Json) -> Markup {
             "Answers: "
             @for (at, (status, response)) in responses.as_object().unwrap_or(&empty).iter().enumerate() {
                 @if at > 0 { "; " }
-                code { (status) } " " (text(&response["description"]).trim_end_matches('.'))
+                code { (status) } " " (prose(text(&response["description"]).trim_end_matches('.')))
             }
             "."
         }
@@ -183,6 +186,7 @@ mod tests {
             }
         }
         assert!(page.contains("https://shots.example.com/take?access_key=") && !page.contains("<td></td><td></td>"));
+        assert!(page.contains("<code>signature</code>") && !page.contains('`'), "names are marked as such");
     }
 
     #[test]

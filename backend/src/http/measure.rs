@@ -7,6 +7,8 @@ use warp::log::{Info, Log};
 
 use crate::metrics;
 
+/// The pages for the operator, whatever is below.
+const DASHBOARD: &str = "/dashboard";
 /// The first segments of the trees, with what follows them left away.
 const TREES: [&str; 6] = ["/files", "/v1/requests", "/v1/deliveries", "/v1/tasks", "/docs", "/internal"];
 const PAGES: [&str; 5] = ["/bulk", "/usage", "/v1/usage", "/v1/devices", "/openapi.json"];
@@ -18,6 +20,20 @@ pub(super) fn answers() -> Log<impl Fn(Info<'_>) + Copy> {
     })
 }
 
+/// The same for the dashboard alone. Its routes are tried before all others, and a request that is none of theirs is counted
+/// where it is answered.
+pub(super) fn dashboard() -> Log<impl Fn(Info<'_>) + Copy> {
+    warp::log::custom(|info: Info<'_>| {
+        if is_below(info.path(), DASHBOARD) {
+            metrics::get().answered(DASHBOARD, Dialect::Native.name(), info.status().as_u16(), info.elapsed());
+        }
+    })
+}
+
+fn is_below(path: &str, tree: &str) -> bool {
+    path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn route_of(path: &str) -> &'static str {
     if let Some(endpoint) = Endpoint::from_path(path) {
         return endpoint.path();
@@ -26,9 +42,7 @@ fn route_of(path: &str) -> &'static str {
         return page;
     }
     let is_known = path.starts_with("/internal/") || route::methods(path).is_some();
-    let tree = TREES
-        .into_iter()
-        .find(|tree| path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let tree = TREES.into_iter().find(|tree| is_below(path, tree));
     tree.filter(|_| is_known).unwrap_or("other")
 }
 
@@ -51,5 +65,7 @@ mod tests {
         ] {
             assert_eq!(route_of(path), route, "{path}");
         }
+        assert!(is_below("/dashboard", DASHBOARD) && is_below("/dashboard/login", DASHBOARD));
+        assert!(!is_below("/dashboards", DASHBOARD));
     }
 }

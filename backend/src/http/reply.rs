@@ -6,6 +6,7 @@ use snaphook_shared::dialect::{self, Dialect, Reply};
 
 use super::Response;
 use crate::domain::notice::Links;
+use crate::metrics;
 
 /// An answer of `shared` as one of warp.
 pub(super) fn from_shared(reply: Reply) -> Response {
@@ -18,6 +19,7 @@ pub(super) fn from_shared(reply: Reply) -> Response {
 }
 
 pub(super) fn problem(dialect: Dialect, problem: &Problem, links: &Links) -> Response {
+    metrics::get().told(problem.code);
     from_shared(dialect::error(dialect, problem, &links.error_docs()))
 }
 

@@ -102,7 +102,8 @@ impl Sender {
         let mut span = Span::of_client("webhook", claimed.traceparent.as_deref().and_then(TraceContext::read).as_ref());
         span.set("snaphook.attempt", i64::from(claimed.attempt));
         fault::point("during-post");
-        let answer = self.post(&claimed, at_ms / 1000, span.context()).await;
+        let mut headers = Vec::new();
+        let answer = self.post(&claimed, at_ms / 1000, span.context(), &mut headers).await;
         fault::point("after-post");
         let attempt = DeliveryAttempt {
             number: claimed.number,
@@ -111,6 +112,7 @@ impl Sender {
             status: answer.status,
             error: answer.error.clone(),
             answer: answer.body.clone(),
+            headers,
         };
         let next = self.next_step(&answer, &claimed);
         tracing::info!(
@@ -148,7 +150,14 @@ impl Sender {
         }
     }
 
-    async fn post(&self, claimed: &ClaimedDelivery, now_s: u64, place: Option<&TraceContext>) -> Answer {
+    /// `own` gets the headers that are this attempt's and no other's.
+    async fn post(
+        &self,
+        claimed: &ClaimedDelivery,
+        now_s: u64,
+        place: Option<&TraceContext>,
+        own: &mut Vec<(String, String)>,
+    ) -> Answer {
         let (delivery, began) = (&claimed.delivery, Instant::now());
         let _room;
         let body = match &delivery.body {
@@ -165,7 +174,6 @@ impl Sender {
                 Err(_) => return Answer::ours("the store did not give the file in time".to_owned()),
             },
         };
-        let mut headers = delivery.headers.clone();
         if delivery.sign {
             let record = match self.queue.key(&claimed.access_key).await {
                 Ok(Some(record)) => record,
@@ -173,9 +181,10 @@ impl Sender {
                 Err(error) => return Answer::ours(error.to_string()),
             };
             let signed = signing::webhook_headers(&record.live_secrets(now_s), &delivery.id, now_s, &body);
-            headers.extend(signed.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            own.extend(signed.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
-        headers.extend(place.map(|place| (TRACEPARENT.to_owned(), place.traceparent())));
+        own.extend(place.map(|place| (TRACEPARENT.to_owned(), place.traceparent())));
+        let headers = [delivery.headers.as_slice(), own.as_slice()].concat();
         self.client.post(&delivery.url, headers, body, self.timeout.saturating_sub(began.elapsed())).await
     }
 
@@ -353,10 +362,12 @@ mod tests {
         let bench = bench(&url).await;
         let planned = bench.sender.schedule_seconds.clone();
         assert_eq!(planned, [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]);
+        let mut kept = Vec::new();
         for (number, &pause_s) in (1..).zip(planned.iter().skip(1).chain([&0])) {
             let view = bench.after(number).await;
             let last = view.log.last().unwrap();
             assert_eq!((last.status, last.answer.as_str()), (Some(500), "oops"));
+            kept.push(last.headers.clone());
             let Some(next_ms) = view.next_attempt_ms else {
                 assert_eq!((number, view.state), (10, DeliveryState::Dead));
                 break;
@@ -369,7 +380,7 @@ mod tests {
             bench.sender.wake.notify_one();
         }
         let mut timestamps = std::collections::HashSet::new();
-        for _ in 0..planned.len() {
+        for kept in &kept {
             let request = seen.recv().await.unwrap();
             let (head, body) = request.split_once("\r\n\r\n").unwrap();
             let header = |name: &str| {
@@ -381,6 +392,10 @@ mod tests {
             let verified = verify_webhook(body.as_bytes(), &header, &[SecretKey::new("secret")], timestamp, 0).unwrap();
             assert_eq!((verified.id.as_deref(), body), (Some("msg_1"), "{\"n\":1}"));
             timestamps.insert(timestamp);
+            assert!(kept.len() >= 5, "{kept:?}");
+            for (name, value) in kept {
+                assert_eq!(header(name).as_ref(), Some(value), "{name} is kept as it was sent");
+            }
         }
         assert_eq!(timestamps.len(), planned.len(), "each attempt is signed at its own time");
         assert_eq!(bench.sender.queue.replay(ReplayFilter::default(), bench.sender.clock.now_ms()).await.unwrap(), 1);

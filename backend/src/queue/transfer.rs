@@ -376,6 +376,7 @@ mod tests {
             status: Some(status),
             error: None,
             answer: "no\0".to_owned(),
+            headers: vec![("webhook-signature".to_owned(), "v1,c2ln".to_owned())],
         };
         for claimed in queue.claim_deliveries(NOW + 100, NOW + 999, 9, 8).await.unwrap() {
             let next = NextStep::RetryAt { ms: NOW + 500 };

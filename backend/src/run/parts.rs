@@ -8,6 +8,7 @@ use snaphook_shared::request::Policies;
 use super::StartError;
 use super::listeners::Listeners;
 use super::operations::Operations;
+use super::places::places;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dashboard::{self, Dashboard};
@@ -108,6 +109,7 @@ impl Parts {
             trials: api.clone(),
             clock: self.clock.clone(),
             links: self.links.clone(),
+            places: places(config),
             // A listener of its own speaks plain HTTP, whatever the callers' address is.
             secure: own.is_none() && self.links.public_url.starts_with("https://"),
             requests: self.bells.requests.clone(),

@@ -1,38 +1,46 @@
 //! What is kept: the data directory, the root key, the database, the store.
 
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 
 use super::Finding;
+use super::clock::OtherClock;
 use crate::config::Config;
-use crate::domain::ports::FileStore;
-use crate::queue::postgres::{self, PostgresSettings};
+use crate::disk::{self, ROOM_NEEDED, ROOM_WANTED, Room};
+use crate::domain::ports::{FileStore, QueueError};
+use crate::queue::postgres;
 use crate::queue::secrets::RootKey;
 use crate::queue::sqlite::{Inspection, inspect};
 use crate::run;
 use crate::store::Store;
 
-const GIGABYTE: u64 = 1 << 30;
-/// Free bytes below which something should be done.
-const ROOM_WANTED: u64 = 2 * GIGABYTE;
-/// And below which nothing can be done: a browser's scratch alone takes so much.
-const ROOM_NEEDED: u64 = GIGABYTE / 4;
+/// How long a server may take to tell the time.
+const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) async fn look(config: &Config) -> Vec<Finding> {
+/// What was found, and the clocks of those who were asked.
+pub(super) async fn look(config: &Config) -> (Vec<Finding>, Vec<OtherClock>) {
+    let mut clocks = Vec::new();
     let mut findings = vec![directory(&config.data_dir), room(&config.data_dir)];
     findings.push(root_key(config));
     findings.push(match config.database_url() {
-        Some(url) => postgres(&run::postgres_settings(config, url)).await,
+        Some(url) => {
+            let found = postgres::inspect(&run::postgres_settings(config, url)).await;
+            clocks.extend(found.iter().map(|found| OtherClock::now("the database server", found.time_ms)));
+            judge_postgres(found)
+        }
         None => database(&config.data_dir),
     });
     if !config.store.url.is_empty() {
         findings.push(bucket(config).await);
+        clocks.extend(bucket_clock(config).await);
     }
-    findings
+    (findings, clocks)
 }
 
 /// The folder, or the nearest above it that is there.
@@ -56,18 +64,21 @@ fn directory(path: &Path) -> Finding {
 
 fn room(path: &Path) -> Finding {
     let there = existing(path);
+    judge_room(there, disk::room(there))
+}
+
+fn judge_room(path: &Path, room: io::Result<Room>) -> Finding {
     let mend = "make room, or shorten [store] file_lifetime_seconds";
-    match statvfs(there) {
-        Ok(disk) => {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let says = format!("{:.1} GB are free below {}", free as f64 / GIGABYTE as f64, there.display());
+    match room {
+        Ok(Room { free, .. }) => {
+            let says = format!("{:.1} GB are free below {}", free as f64 / 1e9, path.display());
             match free {
                 0..ROOM_NEEDED => Finding::fail("disk", says, mend),
                 ROOM_NEEDED..ROOM_WANTED => Finding::warn("disk", says, mend),
                 _ => Finding::ok("disk", says),
             }
         }
-        Err(error) => Finding::warn("disk", format!("{}: {error}", there.display()), mend),
+        Err(error) => Finding::warn("disk", format!("{}: {error}", path.display()), mend),
     }
 }
 
@@ -114,8 +125,8 @@ fn database(data_dir: &Path) -> Finding {
     }
 }
 
-async fn postgres(settings: &PostgresSettings) -> Finding {
-    match postgres::inspect(settings).await {
+fn judge_postgres(found: Result<postgres::Inspection, QueueError>) -> Finding {
+    match found {
         Ok(found) if found.version > found.known => {
             let says = format!("its version is {}, and this program knows {}", found.version, found.known);
             Finding::fail("database", says, "run the newer snaphook that changed it")
@@ -141,10 +152,25 @@ async fn bucket(config: &Config) -> Finding {
     }
 }
 
+/// What the store's server calls the time, in the head of an answer. It need not know who asks.
+async fn bucket_clock(config: &Config) -> Option<OtherClock> {
+    let address = match config.store.endpoint.as_str() {
+        "" => format!("https://s3.{}.amazonaws.com/", config.store.region),
+        endpoint => endpoint.to_owned(),
+    };
+    let answer = client().ok()?.get(address).timeout(CLOCK_LIMIT).send().await.ok()?;
+    let date = httpdate::parse_http_date(answer.headers().get("date")?.to_str().ok()?).ok()?;
+    let theirs = date.duration_since(UNIX_EPOCH).ok()?.as_millis();
+    Some(OtherClock::now("the bucket's server", u64::try_from(theirs).ok()?))
+}
+
+fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()
+}
+
 async fn try_bucket(config: &Config) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-    let store = Store::open(config, client.map_err(|error| text(&error))?).map_err(|error| text(&error))?;
+    let store = Store::open(config, client().map_err(|error| text(&error))?).map_err(|error| text(&error))?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| text(&error))?;
     let name = format!("doctor-{}.txt", hex::encode(random));
@@ -161,5 +187,38 @@ async fn try_bucket(config: &Config) -> Result<(), String> {
     match read?.as_slice() {
         b"snaphook" => Ok(()),
         _ => Err("get: not what was put".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fills_up_is_found_before_it_is_full() {
+        let judged = |free| judge_room(Path::new("/data"), Ok(Room { free, total: 10 * ROOM_WANTED }));
+        for (free, state) in [
+            (0, State::Fail),
+            (ROOM_NEEDED - 1, State::Fail),
+            (ROOM_NEEDED, State::Warn),
+            (ROOM_WANTED - 1, State::Warn),
+            (ROOM_WANTED, State::Ok),
+        ] {
+            let found = judged(free);
+            assert_eq!((found.state, found.mend.is_some()), (state, state != State::Ok), "{free}: {found:?}");
+        }
+        let unknown = judge_room(Path::new("/data"), Err(io::Error::other("odd")));
+        assert!(unknown.state == State::Warn && unknown.says == "/data: odd", "{unknown:?}");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_version_is_found() {
+        let judged = |version| {
+            judge_postgres(Ok(postgres::Inspection { server: "17.1".to_owned(), version, known: 2, time_ms: 0 }))
+        };
+        assert_eq!(judged(3).state, State::Fail);
+        assert_eq!((judged(2).state, judged(0).state), (State::Ok, State::Ok));
+        assert_eq!(judge_postgres(Err(QueueError("away".to_owned()))).state, State::Fail);
     }
 }

@@ -1,41 +1,21 @@
-//! What the machine has: fonts, ffmpeg, free ports, a clock that is right.
+//! What the machine has: fonts, ffmpeg, free ports.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
 
 use super::Finding;
-use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::render::find_ffmpeg;
 use crate::run;
 
-/// Nobody runs this version before it was made (2026-11-01, Unix milliseconds).
-const MADE_MS: u64 = 1_793_491_200_000;
-/// Files from further ahead than this mean that the clock has been set back.
-const AHEAD: Duration = Duration::from_secs(120);
-
 pub(super) fn look(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![clock(config), ffmpeg(config)];
-    findings.extend(fonts());
+    let mut findings = vec![ffmpeg(config)];
+    findings.extend(judge_fonts(scripts_with_a_font()));
     let running = run::is_in_use(&config.data_dir);
     findings.push(port("port api", config.http.listen, running));
     findings.push(port("port ops", config.http.operations_listen, running));
     findings.extend(config.dashboard_listen().map(|address| port("port pages", address, running)));
     findings
-}
-
-fn clock(config: &Config) -> Finding {
-    let now_ms = Clock::default().now_ms();
-    let mend = "set the clock and let NTP keep it: receivers refuse webhooks that are five minutes off";
-    if now_ms < MADE_MS {
-        return Finding::fail("clock", format!("it says {}, before this version was made", rfc3339(now_ms)), mend);
-    }
-    let written = std::fs::metadata(config.data_dir.join("snaphook.db")).and_then(|database| database.modified());
-    if written.is_ok_and(|at| at > SystemTime::now() + AHEAD) {
-        return Finding::warn("clock", "the database was written in the future: the clock has been set back", mend);
-    }
-    Finding::ok("clock", rfc3339(now_ms))
 }
 
 fn ffmpeg(config: &Config) -> Finding {
@@ -66,23 +46,31 @@ const SCRIPTS: [(&str, &str, &str, &str); 5] = [
     ("font korean", "d55c", "한", "fonts-noto-cjk"),
 ];
 
-/// One finding for each script that has no font, or one for all.
-fn fonts() -> Vec<Finding> {
-    let ask = |charset: &str| Command::new("fc-list").arg(format!(":charset={charset}")).arg("family").output();
-    let mut missing = Vec::new();
-    for (name, charset, character, package) in SCRIPTS {
-        match ask(charset) {
-            Ok(output) if output.stdout.iter().any(u8::is_ascii_alphanumeric) => {}
-            Ok(_) => {
-                let mend = format!("install {package}");
-                missing.push(Finding::warn(name, format!("no font has {character}: pages will show boxes"), mend));
-            }
-            Err(_) => {
-                let says = "fc-list is not there to be asked which scripts have a font";
-                return vec![Finding::warn("fonts", says, "install fontconfig")];
-            }
+/// The names of the scripts that a font has; None if nobody can be asked.
+fn scripts_with_a_font() -> Option<Vec<&'static str>> {
+    let mut found = Vec::new();
+    for (name, charset, _, _) in SCRIPTS {
+        let asked = Command::new("fc-list").arg(format!(":charset={charset}")).arg("family").output().ok()?;
+        if asked.stdout.iter().any(u8::is_ascii_alphanumeric) {
+            found.push(name);
         }
     }
+    Some(found)
+}
+
+/// One finding for each script that has no font, or one for all.
+fn judge_fonts(found: Option<Vec<&str>>) -> Vec<Finding> {
+    let Some(found) = found else {
+        let says = "fc-list is not there to be asked which scripts have a font";
+        return vec![Finding::warn("fonts", says, "install fontconfig")];
+    };
+    let missing = SCRIPTS.iter().filter(|(name, ..)| !found.contains(name));
+    let missing: Vec<Finding> = missing
+        .map(|(name, _, character, package)| {
+            let mend = format!("install {package}");
+            Finding::warn(name, format!("no font has {character}: pages will show boxes"), mend)
+        })
+        .collect();
     match missing.is_empty() {
         true => vec![Finding::ok("fonts", "Latin, emoji, Chinese, Japanese and Korean have one")],
         false => missing,
@@ -96,5 +84,27 @@ fn port(name: &'static str, address: SocketAddr, running: bool) -> Finding {
             Finding::ok(name, format!("{address} is taken, by the service that is running as it seems"))
         }
         Err(error) => Finding::fail(name, format!("{address}: {error}"), "end what listens there, or change [http]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn each_script_without_a_font_is_told_with_its_package() {
+        let all: Vec<&str> = SCRIPTS.iter().map(|(name, ..)| *name).collect();
+        let found = judge_fonts(Some(all.clone()));
+        assert!(matches!(found.as_slice(), [Finding { name: "fonts", state: State::Ok, .. }]), "{found:?}");
+        let found = judge_fonts(Some(all[..2].to_vec()));
+        let names: Vec<&str> = found.iter().map(|finding| finding.name).collect();
+        assert_eq!(names, ["font chinese", "font japanese", "font korean"]);
+        for finding in &found {
+            assert_eq!(finding.state, State::Warn);
+            assert_eq!(finding.mend.as_deref(), Some("install fonts-noto-cjk"));
+        }
+        let found = judge_fonts(None);
+        assert!(found.len() == 1 && found[0].mend.as_deref() == Some("install fontconfig"), "{found:?}");
     }
 }

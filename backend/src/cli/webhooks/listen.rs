@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -33,7 +34,8 @@ Examples:
   snaphook webhooks listen --status 500                 # see what a failure brings
 
 snaphook sends to this machine only with `development = true` or [egress] allow_subnets = [\"127.0.0.0/8\"].
-What is not proved is answered 401, everything else with --status, or as --forward was answered.";
+What is not proved is answered 401, everything else with --status, or as --forward was answered; 502 if that did not
+answer within [webhook] timeout_seconds.";
 
 /// A picture may be the body.
 const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -82,9 +84,10 @@ pub(in crate::cli) async fn execute(config: Config, command: ListenCommand) -> R
             record.ok_or_else(unknown)?.live_secrets(Clock::default().now_s())
         }
     };
-    let client = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+    // The service waits no longer for an answer.
+    let limit = Duration::from_secs(config.webhook.timeout_seconds);
     let forward = match command.forward {
-        Some(url) => Some((client().map_err(|error| CliError::Failed(error.to_string()))?, url)),
+        Some(url) => Some((forwarder(limit).map_err(|error| CliError::Failed(error.to_string()))?, url)),
         None => None,
     };
     let listener = Arc::new(Listener {
@@ -114,7 +117,7 @@ pub(in crate::cli) async fn execute(config: Config, command: ListenCommand) -> R
             accepted = socket.accept() => {
                 let Ok((stream, _)) = accepted else {
                     // Out of descriptors, perhaps: that passes, and not by asking at once.
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };
                 let listener = listener.clone();
@@ -130,7 +133,7 @@ pub(in crate::cli) async fn execute(config: Config, command: ListenCommand) -> R
             }
             () = listener.shown.notified() => {
                 // The answer is still on its way.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -178,6 +181,11 @@ fn status(status: StatusCode) -> Response<Full<Bytes>> {
 
 /// Headers that belong to one connection and not to the webhook.
 const OF_THE_CONNECTION: [&str; 5] = ["host", "connection", "content-length", "transfer-encoding", "expect"];
+
+/// A client that gives a receiver so long for all of its answer.
+fn forwarder(limit: Duration) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().timeout(limit).build()
+}
 
 async fn forward(
     client: &reqwest::Client,
@@ -246,4 +254,56 @@ fn as_json(now_ms: u64, received: &Received<'_>, verdict: Option<&Verdict>, answ
         "headers": received.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
         "body": std::str::from_utf8(received.body).ok(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received<'a>(headers: &'a [(String, String)], body: &'a [u8]) -> Received<'a> {
+        Received { headers, body }
+    }
+
+    fn header(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn a_line_says_what_came_whether_it_holds_and_what_was_answered() {
+        let headers = [header(WEBHOOK_ID, "msg_1")];
+        let line = |body: &[u8], verdict: Option<&Verdict>| {
+            as_line(0, &received(&headers, body), verdict, StatusCode::NO_CONTENT)
+        };
+        let good = vec![(Scheme::StandardWebhooks, Ok(())), (Scheme::ScreenshotOne, Ok(()))];
+        assert_eq!(
+            line(b"{\"id\":1}", Some(&good)),
+            "1970-01-01T00:00:00Z  msg_1  done  8 bytes  standard-webhooks ok, screenshotone ok  → 204"
+        );
+        let wrong = vec![(Scheme::ScreenshotMax, Err(VerifyError::WrongSignature))];
+        assert!(line(b"{}", Some(&wrong)).contains("screenshotmax WRONG: "), "{}", line(b"{}", Some(&wrong)));
+        assert!(line(b"{}", Some(&Vec::new())).contains("NO SIGNATURE"));
+        assert!(line(b"{}", None).contains("not checked"));
+        let failed = br#"{"error":{"code":"timeout_error"}}"#;
+        assert!(line(failed, None).contains("  timeout_error  "), "{}", line(failed, None));
+    }
+
+    #[test]
+    fn nothing_that_a_stranger_sent_reaches_the_terminal_as_a_control_character() {
+        let headers = [header(WEBHOOK_ID, "a\u{1b}[2J\u{7}"), header("content-type", "text/\u{9b}31m")];
+        let line = as_line(0, &received(&headers, b"x"), None, StatusCode::OK);
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.contains("a\u{fffd}[2J\u{fffd}") && line.contains("text/\u{fffd}31m"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_hangs_is_not_waited_for_for_ever() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Takes connections and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+        let client = forwarder(Duration::from_millis(200)).unwrap();
+        let answer = forward(&client, &url, HeaderMap::new(), Bytes::from_static(b"{}"));
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    }
 }

@@ -7,7 +7,7 @@ use snaphook_shared::request::Endpoint;
 
 use super::draft::{Draft, ENDPOINT, KEY, Value, choice_name};
 use super::effect::{Entry, GROUPS, entries, left_out};
-use crate::dashboard::html::number;
+use crate::dashboard::html::{number, prose};
 
 /// The parameter that has its place in the bar.
 const TARGET: &str = "url";
@@ -93,12 +93,12 @@ pub(super) fn problems(complaints: &Complaints, no_key: bool) -> Markup {
                 @let entry = problem.code.entry();
                 p .band .bad {
                     strong { code { (entry.name) } }
-                    span { (entry.text) }
+                    span { (prose(entry.text)) }
                     a href={ "/docs/errors/" (entry.slug) } { "What it means" }
                 }
             }
             @if !complaints.elsewhere.is_empty() {
-                div .band .bad { ul { @for message in &complaints.elsewhere { li { (message) } } } }
+                div .band .bad { ul { @for message in &complaints.elsewhere { li { (prose(message)) } } } }
             }
         }
     }
@@ -248,7 +248,7 @@ fn wrong(name: &str, complaints: &Complaints) -> Markup {
     let is_blamed = complaints.blames(name);
     html! {
         p .error id={ "wrong-" (name) } data-slot hidden[!is_blamed] {
-            @for message in complaints.of(name) { span { (message) } " " }
+            @for message in complaints.of(name) { span { (prose(message)) } " " }
         }
     }
 }

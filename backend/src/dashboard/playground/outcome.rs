@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use snaphook_shared::code::Problem;
 use snaphook_shared::options::model::{Format, Medium};
 
-use crate::dashboard::html::{badge, bytes, duration, is_image};
+use crate::dashboard::html::{badge, bytes, duration, is_image, prose};
 use crate::domain::job::StoredFile;
 use crate::domain::pipeline::Rendered;
 use crate::domain::trial::Trial;
@@ -38,7 +38,7 @@ fn failure(problem: &Problem) -> Markup {
     let entry = problem.code.entry();
     html! {
         div .failed role="alert" {
-            p { strong { code { (entry.name) } } " " (problem.message()) }
+            p { strong { code { (entry.name) } } " " (prose(&problem.message())) }
             @if let Some(status) = problem.returned_status_code { p .sub { "The page's host answered " (status) "." } }
             p { a href={ "/docs/errors/" (entry.slug) } { "What it means and how to mend it" } }
         }

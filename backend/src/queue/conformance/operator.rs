@@ -162,6 +162,7 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
         status: Some(500),
         error: None,
         answer: String::new(),
+        headers: Vec::new(),
     };
     queue.finish_attempt(&claimed[0].delivery.id, attempt, NextStep::Dead).await.unwrap();
     let holdings = queue.holdings().await.unwrap();
@@ -169,6 +170,24 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
     assert_eq!((holdings.deliveries_waiting, holdings.deliveries_dead), (1, 1));
     assert_eq!((holdings.oldest_due_ms, holdings.files, holdings.file_bytes), (Some(NOW + 6), 2, 20));
     assert!(holdings.database_bytes > 1000);
+    let mine = request(7, "alice");
+    let large = Outcome::Done {
+        file: Some(StoredFile { expires_ms: NOW - 5, ..file("7.png", 90) }),
+        parts: vec![file("7-1.png", 5)],
+        render_ms: 1,
+        refused: Vec::new(),
+    };
+    queue.record(mine.clone(), NOW + 7, large, None).await.unwrap();
+    let kept = queue.kept(2).await.unwrap();
+    let by_key: Vec<_> = kept.by_key.iter().map(|key| (key.access_key.as_str(), key.files, key.bytes)).collect();
+    assert_eq!(by_key, [("alice", 2, 95), ("bob", 2, 20)], "the most bytes first, and only what is still there");
+    let next: Vec<_> =
+        kept.expiring.iter().map(|file| (file.request_id.as_str(), file.bytes, file.expires_ms)).collect();
+    assert_eq!(
+        next,
+        [(mine.id.as_str(), 90, NOW - 5), (request(5, "").id.as_str(), 10, NOW)],
+        "the first of them first"
+    );
     let backlog = Backlog { queued: 2, rendering: 1, oldest_queued_ms: Some(NOW + 2), webhooks_open: 2 };
     assert_eq!(queue.backlog().await.unwrap(), backlog);
     // What runs out, is put back or cancelled is counted where it is then.
@@ -238,9 +257,19 @@ async fn what_is_long_over_is_purged_with_all_that_belongs_to_it(queue: &Arc<dyn
     let names = ["1.png", "2.png", "x.png"].map(str::to_owned).to_vec();
     assert_eq!(queue.unknown_files(names).await.unwrap(), ["1.png", "x.png"]);
     let claimed = queue.claim_deliveries(NOW + 9, NOW + 99, 2, 8).await.unwrap();
-    let attempt =
-        DeliveryAttempt { number: 1, at_ms: NOW, took_ms: 1, status: Some(204), error: None, answer: String::new() };
+    let attempt = DeliveryAttempt {
+        number: 1,
+        at_ms: NOW,
+        took_ms: 1,
+        status: Some(204),
+        error: None,
+        answer: String::new(),
+        headers: vec![("webhook-signature".to_owned(), "v1,a \"b\" ü".to_owned())],
+    };
+    let sent = attempt.headers.clone();
     queue.finish_attempt(&claimed[0].delivery.id, attempt, NextStep::Delivered).await.unwrap();
+    let detail = queue.delivery_detail(&claimed[0].delivery.id).await.unwrap().unwrap();
+    assert_eq!(detail.view.log[0].headers, sent, "each attempt keeps what it alone had");
     assert_eq!(queue.purge(NOW + 100, 9).await.unwrap(), 1);
     assert!(queue.delivery_detail(&claimed[0].delivery.id).await.unwrap().is_none());
 }

@@ -88,7 +88,8 @@ fn back(at_ms: u64, ours: bool) -> PutBack {
 }
 
 fn attempt(number: u32, status: u16) -> DeliveryAttempt {
-    DeliveryAttempt { number, at_ms: NOW, took_ms: 1, status: Some(status), error: None, answer: String::new() }
+    let (answer, headers) = Default::default();
+    DeliveryAttempt { number, at_ms: NOW, took_ms: 1, status: Some(status), error: None, answer, headers }
 }
 
 async fn an_id_is_accepted_once(queue: &Arc<dyn Queue>) {

@@ -160,8 +160,10 @@ pub(super) async fn finish_attempt(
         endpoint: row.try_get("endpoint")?,
     };
     sqlx::query(
-        "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer) VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (delivery_id, number) DO UPDATE SET at_ms = $3, took_ms = $4, status = $5, error = $6, answer = $7",
+        "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer, headers)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (delivery_id, number) DO UPDATE
+         SET at_ms = $3, took_ms = $4, status = $5, error = $6, answer = $7, headers = $8",
     )
     .bind(id)
     .bind(int(attempt.number))
@@ -170,6 +172,7 @@ pub(super) async fn finish_attempt(
     .bind(attempt.status.map(i64::from))
     .bind(attempt.error.as_deref().map(text))
     .bind(text(&attempt.answer))
+    .bind(serde_json::to_string(&attempt.headers).map_err(not_json)?)
     .execute(&mut *connection)
     .await?;
     if !row.try_get::<bool, _>("in_charge")? {

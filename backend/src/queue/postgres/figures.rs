@@ -6,7 +6,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
 use super::database::{Numbers, int};
-use crate::domain::operator::{COUNT_MAX, Holdings, KeyUsage, USAGE_KEPT_HOURS, UsageSpan};
+use crate::domain::operator::{
+    COUNT_MAX, ExpiringFile, Holdings, Kept, KeyHoldings, KeyUsage, USAGE_KEPT_HOURS, UsageSpan,
+};
 use crate::domain::ports::Backlog;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -134,6 +136,38 @@ pub(super) async fn holdings(pool: &PgPool) -> sqlx::Result<Holdings> {
         file_bytes: row.number("file_bytes")?,
         database_bytes: row.number("database_bytes")?,
     })
+}
+
+pub(super) async fn kept(pool: &PgPool, expiring: u32) -> sqlx::Result<Kept> {
+    let rows = sqlx::query(
+        "SELECT r.access_key, count(*) AS files, sum(f.bytes)::bigint AS bytes
+         FROM files f JOIN requests r ON r.id = f.request_id
+         WHERE NOT f.removed GROUP BY r.access_key ORDER BY bytes DESC, r.access_key",
+    )
+    .fetch_all(pool)
+    .await?;
+    let key = |row: &PgRow| {
+        Ok(KeyHoldings {
+            access_key: row.try_get("access_key")?,
+            files: row.number("files")?,
+            bytes: row.number("bytes")?,
+        })
+    };
+    let by_key = rows.iter().map(key).collect::<sqlx::Result<_>>()?;
+    let rows = sqlx::query(
+        "SELECT request_id, bytes, expires_ms FROM files WHERE NOT removed ORDER BY expires_ms, name LIMIT $1",
+    )
+    .bind(int(expiring))
+    .fetch_all(pool)
+    .await?;
+    let file = |row: &PgRow| {
+        Ok(ExpiringFile {
+            request_id: row.try_get("request_id")?,
+            bytes: row.number("bytes")?,
+            expires_ms: row.number("expires_ms")?,
+        })
+    };
+    Ok(Kept { by_key, expiring: rows.iter().map(file).collect::<sqlx::Result<_>>()? })
 }
 
 /// How much there is still to do: for metrics, read in one look at the counters and indexes.

@@ -7,7 +7,7 @@ use snaphook_shared::signing::SecretKey;
 use super::database::transaction;
 use super::{PostgresQueue, figures, keys, views};
 use crate::domain::operator::{
-    DeliveryDetail, Holdings, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
+    DeliveryDetail, Holdings, Kept, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
 };
 use crate::domain::ports::QueueError;
 use crate::queue::key_row::KeyRow;
@@ -71,5 +71,9 @@ impl Operator for PostgresQueue {
 
     async fn holdings(&self) -> Result<Holdings, QueueError> {
         self.database.ask(figures::holdings(&self.database.pool)).await
+    }
+
+    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError> {
+        self.database.ask(figures::kept(&self.database.pool, expiring)).await
     }
 }

@@ -6,7 +6,7 @@ use super::database::{PostgresSettings, failed, reach};
 use crate::domain::ports::QueueError;
 
 /// Each entry brings the schema from its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The version of a database that has had them all.
 pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -61,6 +61,8 @@ pub struct Inspection {
     pub version: i64,
     /// The newest version that this program knows.
     pub known: i64,
+    /// What its clock said (Unix milliseconds).
+    pub time_ms: u64,
 }
 
 /// Looks at a database without changing it.
@@ -74,7 +76,10 @@ pub async fn inspect(settings: &PostgresSettings) -> Result<Inspection, QueueErr
         let exists: bool =
             sqlx::query_scalar("SELECT to_regclass('snaphook_schema') IS NOT NULL").fetch_one(&mut connection).await?;
         let version = if exists { version(&mut connection).await? } else { 0 };
-        Ok(Inspection { server, version, known: KNOWN_VERSION })
+        let time_ms: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(Inspection { server, version, known: KNOWN_VERSION, time_ms: time_ms.unsigned_abs() })
     };
     look.await.map_err(failed)
 }

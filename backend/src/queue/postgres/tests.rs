@@ -51,6 +51,22 @@ async fn backends_that_start_at_once_make_one_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attempts_of_an_older_version_stay_and_have_no_headers() {
+    let (server, url) = (Server::shared(), Server::shared().database());
+    server.query(&url, include_str!("schema_1.sql"));
+    for sql in [
+        "CREATE TABLE snaphook_schema (version BIGINT NOT NULL)",
+        "INSERT INTO snaphook_schema VALUES (1)",
+        "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, answer) VALUES ('msg_1', 1, 2, 3, 500, 'oops')",
+    ] {
+        server.query(&url, sql);
+    }
+    backend(&url).await;
+    assert_eq!(server.query(&url, "SELECT status, answer, headers FROM attempts"), "500|oops|[]");
+    assert_eq!(server.query(&url, "SELECT version FROM snaphook_schema"), schema::KNOWN_VERSION.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_version_is_left_alone() {
     let url = Server::shared().database();
     drop(backend(&url).await);

@@ -241,6 +241,7 @@ fn attempt(row: &PgRow) -> sqlx::Result<DeliveryAttempt> {
         status: row.number_if_any("status")?,
         error: row.try_get("error")?,
         answer: row.try_get("answer")?,
+        headers: serde_json::from_str(row.try_get("headers")?).map_err(not_json)?,
     })
 }
 

@@ -118,6 +118,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_urgency.sql"),
     include_str!("schema_dashboard.sql"),
     include_str!("schema_trace.sql"),
+    include_str!("schema_attempt_headers.sql"),
 ];
 
 /// The version of a file that has had them all.
@@ -176,6 +177,28 @@ fn in_savepoint<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attempts_of_an_older_version_stay_and_have_no_headers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let older = Connection::open(&path).unwrap();
+        let own = MIGRATIONS.iter().position(|one| one.contains("attempts ADD COLUMN headers")).unwrap();
+        for migration in &MIGRATIONS[..own] {
+            older.execute_batch(migration).unwrap();
+        }
+        older.pragma_update(None, "user_version", own).unwrap();
+        let row = "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, answer)
+                   VALUES ('msg_1', 1, 2, 3, 500, 'oops')";
+        older.execute_batch(row).unwrap();
+        drop(older);
+        let newer = Connection::open(&path).unwrap();
+        migrate(&newer).unwrap();
+        let kept = newer.query_row("SELECT status, answer, headers FROM attempts", [], |row| {
+            Ok((row.get::<_, u16>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        });
+        assert_eq!(kept.unwrap(), (500, "oops".to_owned(), "[]".to_owned()));
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_failing_piece_does_not_take_its_group_along() {

@@ -149,8 +149,8 @@ pub(super) fn finish_attempt(
     let Some((to, in_charge)) = found else { return Ok(false) };
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer, headers)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id,
@@ -159,7 +159,8 @@ pub(super) fn finish_attempt(
             attempt.took_ms,
             attempt.status,
             attempt.error,
-            attempt.answer
+            attempt.answer,
+            serde_json::to_string(&attempt.headers).map_err(not_json)?
         ])?;
     if !in_charge {
         return Ok(false);
@@ -250,9 +251,11 @@ pub(super) fn list(connection: &Connection, filter: &DeliveryFilter) -> rusqlite
 fn attempts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DeliveryAttempt>> {
     connection
         .prepare_cached(
-            "SELECT number, at_ms, took_ms, status, error, answer FROM attempts WHERE delivery_id = ? ORDER BY number",
+            "SELECT number, at_ms, took_ms, status, error, answer, headers FROM attempts
+             WHERE delivery_id = ? ORDER BY number",
         )?
         .query_map([id], |row| {
+            let headers: String = row.get(6)?;
             Ok(DeliveryAttempt {
                 number: row.get(0)?,
                 at_ms: row.get(1)?,
@@ -260,6 +263,7 @@ fn attempts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DeliveryA
                 status: row.get(3)?,
                 error: row.get(4)?,
                 answer: row.get(5)?,
+                headers: serde_json::from_str(&headers).map_err(not_json)?,
             })
         })?
         .collect()

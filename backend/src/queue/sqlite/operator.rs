@@ -9,7 +9,8 @@ use super::requests::not_json;
 use super::{SqliteQueue, deliveries, keys, requests, usage_hours};
 use crate::domain::delivery::DeliveryBody;
 use crate::domain::operator::{
-    COUNT_MAX, DeliveryDetail, Holdings, KeySummary, KeyUsage, NewKey, Operator, RequestDetail, Rotation, UsageSpan,
+    COUNT_MAX, DeliveryDetail, ExpiringFile, Holdings, Kept, KeyHoldings, KeySummary, KeyUsage, NewKey, Operator,
+    RequestDetail, Rotation, UsageSpan,
 };
 use crate::domain::ports::{DeliveryFilter, QueueError};
 use crate::queue::key_row::KeyRow;
@@ -90,6 +91,10 @@ impl Operator for SqliteQueue {
     async fn holdings(&self) -> Result<Holdings, QueueError> {
         self.database.read(holdings).await
     }
+
+    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError> {
+        self.database.read(move |connection| kept(connection, expiring)).await
+    }
 }
 
 fn delivery_detail(connection: &Connection, id: &str) -> rusqlite::Result<Option<DeliveryDetail>> {
@@ -135,4 +140,23 @@ fn holdings(connection: &Connection) -> rusqlite::Result<Holdings> {
         file_bytes: number("SELECT bytes FROM holdings")?.unwrap_or_default(),
         database_bytes: pages.unwrap_or_default(),
     })
+}
+
+fn kept(connection: &Connection, expiring: u32) -> rusqlite::Result<Kept> {
+    let by_key = connection
+        .prepare_cached(
+            "SELECT r.access_key, count(*), sum(f.bytes) AS bytes FROM files f JOIN requests r ON r.id = f.request_id
+             WHERE f.removed = 0 GROUP BY r.access_key ORDER BY bytes DESC, r.access_key",
+        )?
+        .query_map([], |row| Ok(KeyHoldings { access_key: row.get(0)?, files: row.get(1)?, bytes: row.get(2)? }))?
+        .collect::<rusqlite::Result<_>>()?;
+    let expiring = connection
+        .prepare_cached(
+            "SELECT request_id, bytes, expires_ms FROM files WHERE removed = 0 ORDER BY expires_ms, name LIMIT ?",
+        )?
+        .query_map([expiring], |row| {
+            Ok(ExpiringFile { request_id: row.get(0)?, bytes: row.get(1)?, expires_ms: row.get(2)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Kept { by_key, expiring })
 }

@@ -1,0 +1,170 @@
+//! What it is installed with: the systemd unit, the Dockerfile, the compose file and the seccomp profile, as far as that can
+//! be checked without a container engine and without changing the machine.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value as Json;
+use snaphook_tests::stack::Stack;
+use snaphook_tests::{repository, run};
+
+use crate::tidy::settings;
+
+const COMPOSE: &str = "deploy/compose.yaml";
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(repository(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn yaml(file: &str) -> Json {
+    serde_saphyr::from_str(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn texts(list: &Json) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// The unit with the program of the tests in the place of the installed one; None where systemd is not at hand.
+fn analyze(arguments: &[&str]) -> Option<(bool, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = repository("target/debug/snaphook").display().to_string();
+    let unit = read("deploy/snaphook.service").replace("/usr/local/bin/snaphook", &program);
+    assert!(unit.contains(&program), "the unit starts another program");
+    let file = folder.path().join("snaphook.service");
+    std::fs::write(&file, unit).unwrap();
+    let output = Command::new("systemd-analyze").args(arguments).arg(&file).output().ok()?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Some((output.status.success(), said))
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_understands() {
+    // A directive that it does not know is only a warning, and then protects from nothing.
+    if let Some((good, said)) = analyze(&["verify", "--man=no"]) {
+        assert!(good && !said.contains("snaphook.service"), "{said}");
+    }
+}
+
+#[test]
+fn the_unit_is_hardened() {
+    // Of 100; what Chromium's own sandbox needs is what is left.
+    if let Some((good, said)) = analyze(&["security", "--offline=true", "--threshold=40", "--no-pager"]) {
+        assert!(good, "{said}");
+        assert!(said.contains("Overall exposure level"), "{said}");
+    }
+}
+
+#[test]
+fn the_unit_gives_the_service_as_long_as_it_takes_to_end() {
+    let defaults: toml::Table = read("backend/config.default.toml").parse().unwrap();
+    let drain = defaults["http"]["drain_seconds"].as_integer().unwrap();
+    let unit = read("deploy/snaphook.service");
+    let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(stop.parse::<i64>().unwrap() > drain, "TimeoutStopSec={stop}");
+    let compose = yaml(COMPOSE);
+    let grace = compose["services"]["snaphook"]["stop_grace_period"].as_str().unwrap();
+    assert!(grace.strip_suffix('s').unwrap().parse::<i64>().unwrap() > drain, "{grace}");
+}
+
+#[test]
+fn the_seccomp_profile_is_one() {
+    let profile: Json = serde_json::from_str(&read("deploy/chromium-seccomp.json")).unwrap();
+    let actions = ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS"];
+    assert!(actions.contains(&profile["defaultAction"].as_str().unwrap()));
+    let mut seen = BTreeSet::new();
+    for rule in profile["syscalls"].as_array().unwrap() {
+        assert!(actions.contains(&rule["action"].as_str().unwrap()), "{rule}");
+        for name in texts(&rule["names"]) {
+            assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{name}");
+            assert!(seen.insert(name.to_owned()), "{name} is there twice");
+        }
+    }
+    for call in ["bpf", "init_module", "kexec_load", "keyctl"] {
+        assert!(seen.contains(call), "{call}: {seen:?}");
+    }
+    for call in ["clone", "unshare", "setns", "chroot"] {
+        assert!(!seen.contains(call), "{call}: the sandbox of Chromium needs it");
+    }
+}
+
+#[test]
+fn every_path_of_the_compose_file_is_there() {
+    let compose = yaml(COMPOSE);
+    let service = &compose["services"]["snaphook"];
+    let deploy = repository("deploy");
+    let context = deploy.join(service["build"]["context"].as_str().unwrap());
+    assert!(context.join("Cargo.toml").is_file(), "{}", context.display());
+    assert!(context.join(service["build"]["dockerfile"].as_str().unwrap()).is_file());
+    let profile = texts(&service["security_opt"]).into_iter().find_map(|option| option.strip_prefix("seccomp="));
+    assert!(deploy.join(profile.unwrap()).is_file(), "{profile:?}");
+    for volume in texts(&service["volumes"]) {
+        let source = volume.split(':').next().unwrap();
+        let is_path = source.starts_with(['.', '/']);
+        assert!(
+            if is_path { deploy.join(source).exists() } else { compose["volumes"].get(source).is_some() },
+            "{volume}"
+        );
+    }
+    // What is copied into the image from the sources is there too.
+    for line in read("deploy/Dockerfile").lines().filter_map(|line| line.strip_prefix("COPY ")) {
+        let source = line.split(' ').next().unwrap();
+        assert!(source.starts_with("--from=") || context.join(source).exists(), "{line}");
+    }
+}
+
+#[test]
+fn every_setting_that_a_deployment_names_exists() {
+    let known = settings();
+    for (file, at_least) in [(COMPOSE, 1), ("deploy/Dockerfile", 3), ("deploy/snaphook.service", 1)] {
+        let text = read(file);
+        let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        let named: BTreeSet<&str> = text.split(|c| !is_part(c)).filter(|word| word.starts_with("SNAPHOOK_")).collect();
+        assert!(named.len() >= at_least, "{file}: {named:?}");
+        for name in named {
+            assert!(known.iter().any(|one| one == name), "{file}: {name}");
+        }
+    }
+}
+
+#[test]
+fn what_git_leaves_out_is_not_sent_to_a_builder() {
+    let (git, docker) = (read(".gitignore"), read(".dockerignore"));
+    let left_out: Vec<&str> = docker.lines().collect();
+    for line in git.lines().filter_map(|line| line.strip_prefix('/')) {
+        let covered = Path::new(line).ancestors().any(|path| left_out.iter().any(|one| Path::new(one) == path));
+        // What a build of the Worker leaves is small, and no secret.
+        assert!(covered || line.starts_with("edge/"), "{line} is in no line of .dockerignore");
+    }
+}
+
+/// The command of a container's health check, without its shell.
+fn check_of_the_dockerfile() -> Vec<String> {
+    let text = read("deploy/Dockerfile").replace("\\\n", " ");
+    let line = text.lines().find(|line| line.starts_with("HEALTHCHECK")).expect("a health check");
+    let command = line.split_once("CMD ").unwrap().1;
+    serde_json::from_str(command).unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+#[test]
+fn the_health_check_of_the_containers_tells_a_live_service_from_none() {
+    run(async {
+        let mut stack = Stack::builder().start();
+        let compose = yaml(COMPOSE);
+        let of_compose = texts(&compose["services"]["snaphook"]["healthcheck"]["test"]);
+        let (kind, of_compose) = of_compose.split_first().unwrap();
+        assert_eq!(
+            (*kind, of_compose),
+            ("CMD", check_of_the_dockerfile().iter().map(String::as_str).collect::<Vec<_>>().as_slice())
+        );
+        let (program, arguments) = of_compose.split_first().unwrap();
+        assert_eq!(*program, "snaphook", "an image without curl has no other program to ask with");
+        let alive = stack.run_command(arguments);
+        assert!(alive.status.success(), "{alive:?}");
+        let ready = stack.run_command(&["health", "--ready", "--json"]);
+        let told: Json = serde_json::from_slice(&ready.stdout).unwrap();
+        assert!(ready.status.success() && told["ready"] == true, "{told}");
+        stack.terminate();
+        assert_eq!(stack.run_command(arguments).status.code(), Some(1));
+    });
+}
