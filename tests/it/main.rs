@@ -21,6 +21,7 @@ mod edge_files;
 mod effects;
 mod errors;
 mod files;
+mod fleet;
 mod isolation;
 mod keys;
 mod mcp;

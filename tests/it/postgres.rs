@@ -1,8 +1,8 @@
-//! The whole service on PostgreSQL: with one backend and with two, while the server or a backend goes away, and the move there
-//! from the embedded database. What the queue itself must do is tested in the backend, on both.
+//! A service on PostgreSQL, also while its server goes away, and the move there from the embedded database. What the queue
+//! itself must do is tested in the backend, on both.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value as Json, json};
@@ -11,12 +11,11 @@ use snaphook_tests::client::Client;
 use snaphook_tests::operator::{Operator, new_password, try_password};
 use snaphook_tests::picture::Picture;
 use snaphook_tests::receiver::Receiver;
-use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
+use snaphook_tests::run;
 use snaphook_tests::serve::Port;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{Builder, Stack, snaphook};
 use snaphook_tests::wait::{self, s};
-use snaphook_tests::{random_hex, run};
 
 const DATABASE_URL: &str = "SNAPHOOK_QUEUE_DATABASE_URL";
 
@@ -128,102 +127,6 @@ fn a_server_that_crashes_under_load_costs_no_accepted_request() {
         assert!(untold.is_empty(), "{untold:?}");
         let ready = client.at(&stack.operations).get("/readyz").await;
         assert_eq!(ready.status, 200, "{}", ready.text());
-    });
-}
-
-/// Two backends of one installation.
-struct Pair {
-    one: Stack,
-    other: Stack,
-    _bucket: S3,
-}
-
-impl Pair {
-    fn start(url: &str, lease_s: u64) -> Pair {
-        let bucket = S3::start("files");
-        let root_key = random_hex(32);
-        let build = || {
-            on(url)
-                .set("SNAPHOOK_QUEUE_LEASE_SECONDS", lease_s)
-                // So many places that eight requests fill all of them, at both.
-                .set("SNAPHOOK_RENDER_CONCURRENCY", 2)
-                .set("SNAPHOOK_ROOT_KEY", &root_key)
-                .set("SNAPHOOK_STORE_URL", "s3://files")
-                .set("SNAPHOOK_STORE_ENDPOINT", &bucket.url)
-                .set("SNAPHOOK_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
-                .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-        };
-        let one = build().start();
-        let other = build().key(one.key.clone()).start();
-        Pair { one, other, _bucket: bucket }
-    }
-}
-
-/// Renders that a backend has ended.
-async fn renders(stack: &Stack) -> f64 {
-    let metrics = stack.client().at(&stack.operations).get("/metrics").await.expect(200).text();
-    let counts = metrics.lines().filter(|line| line.starts_with("snaphook_renders_total"));
-    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
-#[test]
-fn two_backends_share_the_work_and_no_render_is_done_twice() {
-    run(async {
-        let pair = Pair::start(&Server::shared().database(), 30);
-        let (client, site, receiver) = (pair.one.client(), Site::start(), Receiver::start());
-        let options = json!({
-            "url": site.url("/slow?300"), "format": "png", "viewport_width": 60, "viewport_height": 40, "async": true,
-            "webhook_url": receiver.url(),
-        });
-        let mut ids = Vec::new();
-        for _ in 0..30 {
-            ids.push(client.enqueue("/v1/screenshot", &options).await);
-        }
-        for id in &ids {
-            // Whichever rendered it, each tells of it.
-            let view = delivered(&client.at(&pair.other.api), id, s(60)).await;
-            assert_eq!((&view["state"], &view["attempts"]), (&json!("done"), &json!(1)), "{view:#}");
-        }
-        assert_eq!((site.count("/slow"), receiver.all().len()), (30, 30));
-        let (one, other) = (renders(&pair.one).await, renders(&pair.other).await);
-        assert!(one >= 5.0 && other >= 5.0 && one + other == 30.0, "{one} and {other}");
-        let file =
-            client.request(&ids[0]).await["file"]["url"].as_str().unwrap().replace(&pair.one.api, &pair.other.api);
-        client.get(&file).await.expect(200);
-    });
-}
-
-#[test]
-fn a_backend_that_is_killed_is_stood_in_for_within_the_lease() {
-    run(async {
-        let mut pair = Pair::start(&Server::shared().database(), 5);
-        let (client, site, receiver) = (pair.other.client(), Site::start(), Receiver::start());
-        let options = json!({ "url": site.url("/slow?3000"), "format": "png", "webhook_url": receiver.url() });
-        let mut ids = Vec::new();
-        for _ in 0..8 {
-            ids.push(client.enqueue("/v1/screenshot", &options).await);
-        }
-        wait::for_it("renders at both", s(20), || (site.count("/slow") >= 4).then_some(())).await;
-        pair.one.kill9();
-        let killed = Instant::now();
-        for id in &ids {
-            let view = delivered(&client, id, s(60)).await;
-            assert_eq!(view["state"], "done", "{view:#}");
-        }
-        // Five seconds of lease, the look every two, and the renders themselves.
-        assert!(killed.elapsed() < s(30), "{:?}", killed.elapsed());
-        let attempts = |view: &Json| view["attempts"].as_u64().unwrap();
-        let mut tries = Vec::new();
-        for id in &ids {
-            tries.push(attempts(&client.request(id).await));
-        }
-        assert!(tries.contains(&2), "some were taken over: {tries:?}");
-        // It comes back beside the other one, whose leases it leaves alone.
-        let id = client.enqueue("/v1/screenshot", &options).await;
-        client.request_when(&id, "rendering", s(10), |view| view["state"] == "rendering").await;
-        pair.one.restart();
-        let view = delivered(&client, &id, s(30)).await;
-        assert_eq!(view["attempts"], 1, "{view:#}");
     });
 }
 

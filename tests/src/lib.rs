@@ -19,6 +19,7 @@ pub mod site;
 pub mod stack;
 pub mod video;
 pub mod wait;
+pub mod wire;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -400,7 +400,9 @@ impl Builder {
         let (backend, addresses) = start_backend(&self.under, &environment, &directory, self.user)?;
         let (api, operations) = (text(&addresses, "api"), text(&addresses, "operations"));
         // For a restart.
-        for (name, url) in [("SNAPHOOK_HTTP_LISTEN", &api), ("SNAPHOOK_HTTP_OPERATIONS_LISTEN", &operations)] {
+        let listeners = [("SNAPHOOK_HTTP_LISTEN", &api), ("SNAPHOOK_HTTP_OPERATIONS_LISTEN", &operations)];
+        // Not every role has an API.
+        for (name, url) in listeners.into_iter().filter(|(_, url)| !url.is_empty()) {
             environment.push((name.to_owned(), url.trim_start_matches("http://").to_owned()));
         }
         let edge = match self.edge_port {
