@@ -1,5 +1,6 @@
-//! Files in an object store: a local folder by default, S3 by configuration. The only module that knows object_store.
+//! Files in an object store: a local folder by default, a bucket by configuration. The only module that knows object_store.
 
+mod place;
 mod upload;
 
 use std::io;
@@ -10,12 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3Builder;
-use object_store::client::{HttpClient, HttpConnector};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
+    Attribute, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions,
+    PutOptions, WriteMultipart,
 };
 use snaphook_shared::code::Code;
 
@@ -24,6 +24,11 @@ use crate::domain::failure::Failure;
 use crate::domain::pipeline::is_file_name;
 use crate::domain::ports::FileStore;
 pub use upload::Uploader;
+
+/// What is larger is sent to a bucket in parts, each of which is tried again by itself.
+const PARTS_FROM_BYTES: usize = 16 * 1024 * 1024;
+const PART_BYTES: usize = 8 * 1024 * 1024;
+const PARTS_AT_ONCE: usize = 4;
 
 pub struct Store {
     backend: Arc<dyn ObjectStore>,
@@ -35,7 +40,7 @@ pub struct Store {
 /// Why the store of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("[store] url must be empty or s3://bucket/prefix, not {0}")]
+    #[error("[store] url must be empty, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, not {0}")]
     Url(String),
     #[error("the local store {path}: {source}")]
     Folder { path: String, source: io::Error },
@@ -44,7 +49,7 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// `client` is used for S3; it follows no redirects.
+    /// `client` is used for buckets; it follows no redirects.
     pub fn open(config: &Config, client: reqwest::Client) -> Result<Store, StoreError> {
         let url = config.store.url.as_str();
         if url.is_empty() {
@@ -56,21 +61,8 @@ impl Store {
             let backend = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
             return Ok(Store { backend: Arc::new(backend), prefix: Path::default(), keeps_attributes: false });
         }
-        let place = url.strip_prefix("s3://").ok_or_else(|| StoreError::Url(url.to_owned()))?;
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region(&config.store.region)
-            .with_http_connector(SharedClient(client));
-        if !config.store.access_key_id.is_empty() {
-            builder = builder
-                .with_access_key_id(&config.store.access_key_id)
-                .with_secret_access_key(config.store.secret_access_key.expose());
-        }
-        if !config.store.endpoint.is_empty() {
-            builder = builder.with_endpoint(&config.store.endpoint).with_allow_http(true);
-        }
-        Ok(Store { backend: Arc::new(builder.build()?), prefix: Path::from(prefix), keeps_attributes: true })
+        let (backend, prefix) = place::open(&config.store, client)?;
+        Ok(Store { backend, prefix, keeps_attributes: true })
     }
 
     fn path(&self, name: &str) -> Path {
@@ -81,11 +73,30 @@ impl Store {
 #[async_trait]
 impl FileStore for Store {
     async fn put(&self, name: &str, content_type: &str, bytes: Bytes) -> Result<(), Failure> {
-        let mut options = PutOptions::default();
+        let mut attributes = Attributes::default();
         if self.keeps_attributes {
-            options.attributes = Attributes::from_iter([(Attribute::ContentType, content_type.to_owned())]);
+            attributes = Attributes::from_iter([(Attribute::ContentType, content_type.to_owned())]);
         }
-        self.backend.put_opts(&self.path(name), bytes.into(), options).await.map(|_| ()).map_err(put_failure)
+        let path = self.path(name);
+        let put = async {
+            if !self.keeps_attributes || bytes.len() < PARTS_FROM_BYTES {
+                let options = PutOptions { attributes, ..PutOptions::default() };
+                return self.backend.put_opts(&path, bytes.into(), options).await.map(|_| ());
+            }
+            let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+            let upload = self.backend.put_multipart_opts(&path, options).await?;
+            let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+            for part in bytes.chunks(PART_BYTES) {
+                if let Err(error) = parts.wait_for_capacity(PARTS_AT_ONCE).await {
+                    // Parts that are left are paid for. `finish` does the same.
+                    let _ = parts.abort().await;
+                    return Err(error);
+                }
+                parts.put(bytes.slice_ref(part));
+            }
+            parts.finish().await.map(|_| ())
+        };
+        put.await.map_err(put_failure)
     }
 
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
@@ -138,16 +149,6 @@ fn io_error(error: object_store::Error) -> io::Error {
     match error {
         object_store::Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, error),
         other => io::Error::other(other),
-    }
-}
-
-/// One client for all stores: object_store's own follows redirects, and building one costs milliseconds.
-#[derive(Debug)]
-struct SharedClient(reqwest::Client);
-
-impl HttpConnector for SharedClient {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
-use http::Method;
 use serde_json::{Value as Json, json};
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::Receiver;
@@ -305,29 +304,5 @@ fn errors_lead_to_their_page_and_the_api_describes_itself() {
         for path in ["/take", "/v1/screenshot", "/bulk", "/usage", "/v1/usage", "/v1/requests"] {
             assert!(document["paths"][path].is_object(), "{path}");
         }
-    });
-}
-
-#[test]
-fn the_operators_store_can_be_a_bucket() {
-    run(async {
-        let s3 = S3::start("files");
-        let stack = Stack::builder()
-            .set("SNAPHOOK_STORE_URL", "s3://files/shots")
-            .set("SNAPHOOK_STORE_ENDPOINT", &s3.url)
-            .set("SNAPHOOK_STORE_ACCESS_KEY_ID", "AKID")
-            .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", "s3-secret")
-            .start();
-        let client = stack.client();
-        let id = client.enqueue("/v1/screenshot", &json!({ "html": "<p>x", "format": "png" })).await;
-        let view = client.done(&id, s(30)).await;
-        let file = client.get(view["file"]["url"].as_str().unwrap()).await.expect(200);
-        assert_eq!(&file.body[1..4], b"PNG");
-        let part =
-            client.send(Method::GET, view["file"]["url"].as_str().unwrap(), &[("range", "bytes=1-3")], None).await;
-        assert_eq!((part.status.as_u16(), &part.body[..]), (206, &b"PNG"[..]));
-        assert_eq!(std::fs::read_dir(s3.path("files/shots")).unwrap().count(), 1);
-        assert!(!stack.data_dir().join("files").exists(), "nothing is kept beside the bucket");
-        assert!(!stack.backend_log().contains("s3-secret"));
     });
 }

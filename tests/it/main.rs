@@ -44,6 +44,7 @@ mod sdk;
 mod secrets;
 mod snippets;
 mod stop;
+mod stores;
 mod tasks;
 mod tidy;
 mod traces;
