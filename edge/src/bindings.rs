@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use snaphook_shared::dialect::Dialect;
 use snaphook_shared::request::Policies;
 use snaphook_shared::signing::SecretKey;
 use snaphook_shared::target::{ParseUrl, TargetPolicy};
@@ -29,6 +30,8 @@ pub(crate) struct Bindings {
     pub(crate) key_fresh_ms: u64,
     /// `FILE_CACHE_SECONDS`: how long a stored file may stay in the edge's cache; 0 for not at all.
     pub(crate) file_cache_seconds: u64,
+    /// `SCREENSHOTONE_ASYNC_STATUS`: how ScreenshotOne's callers are told that the outbox has their request.
+    screenshotone_async_status: u16,
 }
 
 /// Which setting is missing or wrong.
@@ -44,6 +47,8 @@ pub(crate) enum BindingError {
     NotAFlag(&'static str),
     #[error("`{0}` must be a whole number of seconds from {1} to {2}")]
     NotSeconds(&'static str, u64, u64),
+    #[error("`SCREENSHOTONE_ASYNC_STATUS` must be 200, 201 or 202")]
+    NotAStatus,
 }
 
 impl Bindings {
@@ -86,7 +91,21 @@ impl Bindings {
             sync_wait: Duration::from_secs(seconds("SYNC_WAIT_SECONDS", (2, 90), 25)?),
             key_fresh_ms: seconds("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
             file_cache_seconds: seconds("FILE_CACHE_SECONDS", (0, 86_400), 60)?,
+            screenshotone_async_status: match optional("SCREENSHOTONE_ASYNC_STATUS").as_deref() {
+                Some("200") => 200,
+                Some("201") => 201,
+                Some("202") | None => 202,
+                Some(_) => return Err(BindingError::NotAStatus),
+            },
         })
+    }
+
+    /// The status of a request that the outbox has.
+    pub(crate) fn accepted_status(&self, dialect: Dialect) -> u16 {
+        match dialect {
+            Dialect::ScreenshotOne => self.screenshotone_async_status,
+            Dialect::ScreenshotMax | Dialect::Native => 202,
+        }
     }
 }
 
@@ -142,6 +161,20 @@ mod tests {
         assert_eq!(open.policies, Policies::new(TargetPolicy::default(), true));
         for flag in ["DEVELOPMENT", "WEBHOOK_ALLOW_HTTP"] {
             assert_eq!(read(&[BACKEND, SECRET, (flag, "yes")]).unwrap_err(), BindingError::NotAFlag(flag));
+        }
+    }
+
+    #[test]
+    fn the_status_of_an_accepted_request_is_one_of_three_in_one_dialect() {
+        const NAME: &str = "SCREENSHOTONE_ASYNC_STATUS";
+        let status = |text| read(&[BACKEND, SECRET, (NAME, text)]);
+        for (text, expected) in [("", 202), ("200", 200), ("201", 201), ("202", 202)] {
+            let bindings = status(text).unwrap();
+            assert_eq!(bindings.accepted_status(Dialect::ScreenshotOne), expected);
+            assert_eq!(bindings.accepted_status(Dialect::ScreenshotMax), 202);
+        }
+        for text in ["204", "0200", "20", "ok"] {
+            assert_eq!(status(text).unwrap_err(), BindingError::NotAStatus, "{text}");
         }
     }
 

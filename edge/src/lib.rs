@@ -238,10 +238,14 @@ async fn render(
     arrival: Arrival<'_>,
 ) -> Result<Response, Failure> {
     let Worker { bindings, env, context } = worker;
+    let dialect = raw.endpoint.dialect();
     let read = raw.read()?;
     let nonce = format!("{}-key", arrival.request_id);
-    let record = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
-    read.authenticate(record.as_deref(), platform::now_ms() / 1000)?;
+    let found = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
+    if let Err(problem) = read.authenticate(found.record.as_deref(), arrival.received_at_ms / 1000) {
+        // By an older record nobody is refused: there is none of an unknown key, and the two would differ.
+        return Err(found.older.map_or(Failure::Refused(problem), Failure::Away));
+    }
     allowance(env, read.access_key()).await?;
     let mut envelope = handover::wrap(read.raw(), read.access_key(), arrival)?;
     let checked = read.check(&PlatformUrlParser, &bindings.policies)?;
@@ -257,13 +261,14 @@ async fn render(
         Ok(response) => return Ok(reply::relay(&response)?),
         Err(away) => away,
     };
-    if !asynchronous || outbox::keep(env, &envelope).await?.is_none() {
+    if !asynchronous || !outbox::keep(env, &envelope, json).await {
         return Err(Failure::Away(away));
     }
     let id = &envelope.request_id;
     console_error!("{id}: kept in the outbox: {away}");
     let origin = bindings.public_origin.as_deref().unwrap_or(address.origin);
-    let accepted = dialect::accepted(202, id, envelope.received_at_ms / 1000, &format!("{origin}/v1/requests/{id}"));
+    let status = bindings.accepted_status(dialect);
+    let accepted = dialect::accepted(status, id, envelope.received_at_ms / 1000, &format!("{origin}/v1/requests/{id}"));
     Ok(reply::own(&accepted, id)?)
 }
 

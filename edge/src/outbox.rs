@@ -5,7 +5,7 @@
 //! Nothing is thrown away unsaid:
 //!
 //! - The backend is away, full, or the key has used what it may for now: tried again, with growing pauses (about four days
-//!   with the hundred retries a Queue allows), then it goes to the dead-letter queue.
+//!   with the hundred retries a Queue allows), then it goes to the dead-letter queue. Never sooner than the backend has said.
 //! - From there it is tried once more and put into R2 under `undelivered/`, where [`sweep`], by the clock, tries it again for
 //!   as long as it is there. Without R2 it stays in the dead-letter queue for as long as that keeps messages.
 //! - The backend refuses it for good (the key was revoked meanwhile, an address it does not allow): kept in R2 under
@@ -34,24 +34,34 @@ const PAUSE_SECONDS_MAX: u32 = 3600;
 const PARKED_SECONDS: u32 = 43_200;
 /// How many parked requests one run of the clock tries.
 const SWEEP_MAX: f64 = 200.0;
+/// Holds the name of the last one that it tried, where there were more: the next run begins behind it, so that those in front
+/// cannot hold up the others for ever.
+const SWEPT: &str = "swept";
 
-/// Keeps an envelope durably; None when there is no Queue to keep it in.
-///
-/// # Errors
-/// The platform's: then nothing is promised.
-pub(crate) async fn keep(env: &Env, envelope: &Envelope) -> Result<Option<()>, JsValue> {
-    let Some(queue) = services::outbox(env) else { return Ok(None) };
-    let json = envelope.to_json();
-    let message = if json.len() <= MESSAGE_BYTES_MAX {
-        json
-    } else {
-        let Some(bucket) = services::bodies(env) else { return Ok(None) };
-        let name = format!("{WAITING}{}", envelope.request_id);
-        bucket.put_object(&name, &json).await?;
-        name
+/// Keeps an envelope, of which `json` is the text, durably. False when there is nothing to keep it in, or that has failed:
+/// then nothing is promised.
+pub(crate) async fn keep(env: &Env, envelope: &Envelope, json: String) -> bool {
+    let Some(queue) = services::outbox(env) else { return false };
+    let kept = async {
+        let message = if json.len() <= MESSAGE_BYTES_MAX {
+            json
+        } else {
+            let Some(bucket) = services::bodies(env) else { return Ok(false) };
+            let name = format!("{WAITING}{}", envelope.request_id);
+            bucket.put_object(&name, &json).await?;
+            name
+        };
+        let sent = queue.send(&message, &services::options(&[("contentType", "text".into())])).await;
+        if sent.is_err() {
+            // Nobody would ever come for what it names.
+            forget(env, &message).await;
+        }
+        sent.map(|_| true)
     };
-    queue.send(&message, &services::options(&[("contentType", "text".into())])).await?;
-    Ok(Some(()))
+    kept.await.unwrap_or_else(|error: JsValue| {
+        console_error!("{}: the outbox failed: {}", envelope.request_id, platform::message(&error));
+        false
+    })
 }
 
 /// Hands over a batch. Every message is answered, whatever happens to its neighbours.
@@ -76,7 +86,7 @@ async fn consume_one(bindings: &Bindings, env: &Env, message: &Message, dead: bo
     let text = message.body().dyn_ref::<JsString>().map(String::from).unwrap_or_default();
     let attempts = message.attempts();
     let done = match load(env, &text).await {
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
         // The object was removed when this message was handed over before, and could not be acknowledged.
         Ok(None) => Ok(()),
         Ok(Some(json)) => hand_over(bindings, env, &json, attempts, dead).await,
@@ -86,17 +96,17 @@ async fn consume_one(bindings: &Bindings, env: &Env, message: &Message, dead: bo
             forget(env, &text).await;
             message.ack();
         }
-        Err(cause) => {
-            let seconds = if dead { PARKED_SECONDS } else { pause_seconds(attempts) };
-            console_error!("a request in the outbox is tried again in {seconds} s: {}", platform::message(&cause));
+        Err(Later { cause, seconds, .. }) => {
+            let seconds = if dead { PARKED_SECONDS } else { pause_seconds(attempts, seconds) };
+            console_error!("a request in the outbox is tried again in {seconds} s: {cause}");
             message.retry(&services::options(&[("delaySeconds", seconds.into())]));
         }
     }
 }
 
-/// 2 s, 4 s, … an hour.
-fn pause_seconds(attempts: u32) -> u32 {
-    2_u32.saturating_pow(attempts.clamp(1, 12)).min(PAUSE_SECONDS_MAX)
+/// 2 s, 4 s, … an hour; or as long as was asked for, if that is longer and no more than an hour.
+fn pause_seconds(attempts: u32, asked_for: u32) -> u32 {
+    2_u32.saturating_pow(attempts.clamp(1, 12)).max(asked_for).min(PAUSE_SECONDS_MAX)
 }
 
 /// The envelope of a message, which may be only the name of an object that holds it; None if that is gone.
@@ -128,42 +138,70 @@ enum Outcome {
     Accepted,
     /// For good.
     Refused(u16),
-    Later(String),
+    Later(Later),
 }
 
-async fn hand_over(bindings: &Bindings, env: &Env, json: &str, attempts: u32, dead: bool) -> Result<(), JsValue> {
+/// Why a message is not done with.
+struct Later {
+    cause: String,
+    /// Whether the backend has answered: then it is this request that has to wait, and not all of them.
+    answered: bool,
+    /// What the backend asks to wait at least; 0 where it asks nothing.
+    seconds: u32,
+}
+
+impl From<JsValue> for Later {
+    fn from(error: JsValue) -> Later {
+        Later { cause: platform::message(&error), answered: false, seconds: 0 }
+    }
+}
+
+async fn hand_over(bindings: &Bindings, env: &Env, json: &str, attempts: u32, dead: bool) -> Result<(), Later> {
     let Some(id) = request_id(json) else {
         console_error!("a message in the outbox is no envelope: {} bytes", json.len());
         return Ok(());
     };
     let bucket = services::bodies(env);
     match post(bindings, &id, json, attempts).await {
-        Outcome::Accepted => Ok(()),
+        Outcome::Accepted => {}
         Outcome::Refused(status) => {
             console_error!("{id}: refused by the backend after it was accepted here: status {status}");
-            match bucket {
-                Some(bucket) => bucket.put_object(&format!("{REFUSED}{id}"), json).await.map(|_| ()),
-                None => Ok(()),
+            if let Some(bucket) = bucket {
+                bucket.put_object(&format!("{REFUSED}{id}"), json).await?;
             }
         }
-        Outcome::Later(cause) => match bucket.filter(|_| dead) {
+        Outcome::Later(later) => match bucket.filter(|_| dead) {
             Some(bucket) => {
-                console_error!("{id}: could not be handed over for days, kept under {UNDELIVERED}: {cause}");
-                bucket.put_object(&format!("{UNDELIVERED}{id}"), json).await.map(|_| ())
+                console_error!("{id}: could not be handed over for days, kept under {UNDELIVERED}: {}", later.cause);
+                bucket.put_object(&format!("{UNDELIVERED}{id}"), json).await?;
             }
-            None => Err(JsValue::from_str(&format!("{id}: {cause}"))),
+            None => return Err(Later { cause: format!("{id}: {}", later.cause), ..later }),
         },
     }
+    Ok(())
 }
 
 async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outcome {
     let nonce = format!("{id}-{attempts}");
-    let answer = handover::post(bindings, json, &nonce, handover::limit(bindings, None)).await;
-    match answer.map(|response| response.status()) {
-        Ok(200..=299) => Outcome::Accepted,
-        Ok(status @ (400..=499)) if !matches!(status, 408 | 429) => Outcome::Refused(status),
-        Ok(status) => Outcome::Later(format!("status {status}")),
-        Err(away) => Outcome::Later(away.to_string()),
+    let response = match handover::post(bindings, json, &nonce, handover::limit(bindings, None)).await {
+        Ok(response) => response,
+        Err(away) => return Outcome::Later(Later { cause: away.to_string(), answered: false, seconds: 0 }),
+    };
+    let retry_after = response.headers().get("retry-after").ok().flatten();
+    outcome(response.status(), retry_after.as_deref())
+}
+
+/// What an answer of the backend means for a request that was accepted here. The status alone does not tell: one dialect
+/// answers limits with 400. What may go well later says when.
+fn outcome(status: u16, retry_after: Option<&str>) -> Outcome {
+    match status {
+        200..=299 => Outcome::Accepted,
+        400..=499 if retry_after.is_none() && !matches!(status, 408 | 429) => Outcome::Refused(status),
+        _ => Outcome::Later(Later {
+            cause: format!("status {status}"),
+            answered: true,
+            seconds: retry_after.and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
+        }),
     }
 }
 
@@ -171,36 +209,49 @@ fn request_id(json: &str) -> Option<String> {
     Some(Json::read(json).ok()?.get("request_id")?.text()?.to_owned())
 }
 
-/// Tries again what is kept under `undelivered/`.
+/// Tries again what is kept under `undelivered/`. What the backend puts off stays, and the others are tried all the same.
 ///
 /// # Errors
 /// The platform's; what was not reached is there the next time.
 pub(crate) async fn sweep(bindings: &Bindings, env: &Env) -> Result<(), JsValue> {
     let Some(bucket) = services::bodies(env) else { return Ok(()) };
-    let wanted = services::options(&[("prefix", UNDELIVERED.into()), ("limit", SWEEP_MAX.into())]);
-    let listed = bucket.list(&wanted).await?;
+    let start = read(&bucket, SWEPT).await?;
+    let start_after = start.as_deref().unwrap_or(UNDELIVERED);
+    let wanted = [("prefix", UNDELIVERED.into()), ("limit", SWEEP_MAX.into()), ("startAfter", start_after.into())];
+    let listed = bucket.list(&services::options(&wanted)).await?;
     let objects: Array = Reflect::get(&listed, &"objects".into())?.unchecked_into();
+    let mut last = None;
     for object in objects.iter() {
         let Some(name) = Reflect::get(&object, &"key".into())?.as_string() else { continue };
-        let Some(json) = read(&bucket, &name).await? else { continue };
+        let last = last.insert(name);
+        let name = last.as_str();
+        let Some(json) = read(&bucket, name).await? else { continue };
         // The clock's seconds make the nonce another one each time.
         let attempt = u32::try_from(platform::now_ms() / 1000).unwrap_or_default();
-        let id = name.strip_prefix(UNDELIVERED).unwrap_or(&name);
+        let id = name.strip_prefix(UNDELIVERED).unwrap_or(name);
         match post(bindings, id, &json, attempt).await {
             Outcome::Accepted => {}
             Outcome::Refused(status) => {
                 console_error!("{id}: refused by the backend after it was accepted here: status {status}");
                 bucket.put_object(&format!("{REFUSED}{id}"), &json).await?;
             }
-            // It is still away; the others would find it so as well.
-            Outcome::Later(cause) => {
+            Outcome::Later(Later { cause, answered, .. }) => {
                 console_error!("{id}: still undelivered: {cause}");
+                if answered {
+                    continue;
+                }
+                // It is still away; the others would find it so as well.
                 return Ok(());
             }
         }
-        bucket.delete_object(&name).await?;
+        bucket.delete_object(name).await?;
     }
-    Ok(())
+    let more = Reflect::get(&listed, &"truncated".into())?.is_truthy();
+    match last.filter(|_| more) {
+        Some(last) => bucket.put_object(SWEPT, &last).await.map(drop),
+        None if start.is_some() => bucket.delete_object(SWEPT).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -209,9 +260,31 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_have_an_end() {
-        assert_eq!([0, 1, 2, 5, 11, 12, 100].map(pause_seconds), [2, 2, 4, 32, 2048, 3600, 3600]);
-        let all: u32 = (1..=100).map(pause_seconds).sum();
+        let pause = |attempts| pause_seconds(attempts, 0);
+        assert_eq!([0, 1, 2, 5, 11, 12, 100].map(pause), [2, 2, 4, 32, 2048, 3600, 3600]);
+        let all: u32 = (1..=100).map(pause).sum();
         assert!(all > 3 * 86_400 && all < 4 * 86_400, "{all}");
+        // No sooner than was asked for, but for what is asked until the end of a month.
+        assert_eq!([(1, 30), (5, 30), (1, 2_000_000)].map(|(attempts, asked)| pause_seconds(attempts, asked)), [
+            30, 32, 3600
+        ]);
+    }
+
+    #[test]
+    fn what_says_when_is_not_refused_for_good() {
+        let later = |status, retry_after| match outcome(status, retry_after) {
+            Outcome::Later(later) => Some((later.answered, later.seconds)),
+            Outcome::Accepted | Outcome::Refused(_) => None,
+        };
+        assert!(matches!(outcome(200, None), Outcome::Accepted) && matches!(outcome(202, Some("5")), Outcome::Accepted));
+        // ScreenshotOne's dialect answers both limits with 400.
+        assert_eq!(later(400, Some("17")), Some((true, 17)));
+        assert_eq!([later(429, Some("5")), later(503, Some("5"))], [Some((true, 5)); 2]);
+        assert_eq!([later(408, None), later(429, None), later(500, None)], [Some((true, 0)); 3]);
+        assert_eq!(later(400, Some("Thu, 01 Jan 2026 00:00:00 GMT")), Some((true, 0)));
+        for status in [400, 401, 404, 413, 422] {
+            assert!(matches!(outcome(status, None), Outcome::Refused(refused) if refused == status), "{status}");
+        }
     }
 
     #[test]
