@@ -111,13 +111,7 @@ pub(crate) async fn find(
     Ok(found)
 }
 
-fn remember(
-    access_key: &str,
-    record: Option<Rc<KeyRecord>>,
-    older: Option<Away>,
-    now_ms: u64,
-    until_ms: u64,
-) -> Found {
+fn remember(access_key: &str, record: Option<Rc<KeyRecord>>, older: Option<Away>, now_ms: u64, until_ms: u64) -> Found {
     let found = Found { record, older };
     MEMORY.with_borrow_mut(|memory| memory.put(access_key, found.clone(), now_ms, until_ms));
     found

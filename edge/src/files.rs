@@ -66,7 +66,9 @@ async fn find(cache: &Cache, key: &str, arrived: &Arrived) -> Option<Response> {
     init.set_headers(&asked);
     let request = Request::new_with_str_and_init(key, &init).ok()?;
     let found = JsFuture::from(cache.match_with_request(&request)).await.ok()?;
-    found.is_object().then(|| found.unchecked_into())
+    let found: Response = found.is_object().then(|| found.unchecked_into())?;
+    // A range that is not in the file is refused by the cache without the file's own headers.
+    (found.status() != 416).then_some(found)
 }
 
 /// For how long an answer may be kept; None for one that may not.

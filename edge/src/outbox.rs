@@ -265,9 +265,10 @@ mod tests {
         let all: u32 = (1..=100).map(pause).sum();
         assert!(all > 3 * 86_400 && all < 4 * 86_400, "{all}");
         // No sooner than was asked for, but for what is asked until the end of a month.
-        assert_eq!([(1, 30), (5, 30), (1, 2_000_000)].map(|(attempts, asked)| pause_seconds(attempts, asked)), [
-            30, 32, 3600
-        ]);
+        assert_eq!(
+            [(1, 30), (5, 30), (1, 2_000_000)].map(|(attempts, asked)| pause_seconds(attempts, asked)),
+            [30, 32, 3600]
+        );
     }
 
     #[test]
@@ -276,7 +277,9 @@ mod tests {
             Outcome::Later(later) => Some((later.answered, later.seconds)),
             Outcome::Accepted | Outcome::Refused(_) => None,
         };
-        assert!(matches!(outcome(200, None), Outcome::Accepted) && matches!(outcome(202, Some("5")), Outcome::Accepted));
+        assert!(
+            matches!(outcome(200, None), Outcome::Accepted) && matches!(outcome(202, Some("5")), Outcome::Accepted)
+        );
         // ScreenshotOne's dialect answers both limits with 400.
         assert_eq!(later(400, Some("17")), Some((true, 17)));
         assert_eq!([later(429, Some("5")), later(503, Some("5"))], [Some((true, 5)); 2]);
