@@ -19,7 +19,7 @@ use snaphook_shared::json::Json;
 use snaphook_shared::key::KeyRecord;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::backend::{self, Asked, Away, Limit};
 use crate::bindings::Bindings;
@@ -77,7 +77,7 @@ pub(crate) async fn find(
     let told = match (ask_backend(bindings, access_key, nonce).await, &kept) {
         (Ok(told), _) => told,
         (Err(away), Some(kept)) => {
-            console_error!("an older record of a key is used: {away}");
+            platform::log(format_args!("an older record of a key is used: {away}"));
             // Finding that out may have taken a while.
             let now_ms = platform::now_ms();
             let until_ms = now_ms.saturating_add(OLDER_MS);
@@ -102,7 +102,7 @@ pub(crate) async fn find(
             // Nobody's work hangs on it: a record that was not kept is asked for again.
             context.wait_until(&platform::promise(async move {
                 if let Err(error) = JsFuture::from(written).await {
-                    console_error!("KEYS could not be written: {}", platform::message(&error));
+                    platform::log(format_args!("KEYS could not be written: {}", platform::message(&error)));
                 }
                 Ok(JsValue::UNDEFINED)
             }));

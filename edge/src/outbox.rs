@@ -11,12 +11,12 @@
 //! - The backend refuses it for good (the key was revoked meanwhile, an address it does not allow): kept in R2 under
 //!   `refused/`, and logged with the code.
 
-use js_sys::{Array, JsString, Promise, Reflect};
+use js_sys::{Array, JsString, Promise};
 use snaphook_shared::envelope::Envelope;
 use snaphook_shared::json::Json;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::services::{self, Batch, Bucket, Message, StoredObject};
@@ -33,9 +33,9 @@ const PAUSE_SECONDS_MAX: u32 = 3600;
 /// The longest pause there is, for a message that has nowhere else to stay.
 const PARKED_SECONDS: u32 = 43_200;
 /// How many parked requests one run of the clock tries.
-const SWEEP_MAX: f64 = 200.0;
-/// Holds the name of the last one that it tried, where there were more: the next run begins behind it, so that those in front
-/// cannot hold up the others for ever.
+const SWEEP_MAX: u32 = 200;
+/// Holds the name of the last one that it tried, or nothing where there were no more: the next run begins behind it, so that
+/// those in front cannot hold up the others for ever.
 const SWEPT: &str = "swept";
 
 /// Keeps an envelope, of which `json` is the text, durably. False when there is nothing to keep it in, or that has failed:
@@ -59,7 +59,7 @@ pub(crate) async fn keep(env: &Env, envelope: &Envelope, json: String) -> bool {
         sent.map(|_| true)
     };
     kept.await.unwrap_or_else(|error: JsValue| {
-        console_error!("{}: the outbox failed: {}", envelope.request_id, platform::message(&error));
+        platform::log(format_args!("{}: the outbox failed: {}", envelope.request_id, platform::message(&error)));
         false
     })
 }
@@ -96,9 +96,9 @@ async fn consume_one(bindings: &Bindings, env: &Env, message: &Message, dead: bo
             forget(env, &text).await;
             message.ack();
         }
-        Err(Later { cause, seconds, .. }) => {
-            let seconds = if dead { PARKED_SECONDS } else { pause_seconds(attempts, seconds) };
-            console_error!("a request in the outbox is tried again in {seconds} s: {cause}");
+        Err(Later { cause, seconds }) => {
+            let seconds = if dead { PARKED_SECONDS } else { pause_seconds(attempts, seconds.unwrap_or(0)) };
+            platform::log(format_args!("a request in the outbox is tried again in {seconds} s: {cause}"));
             message.retry(&services::options(&[("delaySeconds", seconds.into())]));
         }
     }
@@ -134,61 +134,71 @@ async fn forget(env: &Env, text: &str) {
 }
 
 /// What became of an envelope at the backend.
+#[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Accepted,
     /// For good.
-    Refused(u16),
-    Later(Later),
+    Refused,
+    /// Not before so many seconds are over, if the backend says so; 0 where it does not.
+    Later(u32),
 }
 
 /// Why a message is not done with.
 struct Later {
     cause: String,
-    /// Whether the backend has answered: then it is this request that has to wait, and not all of them.
-    answered: bool,
-    /// What the backend asks to wait at least; 0 where it asks nothing.
-    seconds: u32,
+    /// How many seconds the backend asks to wait at least. None where it has not even answered: then it is not this request
+    /// that has to wait, but all of them.
+    seconds: Option<u32>,
 }
 
 impl From<JsValue> for Later {
     fn from(error: JsValue) -> Later {
-        Later { cause: platform::message(&error), answered: false, seconds: 0 }
+        Later { cause: platform::message(&error), seconds: None }
     }
 }
 
 async fn hand_over(bindings: &Bindings, env: &Env, json: &str, attempts: u32, dead: bool) -> Result<(), Later> {
     let Some(id) = request_id(json) else {
-        console_error!("a message in the outbox is no envelope: {} bytes", json.len());
+        platform::log(format_args!("a message in the outbox is no envelope: {} bytes", json.len()));
         return Ok(());
     };
     let bucket = services::bodies(env);
-    match post(bindings, &id, json, attempts).await {
+    let Err(later) = deliver(bindings, bucket.as_ref(), &id, json, attempts).await else { return Ok(()) };
+    let Some(bucket) = bucket.filter(|_| dead) else {
+        return Err(Later { cause: format!("{id}: {}", later.cause), ..later });
+    };
+    platform::log(format_args!("{id}: could not be handed over for days, kept under {UNDELIVERED}: {}", later.cause));
+    bucket.put_object(&format!("{UNDELIVERED}{id}"), json).await?;
+    Ok(())
+}
+
+/// Hands an envelope over, and keeps it where it can if it is refused for good: either way it is done with.
+async fn deliver(
+    bindings: &Bindings,
+    bucket: Option<&Bucket>,
+    id: &str,
+    json: &str,
+    attempt: u32,
+) -> Result<(), Later> {
+    // The number makes the nonce another one each time.
+    let nonce = format!("{id}-{attempt}");
+    let response = match handover::post(bindings, json, &nonce, handover::limit(bindings, None)).await {
+        Ok(response) => response,
+        Err(away) => return Err(Later { cause: away.to_string(), seconds: None }),
+    };
+    let status = response.status();
+    let retry_after = response.headers().get("retry-after").ok().flatten();
+    match outcome(status, retry_after.as_deref()) {
         Outcome::Accepted => {}
-        Outcome::Refused(status) => {
-            console_error!("{id}: refused by the backend after it was accepted here: status {status}");
+        Outcome::Refused => {
+            platform::log(format_args!("{id}: refused by the backend after it was accepted here: status {status}"));
             if let Some(bucket) = bucket {
                 bucket.put_object(&format!("{REFUSED}{id}"), json).await?;
             }
         }
-        Outcome::Later(later) => match bucket.filter(|_| dead) {
-            Some(bucket) => {
-                console_error!("{id}: could not be handed over for days, kept under {UNDELIVERED}: {}", later.cause);
-                bucket.put_object(&format!("{UNDELIVERED}{id}"), json).await?;
-            }
-            None => return Err(Later { cause: format!("{id}: {}", later.cause), ..later }),
-        },
+        Outcome::Later(seconds) => return Err(Later { cause: format!("status {status}"), seconds: Some(seconds) }),
     }
     Ok(())
-}
-
-async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outcome {
-    let nonce = format!("{id}-{attempts}");
-    let response = match handover::post(bindings, json, &nonce, handover::limit(bindings, None)).await {
-        Ok(response) => response,
-        Err(away) => return Outcome::Later(Later { cause: away.to_string(), answered: false, seconds: 0 }),
-    };
-    let retry_after = response.headers().get("retry-after").ok().flatten();
-    outcome(response.status(), retry_after.as_deref())
 }
 
 /// What an answer of the backend means for a request that was accepted here. The status alone does not tell: one dialect
@@ -196,12 +206,8 @@ async fn post(bindings: &Bindings, id: &str, json: &str, attempts: u32) -> Outco
 fn outcome(status: u16, retry_after: Option<&str>) -> Outcome {
     match status {
         200..=299 => Outcome::Accepted,
-        400..=499 if retry_after.is_none() && !matches!(status, 408 | 429) => Outcome::Refused(status),
-        _ => Outcome::Later(Later {
-            cause: format!("status {status}"),
-            answered: true,
-            seconds: retry_after.and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
-        }),
+        400..=499 if retry_after.is_none() && !matches!(status, 408 | 429) => Outcome::Refused,
+        _ => Outcome::Later(retry_after.and_then(|seconds| seconds.parse().ok()).unwrap_or(0)),
     }
 }
 
@@ -215,43 +221,35 @@ fn request_id(json: &str) -> Option<String> {
 /// The platform's; what was not reached is there the next time.
 pub(crate) async fn sweep(bindings: &Bindings, env: &Env) -> Result<(), JsValue> {
     let Some(bucket) = services::bodies(env) else { return Ok(()) };
-    let start = read(&bucket, SWEPT).await?;
+    let start = read(&bucket, SWEPT).await?.filter(|name| !name.is_empty());
     let start_after = start.as_deref().unwrap_or(UNDELIVERED);
     let wanted = [("prefix", UNDELIVERED.into()), ("limit", SWEEP_MAX.into()), ("startAfter", start_after.into())];
     let listed = bucket.list(&services::options(&wanted)).await?;
-    let objects: Array = Reflect::get(&listed, &"objects".into())?.unchecked_into();
-    let mut last = None;
+    let objects: Array = services::field(&listed, "objects").unchecked_into();
+    let mut last = String::new();
     for object in objects.iter() {
-        let Some(name) = Reflect::get(&object, &"key".into())?.as_string() else { continue };
-        let last = last.insert(name);
-        let name = last.as_str();
-        let Some(json) = read(&bucket, name).await? else { continue };
-        // The clock's seconds make the nonce another one each time.
+        last = services::field(&object, "key").as_string().unwrap_or_default();
+        let Some(json) = read(&bucket, &last).await? else { continue };
         let attempt = u32::try_from(platform::now_ms() / 1000).unwrap_or_default();
-        let id = name.strip_prefix(UNDELIVERED).unwrap_or(name);
-        match post(bindings, id, &json, attempt).await {
-            Outcome::Accepted => {}
-            Outcome::Refused(status) => {
-                console_error!("{id}: refused by the backend after it was accepted here: status {status}");
-                bucket.put_object(&format!("{REFUSED}{id}"), &json).await?;
-            }
-            Outcome::Later(Later { cause, answered, .. }) => {
-                console_error!("{id}: still undelivered: {cause}");
-                if answered {
-                    continue;
-                }
+        let id = last.strip_prefix(UNDELIVERED).unwrap_or(&last);
+        match deliver(bindings, Some(&bucket), id, &json, attempt).await {
+            Ok(()) => drop(bucket.delete_object(&last).await?),
+            Err(Later { cause, seconds }) => {
+                platform::log(format_args!("{id}: still undelivered: {cause}"));
                 // It is still away; the others would find it so as well.
-                return Ok(());
+                if seconds.is_none() {
+                    return Ok(());
+                }
             }
         }
-        bucket.delete_object(name).await?;
     }
-    let more = Reflect::get(&listed, &"truncated".into())?.is_truthy();
-    match last.filter(|_| more) {
-        Some(last) => bucket.put_object(SWEPT, &last).await.map(drop),
-        None if start.is_some() => bucket.delete_object(SWEPT).await.map(drop),
-        None => Ok(()),
+    if objects.length() < SWEEP_MAX {
+        last.clear();
     }
+    if start.is_some() || !last.is_empty() {
+        bucket.put_object(SWEPT, &last).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -273,20 +271,17 @@ mod tests {
 
     #[test]
     fn what_says_when_is_not_refused_for_good() {
-        let later = |status, retry_after| match outcome(status, retry_after) {
-            Outcome::Later(later) => Some((later.answered, later.seconds)),
-            Outcome::Accepted | Outcome::Refused(_) => None,
-        };
-        assert!(
-            matches!(outcome(200, None), Outcome::Accepted) && matches!(outcome(202, Some("5")), Outcome::Accepted)
-        );
+        assert_eq!([outcome(200, None), outcome(202, Some("5"))], [Outcome::Accepted, Outcome::Accepted]);
         // ScreenshotOne's dialect answers both limits with 400.
-        assert_eq!(later(400, Some("17")), Some((true, 17)));
-        assert_eq!([later(429, Some("5")), later(503, Some("5"))], [Some((true, 5)); 2]);
-        assert_eq!([later(408, None), later(429, None), later(500, None)], [Some((true, 0)); 3]);
-        assert_eq!(later(400, Some("Thu, 01 Jan 2026 00:00:00 GMT")), Some((true, 0)));
+        assert_eq!(outcome(400, Some("17")), Outcome::Later(17));
+        assert_eq!([outcome(429, Some("5")), outcome(503, Some("5"))], [Outcome::Later(5), Outcome::Later(5)]);
+        for (status, retry_after) in
+            [(408, None), (429, None), (500, None), (400, Some("Thu, 01 Jan 2026 00:00:00 GMT"))]
+        {
+            assert_eq!(outcome(status, retry_after), Outcome::Later(0), "{status}");
+        }
         for status in [400, 401, 404, 413, 422] {
-            assert!(matches!(outcome(status, None), Outcome::Refused(refused) if refused == status), "{status}");
+            assert_eq!(outcome(status, None), Outcome::Refused, "{status}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! Never judges; the rules are in `shared`, which takes all of it as arguments. What a request needs each time is asked
 //! for in one call (`platform.js`): most of what a Worker of wasm costs is going there and back.
 
+use std::fmt;
 use std::pin::Pin;
 
 use js_sys::{JsString, Promise, Uint8Array};
@@ -34,6 +35,12 @@ extern "C" {
     pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Result<Response, JsValue>;
     #[wasm_bindgen(catch)]
     pub(crate) fn relay(response: &Response, headers: &str) -> Result<Response, JsValue>;
+}
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = console)]
+    fn error(line: &str);
 }
 
 /// The head of a request, as far as anybody here looks at it.
@@ -119,6 +126,12 @@ pub(crate) async fn sha256(bytes: &[u8]) -> Result<[u8; 32], JsValue> {
 pub(crate) fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
     let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
     future_to_promise(future)
+}
+
+/// Writes a line to the operator's log.
+#[inline(never)]
+pub(crate) fn log(line: fmt::Arguments<'_>) {
+    error(&line.to_string());
 }
 
 /// What a JavaScript error says, for the log.

@@ -783,7 +783,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       assert.ok(!accepted('crowd'));
       assert.equal((await waiting()).length, 205);
       onRequest.delete('crowd');
-      await until('all of them', async () => (await parked.names('r2 BODIES')).length === 0, 60);
+      await until('all of them', async () => (await waiting()).length === 0, 60);
       const ids = new Set(envelopes('crowd').map(({ request_id }) => request_id));
       assert.deepEqual(ids, new Set(crowd.map(({ headers }) => headers['x-snaphook-request-id'])));
     } finally {
