@@ -89,7 +89,7 @@ pub(crate) async fn find(
     let until_ms = now_ms.saturating_add(TTL_MS.min(bindings.key_fresh_ms));
     let found = remember(access_key, record, None, now_ms, until_ms);
     if let Some(kv) = kv {
-        let name = format!("{KV_PREFIX}{access_key}");
+        let name = [KV_PREFIX, access_key].concat();
         let written = match (told, kept.is_some()) {
             (Some(told), _) => {
                 let lifetime = services::options(&[("expirationTtl", KEPT_SECONDS.into())]);
@@ -141,7 +141,7 @@ impl Kept {
 
 /// A KV that fails is one that has nothing.
 async fn read_kept(kv: &Kv, access_key: &str) -> Option<Kept> {
-    let text = kv.get(&format!("{KV_PREFIX}{access_key}")).await.ok()?.as_string()?;
+    let text = kv.get(&[KV_PREFIX, access_key].concat()).await.ok()?.as_string()?;
     Kept::read(&text).filter(|kept| kept.record.access_key == access_key)
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Bindings {
     /// `FILE_CACHE_SECONDS`: how long a stored file may stay in the edge's cache; 0 for not at all.
     pub(crate) file_cache_seconds: u64,
     /// `HASHED_BY_PLATFORM_BYTES`: from which length on the platform hashes what is sealed. For the benchmark that looks for it.
-    pub(crate) hashed_by_platform_bytes: usize,
+    pub(crate) hashed_by_platform_bytes: u64,
     /// `SCREENSHOTONE_ASYNC_STATUS`: how ScreenshotOne's callers are told that the outbox has their request.
     screenshotone_async_status: u16,
 }
@@ -86,7 +86,6 @@ impl Bindings {
                 .ok_or(BindingError::NotInRange(name, least, most)),
         };
         let status = number("SCREENSHOTONE_ASYNC_STATUS", (200, 202), 202)?;
-        let hashed_by_platform = number("HASHED_BY_PLATFORM_BYTES", (0, u32::MAX.into()), HASHED_BY_PLATFORM_BYTES)?;
         Ok(Bindings {
             backend_origin,
             key_id: key_id.to_owned(),
@@ -96,7 +95,7 @@ impl Bindings {
             sync_wait: Duration::from_secs(number("SYNC_WAIT_SECONDS", (2, 90), 25)?),
             key_fresh_ms: number("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
             file_cache_seconds: number("FILE_CACHE_SECONDS", (0, 86_400), 60)?,
-            hashed_by_platform_bytes: usize::try_from(hashed_by_platform).unwrap_or(usize::MAX),
+            hashed_by_platform_bytes: number("HASHED_BY_PLATFORM_BYTES", (0, u64::MAX), HASHED_BY_PLATFORM_BYTES)?,
             screenshotone_async_status: u16::try_from(status).unwrap_or(202),
         })
     }

@@ -70,7 +70,7 @@ pub(crate) fn wait_ms(bindings: &Bindings) -> u64 {
 /// [`Away`].
 pub(crate) async fn post(bindings: &Bindings, json: &str, nonce: &str, limit: Limit<'_>) -> Result<Response, Away> {
     let body = json.as_bytes();
-    let sealed = if body.len() < bindings.hashed_by_platform_bytes {
+    let sealed = if (body.len() as u64) < bindings.hashed_by_platform_bytes {
         SealedBody::Bytes(body)
     } else {
         SealedBody::Sha256(platform::sha256(body).await?)

@@ -105,7 +105,7 @@ async fn respond(request: &Request, env: &Env, context: &Context) -> Result<Resp
         Err(failure) => failure,
     };
     let public_origin = bindings.as_ref().ok().and_then(|bindings| bindings.public_origin.as_deref());
-    let docs_base = format!("{}/docs/errors", public_origin.unwrap_or(address.origin));
+    let docs_base = [public_origin.unwrap_or(address.origin), "/docs/errors"].concat();
     let reply = dialect::error(Dialect::of_path(address.path), &problem(failure, &request_id), &docs_base);
     reply::own(&reply, &request_id)
 }
@@ -240,7 +240,7 @@ async fn render(
     let Worker { bindings, env, context } = worker;
     let dialect = raw.endpoint.dialect();
     let read = raw.read()?;
-    let nonce = format!("{}-key", arrival.request_id);
+    let nonce = [arrival.request_id, "-key"].concat();
     let found = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
     if let Err(problem) = read.authenticate(found.record.as_deref(), arrival.received_at_ms / 1000) {
         // By an older record nobody is refused: there is none of an unknown key, and the two would differ.
@@ -268,7 +268,8 @@ async fn render(
     platform::log(format_args!("{id}: kept in the outbox: {away}"));
     let origin = bindings.public_origin.as_deref().unwrap_or(address.origin);
     let status = bindings.accepted_status(dialect);
-    let accepted = dialect::accepted(status, id, envelope.received_at_ms / 1000, &format!("{origin}/v1/requests/{id}"));
+    let accepted =
+        dialect::accepted(status, id, envelope.received_at_ms / 1000, &[origin, "/v1/requests/", id].concat());
     Ok(reply::own(&accepted, id)?)
 }
 

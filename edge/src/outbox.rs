@@ -47,7 +47,7 @@ pub(crate) async fn keep(env: &Env, envelope: &Envelope, json: String) -> bool {
             json
         } else {
             let Some(bucket) = services::bodies(env) else { return Ok(false) };
-            let name = format!("{WAITING}{}", envelope.request_id);
+            let name = [WAITING, envelope.request_id.as_str()].concat();
             bucket.put_object(&name, &json).await?;
             name
         };
@@ -105,7 +105,8 @@ async fn consume_one(bindings: &Bindings, env: &Env, message: &Message, dead: bo
 }
 
 /// 2 s, 4 s, … an hour; or as long as was asked for, if that is longer and no more than an hour.
-fn pause_seconds(attempts: u32, asked_for: u32) -> u32 {
+fn pause_seconds(attempts: u32, asked_for: u64) -> u32 {
+    let asked_for = u32::try_from(asked_for).unwrap_or(PAUSE_SECONDS_MAX);
     2_u32.saturating_pow(attempts.clamp(1, 12)).max(asked_for).min(PAUSE_SECONDS_MAX)
 }
 
@@ -140,7 +141,7 @@ enum Outcome {
     /// For good.
     Refused,
     /// Not before so many seconds are over, if the backend says so; 0 where it does not.
-    Later(u32),
+    Later(u64),
 }
 
 /// Why a message is not done with.
@@ -148,7 +149,7 @@ struct Later {
     cause: String,
     /// How many seconds the backend asks to wait at least. None where it has not even answered: then it is not this request
     /// that has to wait, but all of them.
-    seconds: Option<u32>,
+    seconds: Option<u64>,
 }
 
 impl From<JsValue> for Later {
@@ -165,10 +166,10 @@ async fn hand_over(bindings: &Bindings, env: &Env, json: &str, attempts: u32, de
     let bucket = services::bodies(env);
     let Err(later) = deliver(bindings, bucket.as_ref(), &id, json, attempts).await else { return Ok(()) };
     let Some(bucket) = bucket.filter(|_| dead) else {
-        return Err(Later { cause: format!("{id}: {}", later.cause), ..later });
+        return Err(Later { cause: [id.as_str(), ": ", &later.cause].concat(), ..later });
     };
     platform::log(format_args!("{id}: could not be handed over for days, kept under {UNDELIVERED}: {}", later.cause));
-    bucket.put_object(&format!("{UNDELIVERED}{id}"), json).await?;
+    bucket.put_object(&[UNDELIVERED, id.as_str()].concat(), json).await?;
     Ok(())
 }
 
@@ -193,7 +194,7 @@ async fn deliver(
         Outcome::Refused => {
             platform::log(format_args!("{id}: refused by the backend after it was accepted here: status {status}"));
             if let Some(bucket) = bucket {
-                bucket.put_object(&format!("{REFUSED}{id}"), json).await?;
+                bucket.put_object(&[REFUSED, id].concat(), json).await?;
             }
         }
         Outcome::Later(seconds) => return Err(Later { cause: format!("status {status}"), seconds: Some(seconds) }),

@@ -11,7 +11,7 @@ use snaphook_shared::target::{ParseUrl, UrlParts};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
-use web_sys::{AbortSignal, Request, Response};
+use web_sys::{AbortSignal, Cache, Request, Response};
 
 #[wasm_bindgen(module = "/src/platform.js")]
 extern "C" {
@@ -29,6 +29,9 @@ extern "C" {
         milliseconds: f64,
         caller: Option<&AbortSignal>,
     ) -> Promise;
+    /// What a cache has of an address, in part where the headers ask for that; undefined for nothing.
+    #[wasm_bindgen(js_name = lookUp)]
+    pub(crate) fn look_up(cache: &Cache, url: &str, headers: &str) -> Promise;
     #[wasm_bindgen(js_name = sha256)]
     fn digest(bytes: &[u8]) -> Promise;
     #[wasm_bindgen(catch)]
