@@ -177,7 +177,7 @@ describe('without a backend', { concurrency: 4 }, () => {
     assertAway(await post(edge, '/take', { access_key: 'demo', url: PAGE, async: true }), '/take');
     assertAway(await call(edge, 'GET', `/v1/screenshot?access_key=demo&url=${PAGE}`), '/v1/screenshot');
     assertAway(await post(edge, '/v1/screenshot', { url: PAGE, async: true }, { 'x-access-key': 'demo' }), '/v1/screenshot');
-    assert.match(edge.log(), /req_[0-9a-f]{32}: the backend cannot be reached/);
+    await until('the log', () => /req_[0-9a-f]{32}: the backend cannot be reached/.test(edge.log()));
   });
 
   test('so is what the backend answers by itself', async () => {
@@ -288,7 +288,7 @@ describe('settings', () => {
     const edge = await startEdge({ EDGE_SECRET: '' });
     try {
       assertError(await call(edge, 'GET', '/take?access_key=demo'), '/take', 500, 'internal_application_error');
-      assert.match(edge.log(), /not configured: `EDGE_SECRET` is not set/);
+      await until('the log', () => /not configured: `EDGE_SECRET` is not set/.test(edge.log()));
     } finally {
       await edge.stop();
     }
@@ -447,7 +447,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       assertAway(await call(edge, 'GET', `/take?access_key=between&url=${PAGE}&async=true`), '/take');
       assertAway(await post(edge, '/v1/screenshot', { url: PAGE }, { 'x-access-key': 'between' }), '/v1/screenshot');
     }
-    assert.match(edge.log(), /status 502 came without `x-snaphook-request-id`/);
+    await until('the log', () => /status 502 came without `x-snaphook-request-id`/.test(edge.log()));
   });
 
   test('all that is wrong is said at once, and nothing is handed over', async () => {
@@ -631,7 +631,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       onRequest.set('late', (response) => response.destroy());
       await sleep(2_100);
       assert.equal((await late()).status, 202);
-      assert.match(kept.log(), /an older record of a key is used/);
+      await until('the log', () => /an older record of a key is used/.test(kept.log()));
       assertAway(await call(kept, 'GET', `/take?access_key=late&url=${PAGE}`), '/take');
       onKey.set('never-seen', (response) => response.destroy());
       assertAway(await call(kept, 'GET', `/take?access_key=never-seen&url=${PAGE}&async=true`), '/take');
