@@ -24,7 +24,7 @@ help:
 	@echo 'make bench-queue   what queue and webhooks take on this machine'
 	@echo 'make bench-service answers, files, memory, load and drift of the whole service'
 	@echo 'make edge          the Worker, optimised: edge/build'
-	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of five targets'
+	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of six targets'
 
 # URL=https://… takes that page instead of the bundled one.
 run:
@@ -94,7 +94,7 @@ test-attack: edge-dev
 	$(BUILD)
 	SNAPHOOK_TEST_BROWSERS="chromium-headless-shell chromium" $(IT) attack
 
-# libFuzzer on all that strangers send: ten seconds for each of five targets, or as long as one likes.
+# libFuzzer on all that strangers send: ten seconds for each of six targets, or as long as one likes.
 test-fuzz:
 	@sh fuzz/run.sh
 

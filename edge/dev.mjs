@@ -6,7 +6,8 @@
 // here); BACKEND_URL, EDGE_SECRET and the other variables below stand above that file and .dev.vars; EDGE_OPTIONS, JSON of
 // miniflare's options, stands above all: tests want queues that are in a hurry. With
 // a cron trigger the clock strikes every EDGE_CLOCK_SECONDS (60), whatever the pattern says. Prints one line, {"url":"http://127.0.0.1:PORT"}, when it answers; the Worker's log goes
-// to stderr. Ends on SIGTERM, on SIGINT and when its standard input closes, so that it cannot outlive who started it.
+// to stderr. A line `r2 BODIES` or `kv KEYS` on standard input is answered with what that binding holds, {"names":[…]}. Ends on
+// SIGTERM, on SIGINT and when its standard input closes, so that it cannot outlive who started it.
 //
 // These are two processes. workerd outlives a parent that is killed outright, and no parent can tidy up after that. So
 // the first process only holds the second by its standard input, and the second ends workerd in good order when it closes.
@@ -14,13 +15,14 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseEnv } from 'node:util';
 
 /** What may be set from outside. */
 const VARIABLES = [
   'BACKEND_URL', 'EDGE_SECRET', 'DEVELOPMENT', 'WEBHOOK_ALLOW_HTTP', 'PUBLIC_URL', 'SYNC_WAIT_SECONDS', 'KEY_FRESH_SECONDS',
-  'FILE_CACHE_SECONDS',
+  'FILE_CACHE_SECONDS', 'SCREENSHOTONE_ASYNC_STATUS',
 ];
 
 /** Takes the named fields out of a section; what is not understood is refused. */
@@ -60,6 +62,13 @@ function services({ kv_namespaces = [], r2_buckets = [], ratelimits = [], queues
   };
 }
 
+/** What a binding holds, by the kind and the name of it. */
+async function names(miniflare, kind, binding) {
+  if (kind === 'kv') return (await (await miniflare.getKVNamespace(binding)).list()).keys.map(({ name }) => name);
+  if (kind === 'r2') return (await (await miniflare.getR2Bucket(binding)).list()).objects.map(({ key }) => key);
+  throw new Error(`dev.mjs does not know what ${kind} is`);
+}
+
 /** Calls back once standard input has closed, in whatever way. */
 function onStdinClosed(end) {
   process.stdin.once('end', end).once('close', end).once('error', end).resume();
@@ -72,6 +81,9 @@ function hold() {
   const end = () => child.stdin.end();
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
+  // It may be gone already.
+  child.stdin.on('error', () => {});
+  process.stdin.pipe(child.stdin);
   onStdinClosed(end);
   child.on('exit', (code) => process.exit(code ?? 1));
 }
@@ -134,6 +146,10 @@ async function serve() {
     await miniflare.ready;
     const { port } = await miniflare.unsafeGetDirectURL();
     process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}` })}\n`);
+    createInterface({ input: process.stdin }).on('line', async (line) => {
+      const [kind, binding] = line.split(' ');
+      process.stdout.write(`${JSON.stringify({ names: await names(miniflare, kind, binding) })}\n`);
+    });
     if (settings.triggers?.crons?.length > 0) {
       const { scheduled } = await miniflare.getWorker();
       setInterval(() => ended || scheduled().catch(() => {}), 1000 * Number(process.env.EDGE_CLOCK_SECONDS ?? 60));

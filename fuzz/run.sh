@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")"
 
 seconds=${FUZZ_SECONDS:-10}
-targets="request json query_signature envelope target_url"
+targets="request route json query_signature envelope target_url"
 if [ $# -gt 0 ]; then targets=$1; shift; fi
 
 # The flags that cargo-fuzz gives, but for the sanitizer. With --target they reach no build script.

@@ -1,6 +1,8 @@
 // CPU of workerd for each request: the built Worker against one written by hand with WebCrypto, one that only passes the
 // request to the backend, and one that only answers. Interleaved rounds, each Worker in a workerd of its own; user and system
-// time of that process, by Linux's account. Then the first request of a fresh process, and HMAC by size.
+// time of that process, by Linux's account. A route that does not exist is asked for beside them: what its 404 costs over the one
+// that only answers is what the boundary between JavaScript and wasm costs. Then bodies by size, hashed on either side of it; the
+// first request of a fresh process; and HMAC by size.
 //
 //   make bench-edge            BENCH_ROUNDS=15 BENCH_REQUESTS=1500 change how much
 import { createHmac } from 'node:crypto';
@@ -64,44 +66,80 @@ async function start(options) {
 }
 
 const query = 'access_key=demo&url=https%3A%2F%2Fexample.com%2Fa%3Fb%3Dc&async=true&format=png&viewport_width=1280&viewport_height=800&full_page=true';
-const path = `/take?${query}&signature=${createHmac('sha256', 'key-secret').update(query).digest('hex')}`;
-function get(agent, port, path) {
+/** A request that is checked and handed over. */
+const ACCEPTED = { path: `/take?${query}&signature=${createHmac('sha256', 'key-secret').update(query).digest('hex')}`, status: 202 };
+/** One that its head alone decides: what is left is the way into the Worker and out of it. */
+const NOT_FOUND = { path: '/nothing', status: 404 };
+const posted = (bytes) => {
+  const start = '{"access_key":"demo","async":true,"html":"';
+  const body = `${start}${'x'.repeat(bytes - start.length - 2)}"}`;
+  return { path: '/take', status: 202, method: 'POST', headers: { 'content-type': 'application/json' }, body };
+};
+
+function send(agent, port, { path, method = 'GET', headers = {}, body = '' }) {
+  const length = body === '' ? {} : { 'content-length': body.length };
   return new Promise((resolve, reject) => {
-    http.get({ host: '127.0.0.1', port, path, agent }, (response) => {
+    const request = http.request({ host: '127.0.0.1', port, path, method, headers: { ...headers, ...length }, agent }, (response) => {
       response.resume().on('end', () => resolve(response.statusCode));
-    }).on('error', reject);
+    });
+    request.on('error', reject).end(body);
   });
 }
-async function load(agent, port, count) {
+async function load({ agent, port }, asked, count) {
   let left = count;
   await Promise.all(Array.from({ length: 8 }, async () => {
     while (left-- > 0) {
-      const status = await get(agent, port, path);
-      if (status !== 202) throw new Error(`status ${status}`);
+      const status = await send(agent, port, asked);
+      if (status !== asked.status) throw new Error(`status ${status} instead of ${asked.status}`);
     }
   }));
 }
 const sorted = (numbers) => [...numbers].sort((a, b) => a - b);
 const at = (numbers, part) => sorted(numbers)[Math.floor((numbers.length - 1) * part)];
 
-const running = {};
-for (const [name, options] of Object.entries(workers)) running[name] = { ...(await start(options)), agent: new http.Agent({ keepAlive: true }), costs: [] };
-for (const one of Object.values(running)) await load(one.agent, one.port, requests);
-for (let round = 0; round < rounds; round++) {
-  for (const one of Object.values(running)) {
-    const before = cpu(one.pid);
-    await load(one.agent, one.port, requests);
-    one.costs.push((cpu(one.pid) - before) / requests / 1000);
+/**
+ * CPU µs a request, a number for each round. `lines` has, by name, which Worker is asked what.
+ * @param {Record<string, { worker: object, asked: object }>} lines
+ */
+async function compare(lines) {
+  const running = new Map();
+  for (const { worker } of Object.values(lines)) {
+    if (!running.has(worker)) running.set(worker, { ...(await start(worker)), agent: new http.Agent({ keepAlive: true }) });
   }
+  const costs = Object.fromEntries(Object.keys(lines).map((name) => [name, []]));
+  for (const { worker, asked } of Object.values(lines)) await load(running.get(worker), asked, requests);
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, { worker, asked }] of Object.entries(lines)) {
+      const one = running.get(worker);
+      const before = cpu(one.pid);
+      await load(one, asked, requests);
+      costs[name].push((cpu(one.pid) - before) / requests / 1000);
+    }
+  }
+  for (const one of running.values()) {
+    one.agent.destroy();
+    await one.miniflare.dispose();
+  }
+  return costs;
 }
+
+const accepted = Object.fromEntries(Object.entries(workers).map(([name, worker]) => [name, { worker, asked: ACCEPTED }]));
+const costs = await compare({ ...accepted, 'rust, a route that does not exist (404)': { worker: workers.rust, asked: NOT_FOUND } });
 say(`| Worker | CPU µs a request, median (least) | to "by hand" |\n|---|---|---|`);
-const byHand = at(running['by hand'].costs, 0.5);
-for (const [name, { costs }] of Object.entries(running)) {
-  say(`| ${name} | ${at(costs, 0.5).toFixed(0)} (${at(costs, 0).toFixed(0)}) | ${(at(costs, 0.5) / byHand).toFixed(2)} |`);
+const byHand = at(costs['by hand'], 0.5);
+for (const [name, all] of Object.entries(costs)) {
+  say(`| ${name} | ${at(all, 0.5).toFixed(0)} (${at(all, 0).toFixed(0)}) | ${(at(all, 0.5) / byHand).toFixed(2)} |`);
 }
-for (const one of Object.values(running)) {
-  one.agent.destroy();
-  await one.miniflare.dispose();
+
+// Where the two cross, HASHED_BY_PLATFORM_BYTES of edge/src/bindings.rs belongs.
+const hashing = (bytes) => ({ ...workers.rust, bindings: { ...common.bindings, HASHED_BY_PLATFORM_BYTES: String(bytes) } });
+const [inWasm, byPlatform] = [hashing(2 ** 32 - 1), hashing(0)];
+say(`\n| a POST of | hashed in wasm, CPU µs | by the platform | to "in wasm" |\n|---|---|---|---|`);
+for (const kilobytes of [1, 4, 8, 16]) {
+  const asked = posted(1024 * kilobytes);
+  const { wasm, platform } = await compare({ wasm: { worker: inWasm, asked }, platform: { worker: byPlatform, asked } });
+  const shown = (all) => `${at(all, 0.5).toFixed(0)} (${at(all, 0).toFixed(0)})`;
+  say(`| ${kilobytes} KB | ${shown(wasm)} | ${shown(platform)} | ${(at(platform, 0.5) / at(wasm, 0.5)).toFixed(2)} |`);
 }
 
 const first = Object.fromEntries(Object.keys(workers).map((name) => [name, []]));
@@ -109,13 +147,13 @@ for (let round = 0; round < Math.min(rounds, 7); round++) {
   for (const [name, options] of Object.entries(workers)) {
     const one = await start(options);
     const before = cpu(one.pid);
-    await get(undefined, one.port, path);
+    await send(undefined, one.port, ACCEPTED);
     first[name].push((cpu(one.pid) - before) / 1e6);
     await one.miniflare.dispose();
   }
 }
 say(`\n| first request of a process | CPU ms, median (least) |\n|---|---|`);
-for (const [name, costs] of Object.entries(first)) say(`| ${name} | ${at(costs, 0.5).toFixed(1)} (${at(costs, 0).toFixed(1)}) |`);
+for (const [name, all] of Object.entries(first)) say(`| ${name} | ${at(all, 0.5).toFixed(1)} (${at(all, 0).toFixed(1)}) |`);
 
 if (existsSync(here('../verify/pkg/workerd.js'))) {
   const outdir = mkdtempSync(join(tmpdir(), 'snaphook-bench-'));
@@ -141,7 +179,7 @@ if (existsSync(here('../verify/pkg/workerd.js'))) {
     for (let round = 0; round < rounds; round++) {
       for (const how of Object.keys(costs)) {
         const before = cpu(one.pid);
-        await get(undefined, one.port, `/${how}/${size}/${count}`);
+        await send(undefined, one.port, { path: `/${how}/${size}/${count}` });
         costs[how].push((cpu(one.pid) - before) / count / 1000);
       }
     }

@@ -4,8 +4,9 @@
 //! (200 or 404), so that an outage locks nobody out, and never believes it for longer than [`Bindings::key_fresh_ms`] after
 //! it was given, through whatever layers it came. What the backend accepts is bound by nothing of this: it looks for itself.
 //!
-//! Older records in KV are used when the backend is away, and only then: a request that they let in goes to the outbox, and
-//! the backend looks again when it gets there. Unknown keys are remembered in memory alone, since whoever makes keys up
+//! Older records in KV are used when the backend is away, and for [`OLDER_MS`] after it was found to be, so that not each
+//! request waits for it in vain. They let in and never refuse: a request that they let in goes to the outbox, and the backend
+//! looks again when it gets there. Unknown keys are remembered in memory alone, since whoever makes keys up
 //! must not make us pay for writing them down.
 
 use std::cell::RefCell;
@@ -18,7 +19,7 @@ use snaphook_shared::json::Json;
 use snaphook_shared::key::KeyRecord;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::backend::{self, Asked, Away, Limit};
 use crate::bindings::Bindings;
@@ -27,6 +28,8 @@ use crate::services::{self, Context, Kv};
 
 /// How long an isolate remembers what it was told about a key.
 const TTL_MS: u64 = 30_000;
+/// How long an isolate goes by a record that is too old, once the backend was found to be away.
+const OLDER_MS: u64 = 5_000;
 /// How long KV keeps a record for an outage.
 const KEPT_SECONDS: u32 = 7 * 86_400;
 const KV_PREFIX: &str = "key:";
@@ -34,8 +37,14 @@ const KV_PREFIX: &str = "key:";
 const KEYS_MAX: usize = 1024;
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the backend says of a key; None for one that it does not know.
-pub(crate) type Known = Option<Rc<KeyRecord>>;
+/// What is known of a key.
+#[derive(Clone)]
+pub(crate) struct Found {
+    /// What the backend has said; None for a key that it does not know.
+    pub(crate) record: Option<Rc<KeyRecord>>,
+    /// Why there is only a record that is too old to be believed. It may let somebody in, and may refuse nobody.
+    pub(crate) older: Option<Away>,
+}
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::new(Memory::default());
@@ -51,9 +60,9 @@ pub(crate) async fn find(
     context: &Context,
     access_key: &str,
     nonce: &str,
-) -> Result<Known, Away> {
-    if let Some(known) = MEMORY.with_borrow(|memory| memory.get(access_key, platform::now_ms())) {
-        return Ok(known);
+) -> Result<Found, Away> {
+    if let Some(found) = MEMORY.with_borrow(|memory| memory.get(access_key, platform::now_ms())) {
+        return Ok(found);
     }
     let kv = services::keys(env);
     let kept = match &kv {
@@ -63,23 +72,24 @@ pub(crate) async fn find(
     let now_ms = platform::now_ms();
     if let Some(kept) = kept.as_ref().filter(|kept| kept.fresh_until_ms(bindings) > now_ms) {
         let until_ms = now_ms.saturating_add(TTL_MS).min(kept.fresh_until_ms(bindings));
-        let known = Some(Rc::clone(&kept.record));
-        MEMORY.with_borrow_mut(|memory| memory.put(access_key, known.clone(), now_ms, until_ms));
-        return Ok(known);
+        return Ok(remember(access_key, Some(Rc::clone(&kept.record)), None, now_ms, until_ms));
     }
     let told = match (ask_backend(bindings, access_key, nonce).await, &kept) {
         (Ok(told), _) => told,
         (Err(away), Some(kept)) => {
-            console_error!("an older record of a key is used: {away}");
-            return Ok(Some(Rc::clone(&kept.record)));
+            platform::log(format_args!("an older record of a key is used: {away}"));
+            // Finding that out may have taken a while.
+            let now_ms = platform::now_ms();
+            let until_ms = now_ms.saturating_add(OLDER_MS);
+            return Ok(remember(access_key, Some(Rc::clone(&kept.record)), Some(away), now_ms, until_ms));
         }
         (Err(away), None) => return Err(away),
     };
-    let known = told.as_ref().map(|told| Rc::clone(&told.record));
+    let record = told.as_ref().map(|told| Rc::clone(&told.record));
     let until_ms = now_ms.saturating_add(TTL_MS.min(bindings.key_fresh_ms));
-    MEMORY.with_borrow_mut(|memory| memory.put(access_key, known.clone(), now_ms, until_ms));
+    let found = remember(access_key, record, None, now_ms, until_ms);
     if let Some(kv) = kv {
-        let name = format!("{KV_PREFIX}{access_key}");
+        let name = [KV_PREFIX, access_key].concat();
         let written = match (told, kept.is_some()) {
             (Some(told), _) => {
                 let lifetime = services::options(&[("expirationTtl", KEPT_SECONDS.into())]);
@@ -92,13 +102,19 @@ pub(crate) async fn find(
             // Nobody's work hangs on it: a record that was not kept is asked for again.
             context.wait_until(&platform::promise(async move {
                 if let Err(error) = JsFuture::from(written).await {
-                    console_error!("KEYS could not be written: {}", platform::message(&error));
+                    platform::log(format_args!("KEYS could not be written: {}", platform::message(&error)));
                 }
                 Ok(JsValue::UNDEFINED)
             }));
         }
     }
-    Ok(known)
+    Ok(found)
+}
+
+fn remember(access_key: &str, record: Option<Rc<KeyRecord>>, older: Option<Away>, now_ms: u64, until_ms: u64) -> Found {
+    let found = Found { record, older };
+    MEMORY.with_borrow_mut(|memory| memory.put(access_key, found.clone(), now_ms, until_ms));
+    found
 }
 
 /// A record as it is kept in KV, with the time at which the backend was asked.
@@ -125,7 +141,7 @@ impl Kept {
 
 /// A KV that fails is one that has nothing.
 async fn read_kept(kv: &Kv, access_key: &str) -> Option<Kept> {
-    let text = kv.get(&format!("{KV_PREFIX}{access_key}")).await.ok()?.as_string()?;
+    let text = kv.get(&[KV_PREFIX, access_key].concat()).await.ok()?.as_string()?;
     Kept::read(&text).filter(|kept| kept.record.access_key == access_key)
 }
 
@@ -160,21 +176,21 @@ struct Memory {
     unknown: Entries,
 }
 
-type Entries = HashMap<String, (u64, Known)>;
+type Entries = HashMap<String, (u64, Found)>;
 
 impl Memory {
-    fn get(&self, access_key: &str, now_ms: u64) -> Option<Known> {
+    fn get(&self, access_key: &str, now_ms: u64) -> Option<Found> {
         let fresh = |entries: &Entries| {
-            let (until, known) = entries.get(access_key)?;
-            (now_ms < *until).then(|| known.clone())
+            let (until, found) = entries.get(access_key)?;
+            (now_ms < *until).then(|| found.clone())
         };
         fresh(&self.known).or_else(|| fresh(&self.unknown))
     }
 
-    fn put(&mut self, access_key: &str, known: Known, now_ms: u64, until: u64) {
+    fn put(&mut self, access_key: &str, found: Found, now_ms: u64, until: u64) {
         self.known.remove(access_key);
         self.unknown.remove(access_key);
-        let entries = if known.is_some() { &mut self.known } else { &mut self.unknown };
+        let entries = if found.record.is_some() { &mut self.known } else { &mut self.unknown };
         // The bound: first whatever is over goes, then whatever would be over next.
         if entries.len() >= KEYS_MAX {
             entries.retain(|_, (until, _)| now_ms < *until);
@@ -183,7 +199,7 @@ impl Memory {
             let oldest = entries.iter().min_by_key(|(_, (until, _))| *until).map(|(access_key, _)| access_key.clone());
             oldest.map(|access_key| entries.remove(&access_key));
         }
-        entries.insert(access_key.to_owned(), (until, known));
+        entries.insert(access_key.to_owned(), (until, found));
     }
 }
 
@@ -192,7 +208,7 @@ mod tests {
     use super::*;
     use snaphook_shared::signing::SecretKey;
 
-    fn record(access_key: &str) -> Known {
+    fn record(access_key: &str) -> Option<Rc<KeyRecord>> {
         Some(Rc::new(KeyRecord {
             access_key: access_key.to_owned(),
             secret_key: SecretKey::new("secret"),
@@ -203,12 +219,12 @@ mod tests {
         }))
     }
 
-    fn put(memory: &mut Memory, access_key: &str, known: Known, now_ms: u64) {
-        memory.put(access_key, known, now_ms, now_ms + TTL_MS);
+    fn put(memory: &mut Memory, access_key: &str, record: Option<Rc<KeyRecord>>, now_ms: u64) {
+        memory.put(access_key, Found { record, older: None }, now_ms, now_ms + TTL_MS);
     }
 
     fn is_known(memory: &Memory, access_key: &str, now_ms: u64) -> Option<bool> {
-        memory.get(access_key, now_ms).map(|known| known.is_some())
+        memory.get(access_key, now_ms).map(|found| found.record.is_some())
     }
 
     #[test]

@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
+use snaphook_shared::dialect::Dialect;
 use snaphook_shared::request::Policies;
 use snaphook_shared::signing::SecretKey;
 use snaphook_shared::target::{ParseUrl, TargetPolicy};
+
+/// The platform hashes several times as fast, but asking it takes as long as some thousand bytes do here.
+const HASHED_BY_PLATFORM_BYTES: u64 = 16 * 1024;
 
 /// The settings of the Worker.
 #[derive(Clone, Debug)]
@@ -29,6 +33,10 @@ pub(crate) struct Bindings {
     pub(crate) key_fresh_ms: u64,
     /// `FILE_CACHE_SECONDS`: how long a stored file may stay in the edge's cache; 0 for not at all.
     pub(crate) file_cache_seconds: u64,
+    /// `HASHED_BY_PLATFORM_BYTES`: from which length on the platform hashes what is sealed. For the benchmark that looks for it.
+    pub(crate) hashed_by_platform_bytes: u64,
+    /// `SCREENSHOTONE_ASYNC_STATUS`: how ScreenshotOne's callers are told that the outbox has their request.
+    screenshotone_async_status: u16,
 }
 
 /// Which setting is missing or wrong.
@@ -42,8 +50,8 @@ pub(crate) enum BindingError {
     NotASecret,
     #[error("`{0}` must be `true` or `false`")]
     NotAFlag(&'static str),
-    #[error("`{0}` must be a whole number of seconds from {1} to {2}")]
-    NotSeconds(&'static str, u64, u64),
+    #[error("`{0}` must be a whole number from {1} to {2}")]
+    NotInRange(&'static str, u64, u64),
 }
 
 impl Bindings {
@@ -69,24 +77,35 @@ impl Bindings {
         let development = flag("DEVELOPMENT")?;
         let policy = if development { TargetPolicy::development() } else { TargetPolicy::default() };
         let http_webhooks = flag("WEBHOOK_ALLOW_HTTP")? || development;
-        let seconds = |name, (least, most): (u64, u64), otherwise: u64| match optional(name) {
+        let number = |name, (least, most): (u64, u64), otherwise: u64| match optional(name) {
             None => Ok(otherwise),
             Some(text) => text
                 .parse()
                 .ok()
-                .filter(|seconds| (least..=most).contains(seconds))
-                .ok_or(BindingError::NotSeconds(name, least, most)),
+                .filter(|number| (least..=most).contains(number))
+                .ok_or(BindingError::NotInRange(name, least, most)),
         };
+        let status = number("SCREENSHOTONE_ASYNC_STATUS", (200, 202), 202)?;
         Ok(Bindings {
             backend_origin,
             key_id: key_id.to_owned(),
             secret: SecretKey::new(secret),
             policies: Policies::new(policy, http_webhooks),
             public_origin,
-            sync_wait: Duration::from_secs(seconds("SYNC_WAIT_SECONDS", (2, 90), 25)?),
-            key_fresh_ms: seconds("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
-            file_cache_seconds: seconds("FILE_CACHE_SECONDS", (0, 86_400), 60)?,
+            sync_wait: Duration::from_secs(number("SYNC_WAIT_SECONDS", (2, 90), 25)?),
+            key_fresh_ms: number("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
+            file_cache_seconds: number("FILE_CACHE_SECONDS", (0, 86_400), 60)?,
+            hashed_by_platform_bytes: number("HASHED_BY_PLATFORM_BYTES", (0, u64::MAX), HASHED_BY_PLATFORM_BYTES)?,
+            screenshotone_async_status: u16::try_from(status).unwrap_or(202),
         })
+    }
+
+    /// The status of a request that the outbox has.
+    pub(crate) fn accepted_status(&self, dialect: Dialect) -> u16 {
+        match dialect {
+            Dialect::ScreenshotOne => self.screenshotone_async_status,
+            Dialect::ScreenshotMax | Dialect::Native => 202,
+        }
     }
 }
 
@@ -142,6 +161,20 @@ mod tests {
         assert_eq!(open.policies, Policies::new(TargetPolicy::default(), true));
         for flag in ["DEVELOPMENT", "WEBHOOK_ALLOW_HTTP"] {
             assert_eq!(read(&[BACKEND, SECRET, (flag, "yes")]).unwrap_err(), BindingError::NotAFlag(flag));
+        }
+    }
+
+    #[test]
+    fn the_status_of_an_accepted_request_is_one_of_three_in_one_dialect() {
+        const NAME: &str = "SCREENSHOTONE_ASYNC_STATUS";
+        let status = |text| read(&[BACKEND, SECRET, (NAME, text)]);
+        for (text, expected) in [("", 202), ("200", 200), ("201", 201), ("202", 202)] {
+            let bindings = status(text).unwrap();
+            assert_eq!(bindings.accepted_status(Dialect::ScreenshotOne), expected);
+            assert_eq!(bindings.accepted_status(Dialect::ScreenshotMax), 202);
+        }
+        for text in ["204", "199", "20", "ok"] {
+            assert_eq!(status(text).unwrap_err(), BindingError::NotInRange(NAME, 200, 202), "{text}");
         }
     }
 

@@ -2,12 +2,14 @@
 //!
 //! Never holds more than the limit and one chunk, whatever was declared.
 
-use js_sys::{Boolean, Reflect, Uint8Array};
+use js_sys::Uint8Array;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::limits::BODY_BYTES_MAX;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, Request};
+
+use crate::services;
 
 /// The whole body; empty where there is none.
 ///
@@ -36,8 +38,8 @@ pub(crate) async fn read(request: &Request) -> Result<Vec<u8>, Problem> {
 
 async fn next_chunk(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, JsValue> {
     let step = JsFuture::from(reader.read()).await?;
-    if Reflect::get(&step, &JsValue::from_str("done"))?.unchecked_into::<Boolean>().value_of() {
+    if services::field(&step, "done").is_truthy() {
         return Ok(None);
     }
-    Ok(Some(Reflect::get(&step, &JsValue::from_str("value"))?.unchecked_into()))
+    Ok(Some(services::field(&step, "value").unchecked_into()))
 }

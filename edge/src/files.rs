@@ -6,7 +6,7 @@
 
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Cache, Headers, Request, RequestInit, Response};
+use web_sys::{Cache, Response};
 
 use crate::bindings::Bindings;
 use crate::gate::Address;
@@ -52,21 +52,15 @@ pub(crate) async fn serve(
 
 /// A cache that fails is one that has nothing.
 async fn find(cache: &Cache, key: &str, arrived: &Arrived) -> Option<Response> {
-    let init = RequestInit::new();
-    let asked = Headers::new().ok()?;
-    for name in PARTIAL {
-        if let Some(value) = arrived.header(name) {
-            asked.set(name, value).ok()?;
-        }
-    }
     // `If-Range` names a file of another content; the backend knows.
     if arrived.header("if-range").is_some() {
         return None;
     }
-    init.set_headers(&asked);
-    let request = Request::new_with_str_and_init(key, &init).ok()?;
-    let found = JsFuture::from(cache.match_with_request(&request)).await.ok()?;
-    found.is_object().then(|| found.unchecked_into())
+    let asked = PARTIAL.into_iter().filter_map(|name| Some((name, arrived.header(name)?)));
+    let found = JsFuture::from(platform::look_up(cache, key, &platform::headers(asked))).await.ok()?;
+    let found: Response = found.is_object().then(|| found.unchecked_into())?;
+    // A range that is not in the file is refused by the cache without the file's own headers.
+    (found.status() != 416).then_some(found)
 }
 
 /// For how long an answer may be kept; None for one that may not.

@@ -33,11 +33,11 @@ pub(crate) fn route(head: Head<'_>) -> Result<Route, Problem> {
     if Endpoint::from_path(head.path).is_some() {
         return request::gate(head).map(|(endpoint, method)| Route::Render(endpoint, method));
     }
-    if head.query.len() > QUERY_BYTES_MAX {
-        return Err(Problem::new(Code::UriTooLong));
-    }
     if !methods.contains(&head.method) {
         return Err(Problem::method_not_allowed(methods));
+    }
+    if head.query.len() > QUERY_BYTES_MAX {
+        return Err(Problem::new(Code::UriTooLong));
     }
     if routes::takes_body(head.path) {
         request::gate_body(head)?;

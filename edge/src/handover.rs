@@ -19,8 +19,6 @@ use crate::platform;
 const TURNOVER: Duration = Duration::from_secs(1);
 /// One commit at the backend.
 const ASYNCHRONOUS_LIMIT: Duration = Duration::from_secs(10);
-/// The platform hashes several times as fast, but asking it takes as long as some thousand bytes do here.
-const HASHED_BY_PLATFORM_BYTES_MIN: usize = 16 * 1024;
 
 /// What the edge knows of a request besides what `shared` has read.
 pub(crate) struct Arrival<'a> {
@@ -72,7 +70,7 @@ pub(crate) fn wait_ms(bindings: &Bindings) -> u64 {
 /// [`Away`].
 pub(crate) async fn post(bindings: &Bindings, json: &str, nonce: &str, limit: Limit<'_>) -> Result<Response, Away> {
     let body = json.as_bytes();
-    let sealed = if body.len() < HASHED_BY_PLATFORM_BYTES_MIN {
+    let sealed = if (body.len() as u64) < bindings.hashed_by_platform_bytes {
         SealedBody::Bytes(body)
     } else {
         SealedBody::Sha256(platform::sha256(body).await?)

@@ -35,7 +35,7 @@ use snaphook_shared::request::{Head, Method, RawRequest};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::backend::{Asked, Away, Limit};
 use crate::bindings::{BindingError, Bindings};
@@ -105,7 +105,7 @@ async fn respond(request: &Request, env: &Env, context: &Context) -> Result<Resp
         Err(failure) => failure,
     };
     let public_origin = bindings.as_ref().ok().and_then(|bindings| bindings.public_origin.as_deref());
-    let docs_base = format!("{}/docs/errors", public_origin.unwrap_or(address.origin));
+    let docs_base = [public_origin.unwrap_or(address.origin), "/docs/errors"].concat();
     let reply = dialect::error(Dialect::of_path(address.path), &problem(failure, &request_id), &docs_base);
     reply::own(&reply, &request_id)
 }
@@ -124,7 +124,7 @@ async fn empty_outbox(batch: &Batch, env: &Env) {
     match settings(env) {
         Ok(bindings) => outbox::consume(&bindings, env, batch).await,
         Err(error) => {
-            console_error!("the Worker is not configured: {error}");
+            platform::log(format_args!("the Worker is not configured: {error}"));
             // They come again, by the Queue's own schedule.
             for message in batch.messages().iter() {
                 message.unchecked_into::<Message>().retry(&services::options(&[("delaySeconds", 60.into())]));
@@ -142,7 +142,7 @@ pub fn scheduled(_event: JsValue, env: Env, _context: JsValue) -> Promise {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = swept {
-            console_error!("undelivered requests could not be tried: {error}");
+            platform::log(format_args!("undelivered requests could not be tried: {error}"));
         }
         Ok(JsValue::UNDEFINED)
     })
@@ -161,15 +161,15 @@ fn problem(failure: Failure, request_id: &str) -> Problem {
     match failure {
         Failure::Refused(problem) => problem,
         Failure::Away(away) => {
-            console_error!("{request_id}: {away}");
+            platform::log(format_args!("{request_id}: {away}"));
             Problem::unavailable()
         }
         Failure::Unconfigured(error) => {
-            console_error!("{request_id}: the Worker is not configured: {error}");
+            platform::log(format_args!("{request_id}: the Worker is not configured: {error}"));
             Problem::new(Code::InternalApplicationError)
         }
         Failure::Platform(error) => {
-            console_error!("{request_id}: {}", platform::message(&error));
+            platform::log(format_args!("{request_id}: {}", platform::message(&error)));
             Problem::new(Code::InternalApplicationError)
         }
     }
@@ -238,10 +238,14 @@ async fn render(
     arrival: Arrival<'_>,
 ) -> Result<Response, Failure> {
     let Worker { bindings, env, context } = worker;
+    let dialect = raw.endpoint.dialect();
     let read = raw.read()?;
-    let nonce = format!("{}-key", arrival.request_id);
-    let record = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
-    read.authenticate(record.as_deref(), platform::now_ms() / 1000)?;
+    let nonce = [arrival.request_id, "-key"].concat();
+    let found = authenticate::find(bindings, env, context, read.access_key(), &nonce).await?;
+    if let Err(problem) = read.authenticate(found.record.as_deref(), arrival.received_at_ms / 1000) {
+        // By an older record nobody is refused: there is none of an unknown key, and the two would differ.
+        return Err(found.older.map_or(Failure::Refused(problem), Failure::Away));
+    }
     allowance(env, read.access_key()).await?;
     let mut envelope = handover::wrap(read.raw(), read.access_key(), arrival)?;
     let checked = read.check(&PlatformUrlParser, &bindings.policies)?;
@@ -257,13 +261,15 @@ async fn render(
         Ok(response) => return Ok(reply::relay(&response)?),
         Err(away) => away,
     };
-    if !asynchronous || outbox::keep(env, &envelope).await?.is_none() {
+    if !asynchronous || !outbox::keep(env, &envelope, json).await {
         return Err(Failure::Away(away));
     }
     let id = &envelope.request_id;
-    console_error!("{id}: kept in the outbox: {away}");
+    platform::log(format_args!("{id}: kept in the outbox: {away}"));
     let origin = bindings.public_origin.as_deref().unwrap_or(address.origin);
-    let accepted = dialect::accepted(202, id, envelope.received_at_ms / 1000, &format!("{origin}/v1/requests/{id}"));
+    let status = bindings.accepted_status(dialect);
+    let accepted =
+        dialect::accepted(status, id, envelope.received_at_ms / 1000, &[origin, "/v1/requests/", id].concat());
     Ok(reply::own(&accepted, id)?)
 }
 
@@ -273,12 +279,12 @@ async fn allowance(env: &Env, access_key: &str) -> Result<(), Problem> {
     let verdict = match limiter.limit(&services::options(&[("key", access_key.into())])).await {
         Ok(verdict) => verdict,
         Err(error) => {
-            console_error!("LIMITER: {}", platform::message(&error));
+            platform::log(format_args!("LIMITER: {}", platform::message(&error)));
             return Ok(());
         }
     };
-    match js_sys::Reflect::get(&verdict, &"success".into()) {
-        Ok(success) if success.is_falsy() => {
+    match services::field(&verdict, "success").as_bool() {
+        Some(false) => {
             Err(Problem { retry_after: Some(RETRY_AFTER_SECONDS), ..Problem::new(Code::ConcurrencyLimitReached) })
         }
         _ => Ok(()),

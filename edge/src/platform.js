@@ -65,6 +65,11 @@ export async function open(url, method, headers, body, milliseconds, caller) {
   }
 }
 
+/** What a cache has of an address, in part where the headers ask for that. */
+export async function lookUp(cache, url, headers) {
+  return cache.match(new Request(url, { headers: pairs(headers) }));
+}
+
 /** An answer of one's own; an empty body is none. */
 export function answer(status, headers, body) {
   return new Response(body || null, { status, headers: pairs(headers) });

@@ -3,6 +3,7 @@
 //! Never judges; the rules are in `shared`, which takes all of it as arguments. What a request needs each time is asked
 //! for in one call (`platform.js`): most of what a Worker of wasm costs is going there and back.
 
+use std::fmt;
 use std::pin::Pin;
 
 use js_sys::{JsString, Promise, Uint8Array};
@@ -10,7 +11,7 @@ use snaphook_shared::target::{ParseUrl, UrlParts};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
-use web_sys::{AbortSignal, Request, Response};
+use web_sys::{AbortSignal, Cache, Request, Response};
 
 #[wasm_bindgen(module = "/src/platform.js")]
 extern "C" {
@@ -28,12 +29,21 @@ extern "C" {
         milliseconds: f64,
         caller: Option<&AbortSignal>,
     ) -> Promise;
+    /// What a cache has of an address, in part where the headers ask for that; undefined for nothing.
+    #[wasm_bindgen(js_name = lookUp)]
+    pub(crate) fn look_up(cache: &Cache, url: &str, headers: &str) -> Promise;
     #[wasm_bindgen(js_name = sha256)]
     fn digest(bytes: &[u8]) -> Promise;
     #[wasm_bindgen(catch)]
     pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Result<Response, JsValue>;
     #[wasm_bindgen(catch)]
     pub(crate) fn relay(response: &Response, headers: &str) -> Result<Response, JsValue>;
+}
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = console)]
+    fn error(line: &str);
 }
 
 /// The head of a request, as far as anybody here looks at it.
@@ -119,6 +129,12 @@ pub(crate) async fn sha256(bytes: &[u8]) -> Result<[u8; 32], JsValue> {
 pub(crate) fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
     let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
     future_to_promise(future)
+}
+
+/// Writes a line to the operator's log.
+#[inline(never)]
+pub(crate) fn log(line: fmt::Arguments<'_>) {
+    error(&line.to_string());
 }
 
 /// What a JavaScript error says, for the log.

@@ -87,17 +87,22 @@ pub(crate) fn limiter(env: &Env) -> Option<Limiter> {
 
 /// The cache of this location.
 pub(crate) fn cache() -> Option<Cache> {
-    let caches = Reflect::get(&js_sys::global(), &"caches".into()).ok()?;
-    Reflect::get(&caches, &"default".into()).ok().filter(JsValue::is_object).map(JsCast::unchecked_into)
+    bound(&field(&js_sys::global(), "caches"), "default")
 }
 
 /// A variable or secret.
 pub(crate) fn variable(env: &Env, name: &str) -> Option<String> {
-    Reflect::get(env, &name.into()).ok()?.as_string()
+    field(env, name).as_string()
 }
 
-fn bound<T: JsCast>(env: &Env, name: &str) -> Option<T> {
-    Reflect::get(env, &name.into()).ok().filter(JsValue::is_object).map(JsCast::unchecked_into)
+fn bound<T: JsCast>(env: &JsValue, name: &str) -> Option<T> {
+    Some(field(env, name)).filter(JsValue::is_object).map(JsCast::unchecked_into)
+}
+
+/// A field of an object; undefined where there is none.
+#[inline(never)]
+pub(crate) fn field(object: &JsValue, name: &str) -> JsValue {
+    Reflect::get(object, &name.into()).unwrap_or_default()
 }
 
 /// An object of a call's options.

@@ -8,8 +8,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +25,10 @@ const PAGE = 'https://example.com/';
 const MARKER = { 'x-snaphook-request-id': 'req_0' };
 const PNG = Buffer.from('89504e470d0a1a0a', 'hex');
 
-/** Starts dev.mjs; `url` is where it answers, `log()` all that the Worker has logged. */
+/**
+ * Starts dev.mjs; `url` is where it answers, `log()` all that the Worker has logged, `names('r2 BODIES')` what that binding
+ * holds.
+ */
 async function startEdge(environment) {
   const child = spawn(process.execPath, [fileURLToPath(new URL('../dev.mjs', import.meta.url))], {
     env: { ...process.env, EDGE_PORT: '0', DEVELOPMENT: '', PUBLIC_URL: '', EDGE_SECRET: `${KEY_ID}:${SECRET}`, ...environment },
@@ -31,16 +36,44 @@ async function startEdge(environment) {
   });
   let log = '';
   child.stderr.on('data', (chunk) => (log += chunk));
-  const [line] = await Promise.race([
-    once(createInterface({ input: child.stdout }), 'line'),
-    once(child, 'exit').then(() => assert.fail(`dev.mjs ended: ${log}`)),
-  ]);
+  const lines = createInterface({ input: child.stdout });
+  const [line] = await Promise.race([once(lines, 'line'), once(child, 'exit').then(() => assert.fail(`dev.mjs ended: ${log}`))]);
+  const names = async (binding) => {
+    child.stdin.write(`${binding}\n`);
+    const [answer] = await once(lines, 'line');
+    return JSON.parse(answer).names;
+  };
   const stop = async () => {
     const ended = once(child, 'exit');
     child.stdin.end();
     await ended;
   };
-  return { url: JSON.parse(line).url, log: () => log, pid: child.pid, stop };
+  return { url: JSON.parse(line).url, log: () => log, pid: child.pid, names, stop };
+}
+
+/** Everything bound, and queues that do not wait for company; after so many retries a message is dead. */
+function everything({ deadAfter = 100, ...more } = {}) {
+  const queue = { maxBatchSize: 50, maxBatchTimeout: 0.05 };
+  const options = {
+    queueConsumers: {
+      'snaphook-outbox': { ...queue, maxRetries: deadAfter, deadLetterQueue: 'snaphook-outbox-dead' },
+      'snaphook-outbox-dead': { ...queue, maxRetries: 100 },
+    },
+    ...more,
+  };
+  return {
+    WRANGLER_CONFIG: fileURLToPath(new URL('../wrangler.full.toml', import.meta.url)),
+    EDGE_OPTIONS: JSON.stringify(options),
+  };
+}
+
+/** Asks again and again until it holds. */
+async function until(what, holds, seconds = 20) {
+  const deadline = performance.now() + 1000 * seconds;
+  while (!(await holds())) {
+    assert.ok(performance.now() < deadline, `waited ${seconds} s in vain for ${what}`);
+    await sleep(50);
+  }
 }
 
 /**
@@ -144,7 +177,7 @@ describe('without a backend', { concurrency: 4 }, () => {
     assertAway(await post(edge, '/take', { access_key: 'demo', url: PAGE, async: true }), '/take');
     assertAway(await call(edge, 'GET', `/v1/screenshot?access_key=demo&url=${PAGE}`), '/v1/screenshot');
     assertAway(await post(edge, '/v1/screenshot', { url: PAGE, async: true }, { 'x-access-key': 'demo' }), '/v1/screenshot');
-    assert.match(edge.log(), /req_[0-9a-f]{32}: the backend cannot be reached/);
+    await until('the log', () => /req_[0-9a-f]{32}: the backend cannot be reached/.test(edge.log()));
   });
 
   test('so is what the backend answers by itself', async () => {
@@ -255,7 +288,7 @@ describe('settings', () => {
     const edge = await startEdge({ EDGE_SECRET: '' });
     try {
       assertError(await call(edge, 'GET', '/take?access_key=demo'), '/take', 500, 'internal_application_error');
-      assert.match(edge.log(), /not configured: `EDGE_SECRET` is not set/);
+      await until('the log', () => /not configured: `EDGE_SECRET` is not set/.test(edge.log()));
     } finally {
       await edge.stop();
     }
@@ -288,6 +321,9 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
   const lookUps = (accessKey) => seen.filter(({ path }) => path === `/internal/v1/keys/${accessKey}`).length;
   const envelopes = (accessKey) => seen.filter(({ envelope }) => envelope?.access_key === accessKey).map(({ envelope }) => envelope);
 
+  /** Whether a request of this key was taken over. */
+  const accepted = (accessKey) => seen.some(({ envelope, accepted }) => accepted && envelope.access_key === accessKey);
+
   /** The seal as a stranger would read it from the format's description. */
   function isSealed({ method, headers }, path, body) {
     const digest = createHash('sha256').update(body).digest('hex');
@@ -313,7 +349,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       }
       if (path === '/internal/v1/requests') {
         entry.envelope = JSON.parse(body);
-        const accept = () => response.writeHead(202, { ...MARKER, 'content-type': 'application/json' }).end('{"status":"Accepted"}');
+        const accept = () => (entry.accepted = true) && response.writeHead(202, { ...MARKER, 'content-type': 'application/json' }).end('{"status":"Accepted"}');
         return (onRequest.get(entry.envelope.access_key) ?? accept)(response, request);
       }
       const answer = onPath.get(path) ?? (() => response.writeHead(404, MARKER).end());
@@ -411,7 +447,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       assertAway(await call(edge, 'GET', `/take?access_key=between&url=${PAGE}&async=true`), '/take');
       assertAway(await post(edge, '/v1/screenshot', { url: PAGE }, { 'x-access-key': 'between' }), '/v1/screenshot');
     }
-    assert.match(edge.log(), /status 502 came without `x-snaphook-request-id`/);
+    await until('the log', () => /status 502 came without `x-snaphook-request-id`/.test(edge.log()));
   });
 
   test('all that is wrong is said at once, and nothing is handed over', async () => {
@@ -595,12 +631,163 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       onRequest.set('late', (response) => response.destroy());
       await sleep(2_100);
       assert.equal((await late()).status, 202);
-      assert.match(kept.log(), /an older record of a key is used/);
+      await until('the log', () => /an older record of a key is used/.test(kept.log()));
       assertAway(await call(kept, 'GET', `/take?access_key=late&url=${PAGE}`), '/take');
       onKey.set('never-seen', (response) => response.destroy());
       assertAway(await call(kept, 'GET', `/take?access_key=never-seen&url=${PAGE}&async=true`), '/take');
     } finally {
       await kept.stop();
+    }
+  });
+
+  /** What a render of this key meets: a connection that breaks. */
+  const away = (accessKey) => onRequest.set(accessKey, (response) => response.destroy());
+  const limited = (status, headers) => (response) => {
+    response.writeHead(status, { ...MARKER, 'content-type': 'application/json', ...headers }).end('{}');
+  };
+  const backend = () => `http://127.0.0.1:${origin.address().port}`;
+  const large = JSON.stringify({ html: 'x'.repeat(300_000), async: true });
+
+  test('a record that is kept is good for an isolate that has just begun', async () => {
+    const kvPersist = mkdtempSync(join(tmpdir(), 'snaphook-keys-'));
+    const start = () => startEdge({ BACKEND_URL: backend(), ...everything({ kvPersist }) });
+    const take = (edge) => call(edge, 'GET', `/take?access_key=twice&url=${PAGE}&async=true`);
+    let begun = await start();
+    try {
+      assert.equal((await take(begun)).status, 202);
+      await until('the record to be kept', async () => (await begun.names('kv KEYS')).includes('key:twice'));
+      await begun.stop();
+      begun = await start();
+      assert.equal((await take(begun)).status, 202);
+      assert.equal((await take(begun)).status, 202);
+      assert.deepEqual([lookUps('twice'), envelopes('twice').length], [1, 3]);
+    } finally {
+      await begun.stop();
+      rmSync(kvPersist, { recursive: true, force: true });
+    }
+  });
+
+  test('while the backend is away an older record lets in at once, and refuses nobody', async () => {
+    const older = await startEdge({ BACKEND_URL: backend(), KEY_FRESH_SECONDS: '1', ...everything() });
+    try {
+      const query = `access_key=older&url=${PAGE}&async=true`;
+      const take = (more = '') => call(older, 'GET', `/take?${query}${more}`);
+      assert.equal((await take()).status, 202);
+      await sleep(1_100);
+      away('older');
+      // Nobody says that it is away: that has to be waited for.
+      onKey.set('older', () => {});
+      const first = await take();
+      assert.equal(first.status, 202);
+      assert.ok(first.ms > 4_900, `${first.ms}`);
+      const asked = lookUps('older');
+      for (let n = 0; n < 5; n++) {
+        const next = await take();
+        assert.equal(next.status, 202);
+        assert.ok(next.ms < 1_000, `${next.ms}`);
+      }
+      assert.equal(lookUps('older'), asked);
+      // What an unknown key reads.
+      assertAway(await take(`&signature=${'0'.repeat(64)}`), '/take');
+      const signature = createHmac('sha256', KEY_SECRET).update(query).digest('hex');
+      assert.equal((await take(`&signature=${signature}`)).status, 202);
+      // And it is believed for a moment only.
+      onKey.delete('older');
+      await until('the backend to be asked again', async () => (await take()).status === 202 && lookUps('older') > asked);
+      assertError(await take(`&signature=${'0'.repeat(64)}`), '/take', 400, 'signature_is_not_valid');
+    } finally {
+      await older.stop();
+    }
+  });
+
+  test('a Queue or a bucket that fails is an outage, and leaves nothing behind', async () => {
+    // It takes no call but fetch: whatever else is called fails.
+    const broken = { network: { allow: ['public'] } };
+    away('broken');
+    const headers = { 'x-access-key': 'broken' };
+    const small = { url: PAGE, async: true };
+    const noQueue = await startEdge({
+      BACKEND_URL: backend(),
+      ...everything({ queueProducers: {}, queueConsumers: {}, serviceBindings: { OUTBOX: broken } }),
+    });
+    try {
+      for (const path of ['/take', '/v1/screenshot']) {
+        assertAway(await post(noQueue, path, small, headers), path);
+        assertAway(await post(noQueue, path, large, headers), path);
+      }
+      await until('the log', () => noQueue.log().match(/req_[0-9a-f]{32}: the outbox failed: /g)?.length === 4);
+      assert.deepEqual(await noQueue.names('r2 BODIES'), []);
+    } finally {
+      await noQueue.stop();
+    }
+    const noBucket = await startEdge({ BACKEND_URL: backend(), ...everything({ r2Buckets: {}, serviceBindings: { BODIES: broken } }) });
+    try {
+      assertAway(await post(noBucket, '/take', large, headers), '/take');
+      await until('the log', () => noBucket.log().includes('the outbox failed: '));
+      assert.equal((await post(noBucket, '/take', small, headers)).status, 202);
+    } finally {
+      await noBucket.stop();
+    }
+  });
+
+  test("ScreenshotOne's callers read of the outbox in the status that is set", async () => {
+    const set = await startEdge({ BACKEND_URL: backend(), SCREENSHOTONE_ASYNC_STATUS: '200', ...everything() });
+    try {
+      away('status');
+      const accepted = await post(set, '/take', { url: PAGE, async: true }, { 'x-access-key': 'status' });
+      assert.deepEqual([accepted.status, accepted.json().status], [200, 'Accepted']);
+      assert.equal((await post(set, '/v1/screenshot', { url: PAGE, async: true }, { 'x-access-key': 'status' })).status, 202);
+      await until('the log', () => set.log().match(/kept in the outbox/g)?.length === 2);
+    } finally {
+      await set.stop();
+    }
+  });
+
+  test('what says when comes again, and what does not is refused for good', async () => {
+    const put = await startEdge({ BACKEND_URL: backend(), ...everything() });
+    try {
+      const take = (accessKey) => call(put, 'GET', `/take?access_key=${accessKey}&url=${PAGE}&async=true`);
+      away('over');
+      away('wrong-now');
+      const [over, wrong] = [await take('over'), await take('wrong-now')];
+      assert.deepEqual([over.status, wrong.status], [202, 202]);
+      // As ScreenshotOne's dialect answers limits, and as it answers what will never do.
+      onRequest.set('over', limited(400, { 'retry-after': '3' }));
+      onRequest.set('wrong-now', limited(400));
+      const refused = `refused/${wrong.headers['x-snaphook-request-id']}`;
+      await until('the refusal', async () => (await put.names('r2 BODIES')).includes(refused));
+      await until('the limit', () => /tried again in \d+ s: req_[0-9a-f]{32}: status 400/.test(put.log()));
+      onRequest.delete('over');
+      await until('the request', () => accepted('over'));
+      assert.deepEqual(await put.names('r2 BODIES'), [refused]);
+    } finally {
+      await put.stop();
+    }
+  });
+
+  test('of what is parked, nothing holds up the others', async () => {
+    const parked = await startEdge({ BACKEND_URL: backend(), EDGE_CLOCK_SECONDS: '2', ...everything({ deadAfter: 0 }) });
+    try {
+      const take = (accessKey) => call(parked, 'GET', `/take?access_key=${accessKey}&url=${PAGE}&async=true`);
+      const waiting = async () => (await parked.names('r2 BODIES')).filter((name) => name.startsWith('undelivered/'));
+      away('crowd');
+      away('lone');
+      // More than one run tries, and all of them before the other.
+      const crowd = await Promise.all(Array.from({ length: 205 }, () => take('crowd')));
+      const lone = await take('lone');
+      assert.ok([...crowd, lone].every(({ status }) => status === 202));
+      await until('them to be parked', async () => (await waiting()).length === 206, 60);
+      onRequest.set('crowd', limited(400, { 'retry-after': '60' }));
+      onRequest.delete('lone');
+      await until('the one behind them', () => accepted('lone'), 60);
+      assert.ok(!accepted('crowd'));
+      assert.equal((await waiting()).length, 205);
+      onRequest.delete('crowd');
+      await until('all of them', async () => (await waiting()).length === 0, 60);
+      const ids = new Set(envelopes('crowd').map(({ request_id }) => request_id));
+      assert.deepEqual(ids, new Set(crowd.map(({ headers }) => headers['x-snaphook-request-id'])));
+    } finally {
+      await parked.stop();
     }
   });
 });

@@ -120,6 +120,11 @@ fn target_urls() {
 }
 
 #[test]
+fn routes() {
+    try_all(6, properties::route);
+}
+
+#[test]
 fn json() {
     try_all(5, properties::json);
 }

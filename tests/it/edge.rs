@@ -1,7 +1,7 @@
 //! The edge with everything bound to it, in workerd, and the real backend: killed, away, slow, and come back.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
@@ -25,6 +25,10 @@ fn hurried(dead_after: u32) -> Json {
 
 fn full(options: &Json) -> Builder {
     Stack::builder().full_edge().edge_with("EDGE_OPTIONS", options)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn revoke(stack: &Stack, key: &KeyPair) {
@@ -102,6 +106,64 @@ fn of_all_accepted_requests_none_is_lost_while_the_backend_is_killed_and_restart
     });
 }
 
+/// What the edge has said 202 to is rendered, although the backend would refuse the same now.
+#[test]
+fn what_was_accepted_in_an_outage_outlives_limits_links_and_secrets() {
+    run(async {
+        let mut stack = full(&hurried(100)).start();
+        let (limited, signing) = (stack.new_key(), stack.new_key());
+        stack.keys(&["limits", &limited.access_key, "--requests-per-minute", "3", "--json"]);
+        let (own, edge) = (stack.client(), stack.edge_client());
+        let (limited, signing) = (edge.with_key(&limited), edge.with_key(&signing));
+        for client in [&limited, &signing] {
+            // The edge knows them from now on, and nothing of theirs was counted.
+            client.take(&json!({})).await.expect(400);
+        }
+        stack.kill9();
+
+        let options = json!({ "html": "<p>kept", "format": "png", "async": true });
+        let mut of_limited = Vec::new();
+        // Of the dialect that answers a limit with 400.
+        for _ in 0..5 {
+            of_limited.push(limited.take(&options).await.expect(202).header("x-snaphook-request-id").to_owned());
+        }
+        let link = format!("html=%3Cp%3Ekept&format=png&async=true&expires={}", now_s() + 2);
+        let mut of_signing = Vec::new();
+        for path in ["/take", "/v1/screenshot"] {
+            let accepted = signing.get(&signing.signed(path, &link)).await.expect(202);
+            of_signing.push(accepted.header("x-snaphook-request-id").to_owned());
+        }
+        // The secret that signed them is good no longer, from a later second on.
+        tokio::time::sleep(s(1)).await;
+        stack.keys(&["rotate", &signing.key.access_key, "--overlap-hours", "0", "--json"]);
+        tokio::time::sleep(s(2)).await;
+        // They come in one minute, so that they meet its limit.
+        let second = now_s() % 60;
+        if second >= 45 {
+            tokio::time::sleep(s(60 - second)).await;
+        }
+        stack.restart();
+
+        for (client, ids) in [(&signing, &of_signing), (&limited, &of_limited)] {
+            let client = own.with_key(&client.key);
+            for id in ids {
+                // A minute may have to go by.
+                wait::until(id, s(120), async || {
+                    (client.get_with_key(&format!("/v1/requests/{id}")).await.status == 200).then_some(())
+                })
+                .await;
+                client.done(id, s(60)).await;
+            }
+        }
+        assert!(stack.edge_log().contains("status 400"), "no limit was met");
+        assert_eq!(stack.edge_bucket(), Vec::<String>::new(), "nothing was refused");
+        // Whoever sends the link now, to either, is refused.
+        for base in [stack.edge_url(), stack.api.as_str()] {
+            signing.at(base).get(&signing.signed("/take", &link)).await.expect(400);
+        }
+    });
+}
+
 #[test]
 fn a_body_over_the_message_limit_waits_in_the_bucket() {
     run(async {
@@ -151,6 +213,8 @@ fn what_cannot_be_delivered_for_days_is_kept_and_delivered_in_the_end() {
         let id = edge.enqueue("/v1/screenshot", &json!({ "html": "<p>patient", "format": "png" })).await;
         let parked = format!("{id}: could not be handed over for days, kept under undelivered/");
         wait::for_it("it to be parked", s(30), || stack.edge_log().contains(&parked).then_some(())).await;
+        let name = format!("undelivered/{id}");
+        wait::for_it("it in the bucket", s(10), || (stack.edge_bucket() == [name.as_str()]).then_some(())).await;
         stack.restart();
         wait::until("it to arrive", s(60), async || {
             (backend.get_with_key(&format!("/v1/requests/{id}")).await.status == 200).then_some(())
@@ -186,6 +250,8 @@ fn a_key_that_was_revoked_meanwhile_renders_nothing() {
         stack.restart();
         let said = format!("{id}: refused by the backend after it was accepted here: status 401");
         wait::for_it("the refusal", s(60), || stack.edge_log().contains(&said).then_some(())).await;
+        let name = format!("refused/{id}");
+        wait::for_it("it in the bucket", s(10), || (stack.edge_bucket() == [name.as_str()]).then_some(())).await;
         assert!(!stack.backend_log().contains(&id), "it was never rendered");
     });
 }
@@ -235,6 +301,14 @@ fn a_render_that_outlasts_the_connection_goes_on_as_a_job() {
             let file = view["file"]["url"].as_str().unwrap();
             edge.get(file).await.expect(200);
         }
+        // It was counted once, when it began: that was all that this key may have.
+        let only = stack.new_key();
+        let limits = ["--quota", "1", "--requests-per-minute", "1", "--concurrency", "1"];
+        stack.keys(&[&["limits", only.access_key.as_str(), "--json"], &limits[..]].concat());
+        let only = edge.with_key(&only);
+        let options = json!({ "url": site.url("/slow?6000"), "format": "png" });
+        let answer = only.take(&options).await.expect(504);
+        only.done(answer.header("x-snaphook-request-id"), s(30)).await;
         // What is fast enough is answered as ever.
         edge.take(&json!({ "html": "<p>fast", "format": "png" })).await.expect(200);
     });
@@ -270,15 +344,22 @@ fn the_secret_of_the_edge_changes_without_a_gap() {
     const OLD: &str = "old:a-secret-of-some-length";
     const NEW: &str = "new:another-one-of-such-length";
     run(async {
-        let mut stack =
-            Stack::builder().set("SNAPHOOK_EDGE_SECRETS", format!("{NEW},{OLD}")).edge_with("EDGE_SECRET", OLD).start();
-        let (edge, options) = (stack.edge_client(), json!({ "html": "<p>x", "format": "html" }));
-        edge.take(&options).await.expect(200);
-        // An edge that was forgotten is refused, and the caller reads that of an outage, not of a wrong key.
+        let mut stack = Stack::builder().set("SNAPHOOK_EDGE_SECRETS", OLD).edge_with("EDGE_SECRET", OLD).start();
+        let options = json!({ "html": "<p>x", "format": "html" });
+        let old = stack.edge_client();
+        old.take(&options).await.expect(200);
+        // Both are good side by side, for as long as the Worker is deployed anew from place to place.
+        stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", &format!("{NEW},{OLD}"))]).unwrap();
+        let another = stack.another_edge(&[("EDGE_SECRET", NEW)]);
+        let new = old.at(&another.url);
+        for edge in [&old, &new, &old] {
+            edge.take(&options).await.expect(200);
+        }
         stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", NEW)]).unwrap();
-        assert_eq!(edge.take(&options).await.expect(503).json()["error_code"], "temporary_unavailable");
+        new.take(&options).await.expect(200);
+        // An edge that was forgotten is refused, and the caller reads that of an outage, not of a wrong key.
+        assert_eq!(old.take(&options).await.expect(503).json()["error_code"], "temporary_unavailable");
         assert!(stack.edge_says("refused the seal").await);
-        stack.try_restart_with(&[("SNAPHOOK_EDGE_SECRETS", OLD)]).unwrap();
-        edge.take(&options).await.expect(200);
+        new.take(&options).await.expect(200);
     });
 }

@@ -3,9 +3,12 @@
 //! What differs by nature is held still rather than left out: both show one public address, and what would get an id of its
 //! own is sent under one idempotency key.
 
-use http::Method;
+use std::collections::BTreeSet;
+
+use http::{HeaderName, Method};
 use serde_json::{Value as Json, json};
-use snaphook_shared::dialect::Dialect;
+use snaphook_shared::dialect::{Dialect, REQUEST_ID};
+use snaphook_shared::limits::QUERY_BYTES_MAX;
 use snaphook_shared::request::Endpoint;
 use snaphook_tests::client::{Answer, Client, send_raw};
 use snaphook_tests::run;
@@ -18,33 +21,15 @@ const PUBLIC_URL: &str = "https://shots.example";
 /// Their files hold the time, and take some.
 const RECORDINGS: [Endpoint; 2] = [Endpoint::Animate, Endpoint::Screencast];
 
-/// Every header that tells a caller something. `date` and the framing of the connection are the server's own.
-const HEADERS: [&str; 24] = [
-    "accept-ranges",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-    "access-control-max-age",
-    "allow",
-    "cache-control",
-    "content-disposition",
-    "content-range",
-    "content-security-policy",
-    "content-type",
-    "etag",
-    "location",
-    "retry-after",
-    "vary",
-    "x-content-type-options",
-    "x-screenshotmax-image-height",
-    "x-screenshotmax-image-width",
-    "x-screenshotone-image-height",
-    "x-screenshotone-image-width",
-    "x-screenshotone-cache-url",
-    "x-screenshotone-store-key",
-    "x-snaphook-cache",
-];
+/// A document that is kept after it was first asked for.
+const KEPT_PDF: &str = "format=pdf&cache=true";
+
+/// Headers that are of one answer or one connection, and not of what is answered: its time, its framing, its id.
+const OWN_HEADERS: [&str; 4] = ["connection", "date", "transfer-encoding", REQUEST_ID];
+
+/// Headers of an answer out of the edge's cache that are the cache's own: how old it is, that it was found, and for how long it
+/// may be kept, which is no longer than the cache keeps it. Not modified, it says a type all the same.
+const CACHE_HEADERS: [&str; 3] = ["age", "cache-control", "cf-cache-status"];
 
 /// One line of the table: what is sent, and the status that both must give.
 struct Case {
@@ -53,12 +38,14 @@ struct Case {
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
     status: u16,
+    /// Whether the edge's answer comes out of its cache.
+    from_cache: bool,
 }
 
 impl Case {
     fn new(status: u16, method: &str, path: impl Into<String>) -> Case {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        Case { method, path: path.into(), headers: Vec::new(), body: None, status }
+        Case { method, path: path.into(), headers: Vec::new(), body: None, status, from_cache: false }
     }
 
     fn get(status: u16, path: impl Into<String>) -> Case {
@@ -94,9 +81,24 @@ fn both_answer_alike() {
         let done = backend.done(&id, s(30)).await;
         let file = done["file"]["url"].as_str().unwrap().trim_start_matches(PUBLIC_URL).to_owned();
 
+        let document = backend.enqueue("/v1/pdf", &json!({ "html": "<p>kept" })).await;
+        let document = backend.done(&document, s(30)).await["file"]["url"].as_str().unwrap().to_owned();
+
         let mut cases = renders(&backend, &site);
-        cases.extend(stored_files(&file));
+        // A document holds the time at which it was made. One that is kept is the same for all.
+        let kept = cases.iter().find(|case| case.path.ends_with(KEPT_PDF)).unwrap();
+        assert_eq!(send(&backend, kept).await.expect(200).header("x-snaphook-cache"), "miss");
+        let files = [file.as_str(), document.trim_start_matches(PUBLIC_URL)];
+        cases.extend(files.into_iter().flat_map(stored_files));
         let mut different = differences(&backend, &edge, &cases).await;
+        for file in files {
+            // They were read, and are kept while that goes on or a moment after.
+            let kept = async || (edge.get(file).await.header("cf-cache-status") == "HIT").then_some(());
+            wait::until("the cache to have it", s(10), kept).await;
+        }
+        let kept: Vec<Case> = files.into_iter().flat_map(kept_files).collect();
+        different.extend(differences(&backend, &edge, &kept).await);
+        cases.extend(kept);
         // What was accepted has ended before anything is counted.
         wait::until("nothing is under way", s(60), async || {
             let all = backend.get_with_key("/v1/requests?limit=50").await.expect(200).json();
@@ -156,20 +158,34 @@ fn difference(case: &Case, backend: &Answer, edge: &Answer) -> Vec<String> {
     };
     compare("expected status", &case.status.to_string(), backend.status.as_str());
     compare("status", backend.status.as_str(), edge.status.as_str());
-    for name in HEADERS {
-        let (one, other) = (backend.header(name), edge.header(name));
-        if !same_but_for_the_time(one, other) {
-            compare(name, one, other);
+    let names = backend.headers.keys().chain(edge.headers.keys()).map(HeaderName::as_str);
+    let skipped = if case.from_cache { &CACHE_HEADERS[..] } else { &[] };
+    let names: BTreeSet<&str> = names.filter(|name| !OWN_HEADERS.contains(name) && !skipped.contains(name)).collect();
+    for name in names {
+        let (one, other) = (values(backend, name), values(edge, name));
+        let typed = case.from_cache && case.status == 304 && name == "content-type";
+        if !typed && !same_but_for_the_time(&one, &other) {
+            compare(name, &one, &other);
         }
     }
     compare("body", &backend.text(), &edge.text());
     if backend.body != edge.body {
         compare("bytes", &backend.body.len().to_string(), &edge.body.len().to_string());
     }
+    compare(
+        "out of the cache",
+        &case.from_cache.to_string(),
+        &edge.headers.contains_key("cf-cache-status").to_string(),
+    );
     for answer in [backend, edge] {
-        compare("has an id", "true", &answer.headers.contains_key("x-snaphook-request-id").to_string());
+        compare("has an id", "true", &answer.headers.contains_key(REQUEST_ID).to_string());
     }
     found
+}
+
+/// All that an answer says under a name, one or several times or never.
+fn values(answer: &Answer, name: &str) -> String {
+    format!("{:?}", answer.headers.get_all(name).iter().collect::<Vec<_>>())
 }
 
 /// Whether two headers say the same, but that the clock has gone on between them: `max-age` counts the seconds that are left.
@@ -259,9 +275,18 @@ fn renders(client: &Client, site: &Site) -> Vec<Case> {
             cases.push(Case::get(200, client.signed(path, &page)));
         }
     }
-    cases.push(Case::get(200, format!("/take?access_key={key}&html=%3Cp%3Ealike&response_type=empty")));
-    cases.push(Case::get(200, format!("/take?access_key={key}&html=%3Cp%3Ealike&format=png&viewport_width=120")));
+    let page = "html=%3Ctitle%3EA%20t%C3%AFtle%3C/title%3E%3Cp%3Ealike";
+    for more in ["response_type=empty", "format=png&viewport_width=120", "metadata_page_title=true", KEPT_PDF] {
+        cases.push(Case::get(200, format!("/take?access_key={key}&{page}&{more}")));
+    }
     cases
+}
+
+/// Two that are right, and one that is not.
+fn bulk(execute: bool) -> Json {
+    let items =
+        json!([{ "html": "<p>one" }, { "html": "<p>two", "format": "html" }, { "html": "<p>", "format": "bmp" }]);
+    json!({ "execute": execute, "options": { "viewport_width": 120 }, "requests": items })
 }
 
 fn stored_files(file: &str) -> Vec<Case> {
@@ -287,6 +312,21 @@ fn stored_files(file: &str) -> Vec<Case> {
     ]
 }
 
+/// What the edge answers out of its cache, where the file is.
+fn kept_files(file: &str) -> Vec<Case> {
+    let etag = format!("\"{}\"", file.rsplit('/').next().unwrap().split('.').next().unwrap());
+    let cases = [
+        Case::get(200, file),
+        Case::get(206, file).header("range", "bytes=0-9"),
+        Case::get(206, file).header("range", "bytes=-5"),
+        Case::get(304, file).header("if-none-match", &etag),
+    ];
+    let mut cases: Vec<Case> = cases.into_iter().map(|case| Case { from_cache: true, ..case }).collect();
+    // What it cannot give is the backend's to refuse.
+    cases.push(Case::get(416, file).header("range", "bytes=99999999-"));
+    cases
+}
+
 /// What the backend answers by itself, and what is not there.
 fn resources(key: &str, id: &str) -> Vec<Case> {
     let with_key = |case: Case| case.header("x-access-key", key);
@@ -308,6 +348,8 @@ fn resources(key: &str, id: &str) -> Vec<Case> {
         with_key(Case::get(200, "/v1/usage")),
         with_key(Case::get(200, "/v1/devices")),
         with_key(Case::post(400, "/bulk", &json!({}))),
+        with_key(Case::post(200, "/bulk", &bulk(false))),
+        with_key(Case::post(200, "/bulk", &bulk(true))),
         with_key(Case::raw(400, "/bulk", "{")),
         with_key(Case::raw(415, "/bulk", "{}").header("content-type", "text/plain")),
         Case::post(400, "/bulk", &json!({ "requests": [{ "html": "<p>" }] })),
@@ -329,6 +371,9 @@ fn resources(key: &str, id: &str) -> Vec<Case> {
         Case::get(405, "/bulk"),
         Case::get(200, "/openapi.json"),
         Case::new(200, "HEAD", "/openapi.json"),
+        Case::get(200, "/docs"),
+        Case::get(200, "/docs").header("accept", "text/html"),
+        Case::new(200, "HEAD", "/docs"),
         Case::get(200, "/docs/errors"),
         Case::get(200, "/docs/errors/timeout"),
         Case::get(200, "/docs/errors/timeout").header("accept", "text/html"),
@@ -341,6 +386,18 @@ fn resources(key: &str, id: &str) -> Vec<Case> {
         Case::new(404, "POST", "/nothing"),
         Case::new(404, "OPTIONS", "/nothing"),
     ];
+    // Nothing is looked at but the head; a method that is wrong all the same is said first.
+    let long = "x".repeat(QUERY_BYTES_MAX + 1);
+    for path in ["/files/x", "/v1/requests", "/v1/requests/req_none", "/v1/tasks", "/v1/tasks/1", "/usage", "/docs"] {
+        cases.push(Case::get(414, format!("{path}?{long}")));
+        cases.push(Case::new(414, "HEAD", format!("{path}?{long}")));
+        cases.push(Case::new(405, "PUT", format!("{path}?{long}")));
+        cases.push(Case::new(204, "OPTIONS", format!("{path}?{long}")));
+    }
+    for path in ["/bulk", "/v1/tasks", "/v1/requests/req_none/cancel", "/v1/deliveries/replay", "/take"] {
+        cases.push(Case::post(414, &format!("{path}?{long}"), &json!({})));
+    }
+    cases.push(Case::get(404, format!("/nothing?{long}")));
     for path in ["/v1/requests", "/v1/deliveries", "/v1/tasks", "/usage", "/v1/usage"] {
         let denied = if path == "/usage" { 400 } else { 401 };
         cases.push(Case::get(denied, path));

@@ -1,6 +1,6 @@
 //! A program under test: started, listened to, stopped. Only processes started here are ever signalled, by their handle.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +47,12 @@ impl Part {
             format!("{} {ended} within {limit:?}; its log:\n{}", self.name, self.log())
         })?;
         serde_json::from_str(&line).map_err(|error| format!("{}: {line}: {error}", self.name))
+    }
+
+    /// Writes a line to its standard input.
+    pub fn tell(&mut self, line: &str) -> Result<(), String> {
+        let input = self.child.stdin.as_mut().ok_or_else(|| format!("{} has no standard input", self.name))?;
+        writeln!(input, "{line}").map_err(|error| format!("{}: {error}", self.name))
     }
 
     /// A line of standard output, if there is one that was not read yet.

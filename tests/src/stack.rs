@@ -66,6 +66,12 @@ pub struct Stack {
     edge: Option<(Part, String)>,
 }
 
+/// One more Worker.
+pub struct Edge {
+    pub url: String,
+    _part: Part,
+}
+
 impl Stack {
     pub fn builder() -> Builder {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -108,6 +114,27 @@ impl Stack {
     /// If the stack was built without one.
     pub fn edge_url(&self) -> &str {
         self.edge.as_ref().map(|(_, url)| url.as_str()).expect("built with .edge()")
+    }
+
+    /// Starts one more Worker before the same backend, with these variables (edge/dev.mjs says which there are). It ends with
+    /// what is given back.
+    pub fn another_edge(&self, variables: &[(&str, &str)]) -> Edge {
+        let secret = self.setting("SNAPHOOK_EDGE_SECRETS").unwrap_or_default();
+        let variables: Vec<(String, String)> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let development = self.setting("SNAPHOOK_DEVELOPMENT") == Some("true");
+        let started = start_edge(0, &self.api, secret, development, &variables);
+        let (part, url) = started.unwrap_or_else(|error| panic!("{error}"));
+        Edge { url, _part: part }
+    }
+
+    /// The names of what the Worker's bucket holds.
+    pub fn edge_bucket(&mut self) -> Vec<String> {
+        let (part, _) = self.edge.as_mut().expect("built with .edge()");
+        let listed = part.tell("r2 BODIES").and_then(|()| part.json_line(LOG_LIMIT));
+        let listed = listed.unwrap_or_else(|error| panic!("{error}"));
+        let names = listed["names"].as_array().unwrap_or_else(|| panic!("{listed}"));
+        names.iter().filter_map(Json::as_str).map(str::to_owned).collect()
     }
 
     /// A client that talks to the backend itself, with the stack's key.

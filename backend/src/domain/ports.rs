@@ -127,6 +127,9 @@ pub struct Backlog {
 pub trait JobQueue: Send + Sync {
     /// Keeps a request. Accepting an id twice, or an idempotency key with the same fingerprint, gives the first one again.
     async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError>;
+    /// As `accept`, for a request that was admitted and whose caller cannot wait any longer. It was checked and counted then, so
+    /// no limit of its key is asked; the queue's own is. The place is free once it is kept.
+    async fn turn_over(&self, request: NewRequest, place: Place) -> Result<Acceptance, QueueError>;
     /// Counts a request that its caller waits for, if its key has not used up what it may.
     async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError>;
     /// What a key may use and has used.

@@ -16,6 +16,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::body::{self, ENVELOPE_BYTES_MAX};
+use super::render::Arrival;
 use super::{Api, Response, raw_query, render, reply, with};
 use crate::trace::{Span, TraceContext};
 
@@ -79,8 +80,10 @@ async fn take_over(
                 priority: envelope.priority,
                 body: envelope.body.into_bytes(),
             };
-            let wait = envelope.wait_ms.map(Duration::from_millis);
-            render::serve_within(&api, raw, id, edge.context(), wait).await
+            // It may have waited for days; that it came in the future no clock can say.
+            let at_s = (envelope.received_at_ms / 1000).min(api.clock.now_s());
+            let arrival = Arrival { at_s, wait: envelope.wait_ms.map(Duration::from_millis) };
+            render::serve_since(&api, raw, id, edge.context(), arrival).await
         }
         Err(problem) => {
             let mut response = reply::problem(dialect, &problem, &api.links);

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{CORS, Dialect, REQUEST_ID, preflight};
+use snaphook_shared::limits::QUERY_BYTES_MAX;
 use snaphook_shared::request::Policies;
 use snaphook_shared::route;
 use snaphook_shared::signing::SecretKey;
@@ -103,6 +104,8 @@ fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         }
     });
     preflights()
+        .or(long_queries(api.clone()))
+        .unify()
         .or(render::routes(api.clone()))
         .unify()
         .or(internal::routes(api.clone()))
@@ -141,6 +144,20 @@ fn preflights() -> impl Filter<Extract = (Response,), Error = warp::Rejection> +
         let methods = route::methods(path.as_str()).ok_or_else(warp::reject::not_found)?;
         Ok::<_, warp::Rejection>(reply::from_shared(preflight(methods)))
     })
+}
+
+/// A query that is too long, whatever it is sent to: the edge refuses it alike.
+fn long_queries(api: Arc<Api>) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone {
+    warp::method().and(warp::path::full()).and(raw_query()).and(with(api)).and_then(
+        |method: http::Method, path: FullPath, query: String, api: Arc<Api>| async move {
+            let path = path.as_str();
+            let is_ours = route::methods(path).is_some_and(|methods| methods.contains(&method.as_str()));
+            if !is_ours || query.len() <= QUERY_BYTES_MAX {
+                return Err(warp::reject::not_found());
+            }
+            Ok(reply::problem(Dialect::of_path(path), &Problem::new(Code::UriTooLong), &api.links))
+        },
+    )
 }
 
 /// What every answer has. The id also tells the edge that the answer is ours, and not that of something in between.

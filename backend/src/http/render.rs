@@ -1,6 +1,6 @@
 //! The vendors' render routes: `GET | HEAD | POST` of every [`Endpoint`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -23,7 +23,7 @@ use super::{Api, Response, body, cache, owner, raw_query, reply, with};
 use crate::domain::job::{NewRequest, StoredFile, new_request_id};
 use crate::domain::limits::Place;
 use crate::domain::pipeline::Rendered;
-use crate::domain::ports::{Acceptance, Admission};
+use crate::domain::ports::{Acceptance, Admission, QueueError};
 use crate::trace::{self, Span, TraceContext};
 
 pub(super) fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
@@ -89,24 +89,32 @@ pub(super) fn caller_of(headers: &HeaderMap) -> Option<TraceContext> {
     headers.get(TRACEPARENT).and_then(|value| TraceContext::read(value.to_str().ok()?))
 }
 
-/// The whole way of a render request, whoever read it: authenticate, check, and then accept it or render it now.
-pub(super) async fn serve(api: &Api, raw: RawRequest, id: String, caller: Option<&TraceContext>) -> Response {
-    serve_within(api, raw, id, caller, None).await
+/// How a request came here.
+pub(super) struct Arrival {
+    /// When, in Unix seconds. By then its link had expired or not, however long it was on its way.
+    pub(super) at_s: u64,
+    /// For how long its caller can be held: a render that takes longer goes on as a job. None for as long as it takes.
+    pub(super) wait: Option<Duration>,
 }
 
-/// As [`serve`], for a caller who can wait for so long only: a render that takes longer goes on as a job.
-pub(super) async fn serve_within(
+/// The whole way of a render request, whoever read it: authenticate, check, and then accept it or render it now.
+pub(super) async fn serve(api: &Api, raw: RawRequest, id: String, caller: Option<&TraceContext>) -> Response {
+    serve_since(api, raw, id, caller, Arrival { at_s: api.clock.now_s(), wait: None }).await
+}
+
+/// As [`serve`], for a request that was not made here and now.
+pub(super) async fn serve_since(
     api: &Api,
     raw: RawRequest,
     id: String,
     caller: Option<&TraceContext>,
-    wait: Option<Duration>,
+    arrival: Arrival,
 ) -> Response {
     // Of the level that is never filtered out: what is logged inside says whose it is.
     let log = tracing::error_span!("render", request = id);
     let mut span = Span::of_server(raw.method.name(), raw.endpoint.path(), caller);
     span.set("snaphook.request.id", id.clone());
-    let response = span.scope(answer_within(api, raw, id, wait)).instrument(log).await;
+    let response = span.scope(answer_since(api, raw, id, arrival)).instrument(log).await;
     span.set("http.response.status_code", i64::from(response.status().as_u16()));
     if response.status().is_server_error() {
         span.fail(response.status().as_str().to_owned());
@@ -114,15 +122,19 @@ pub(super) async fn serve_within(
     response
 }
 
-async fn answer_within(api: &Api, raw: RawRequest, id: String, wait: Option<Duration>) -> Response {
+async fn answer_since(api: &Api, raw: RawRequest, id: String, arrival: Arrival) -> Response {
     let dialect = raw.endpoint.dialect();
-    let response = match (admit(api, raw).await, wait) {
+    let under_way = OnceLock::new();
+    let response = match (admit(api, raw, arrival.at_s).await, arrival.wait) {
         (Ok(checked), _) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
-        (Ok(checked), None) => answer_now(api, checked, &id).await,
-        (Ok(checked), Some(wait)) => match tokio::time::timeout(wait, answer_now(api, checked.clone(), &id)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(go_on_as_job(api, checked, &id).await),
-        },
+        (Ok(checked), None) => answer_now(api, checked, &id, &under_way).await,
+        (Ok(checked), Some(wait)) => {
+            let answer = answer_now(api, checked.clone(), &id, &under_way);
+            match tokio::time::timeout(wait, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Err(go_on_as_job(api, checked, &id, under_way.into_inner()).await),
+            }
+        }
         (Err(problem), _) => Err(problem),
     };
     finish(response.unwrap_or_else(|problem| reply::problem(dialect, &problem, &api.links)), &id)
@@ -135,14 +147,15 @@ fn finish(mut response: Response, id: &str) -> Response {
     response
 }
 
-/// Names the caller, and checks all that can be checked before anything is done.
-pub(super) async fn admit(api: &Api, raw: RawRequest) -> Result<CheckedRequest, Problem> {
+/// Names the caller, and checks all that can be checked before anything is done. Whether the key was revoked counts as of
+/// now; its links and its old secrets are judged as of `at_s` (Unix seconds), when the request was made.
+pub(super) async fn admit(api: &Api, raw: RawRequest, at_s: u64) -> Result<CheckedRequest, Problem> {
     let read = raw.read()?;
     let record = api.queue.key(read.access_key()).await.map_err(|error| {
         tracing::error!(%error, "a key could not be looked up");
         Problem::unavailable()
     })?;
-    read.authenticate(record.as_ref(), api.clock.now_s())?;
+    read.authenticate(record.as_ref(), at_s)?;
     let checked = read.check(&NativeUrlParser, &api.policies)?;
     match checked.options.medium() {
         Medium::Video if !api.makes_videos => Err(Problem::new(Code::VideoNotAvailable)),
@@ -168,12 +181,18 @@ pub(super) fn new_request(api: &Api, checked: CheckedRequest, id: &str) -> NewRe
 
 /// Puts a request whose caller cannot be held any longer into the queue, and says so. What was rendered of it is given up:
 /// a job that a worker leases is there after any crash, and a render that a connection began is not.
-async fn go_on_as_job(api: &Api, checked: CheckedRequest, id: &str) -> Problem {
+///
+/// One that had its place was checked and counted when it got it.
+async fn go_on_as_job(api: &Api, checked: CheckedRequest, id: &str, place: Option<Place>) -> Problem {
     // The fingerprint stays that of the request as it was sent: should the render have ended in this very moment, its row is
     // found again under the id.
     let mut request = new_request(api, checked, id);
     request.options.delivery.asynchronous = true;
-    match enqueue(api, request).await {
+    let accepted = match place {
+        Some(place) => accepted(api, api.queue.turn_over(request, place).await),
+        None => enqueue(api, request).await,
+    };
+    match accepted {
         Ok((id, _)) => {
             let status_url = api.links.request(&id);
             Problem { job: Some(Box::new(Job { id, status_url })), ..Problem::new(Code::StillRendering) }
@@ -196,7 +215,11 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
 
 /// The id under which it is kept, and since when.
 pub(super) async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
-    let acceptance = api.queue.accept(request).await.map_err(|error| {
+    accepted(api, api.queue.accept(request).await)
+}
+
+fn accepted(api: &Api, acceptance: Result<Acceptance, QueueError>) -> Result<(String, u64), Problem> {
+    let acceptance = acceptance.map_err(|error| {
         tracing::error!(%error, "a request could not be accepted");
         Problem::unavailable()
     })?;
@@ -210,10 +233,16 @@ pub(super) async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u
     Ok(accepted)
 }
 
-async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response, Problem> {
+/// `under_way` gets the key's place, for as long as the caller of this wants to hold it.
+async fn answer_now(
+    api: &Api,
+    checked: CheckedRequest,
+    id: &str,
+    under_way: &OnceLock<Place>,
+) -> Result<Response, Problem> {
     let _place = place(api, &checked.access_key)?;
     let Some(key) = cache::key(&checked) else {
-        return render_now(api, checked, id).await.map(|(response, _)| response);
+        return render_now(api, checked, id, under_way).await.map(|(response, _)| response);
     };
     if let Some(hit) = cache::find(api, &key).await {
         return Ok(hit);
@@ -224,7 +253,7 @@ async fn answer_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<Resp
         return Ok(hit);
     }
     let ttl_s = checked.options.delivery.cache.ttl_s;
-    match render_now(api, checked, id).await {
+    match render_now(api, checked, id, under_way).await {
         Ok((response, Some(file))) => Ok(cache::keep(api, key, ttl_s, &file, response).await),
         Ok((response, None)) => Ok(response),
         Err(problem) => {
@@ -248,8 +277,14 @@ pub(super) async fn begin(api: &Api, access_key: &str) -> Result<Place, Problem>
     }
 }
 
-async fn render_now(api: &Api, checked: CheckedRequest, id: &str) -> Result<(Response, Option<StoredFile>), Problem> {
-    let _under_way = begin(api, &checked.access_key).await?;
+async fn render_now(
+    api: &Api,
+    checked: CheckedRequest,
+    id: &str,
+    under_way: &OnceLock<Place>,
+) -> Result<(Response, Option<StoredFile>), Problem> {
+    let place = begin(api, &checked.access_key).await?;
+    under_way.get_or_init(|| place);
     let delivery = checked.options.delivery.clone();
     let request = new_request(api, checked, id);
     let keep_file = delivery.store.enabled || delivery.cache.enabled || delivery.response_type == ResponseType::Json;

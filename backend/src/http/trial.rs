@@ -13,7 +13,7 @@ use crate::domain::trial::{Trial, Trials};
 #[async_trait]
 impl Trials for Api {
     async fn check(&self, raw: RawRequest) -> Result<(), Problem> {
-        render::admit(self, raw).await.map(drop)
+        render::admit(self, raw, self.clock.now_s()).await.map(drop)
     }
 
     async fn run(&self, raw: RawRequest) -> Trial {
@@ -24,7 +24,7 @@ impl Trials for Api {
 }
 
 async fn run(api: &Api, raw: RawRequest, id: String) -> Result<Trial, Problem> {
-    let checked = render::admit(api, raw).await?;
+    let checked = render::admit(api, raw, api.clock.now_s()).await?;
     if checked.options.delivery.asynchronous {
         let (id, _) = render::enqueue(api, render::new_request(api, checked, &id)).await?;
         return Ok(Trial::Accepted { id });

@@ -19,6 +19,7 @@ on_each_queue! {
     a_minute_has_so_many_starts_and_refusals_are_not_counted
     a_busy_key_is_refused_or_waits_in_the_queue
     limits_hold_however_many_come_at_once
+    a_request_that_turns_over_is_neither_checked_nor_counted_again
     kept_answers_are_given_until_their_time_is_over
 }
 
@@ -96,6 +97,31 @@ async fn a_minute_has_so_many_starts_and_refusals_are_not_counted(queue: &Arc<dy
     assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
     assert!(queue.set_limits("AK", KeyLimits::default()).await.unwrap());
     assert!(matches!(queue.admit("AK", NOW + 30_000).await.unwrap(), Admission::Admitted(_)));
+}
+
+async fn a_request_that_turns_over_is_neither_checked_nor_counted_again(queue: &Arc<dyn Queue>) {
+    limited(queue, KeyLimits { monthly_quota: Some(1), requests_per_minute: Some(1), concurrency: Some(1) }).await;
+    let Admission::Admitted(place) = queue.admit("AK", NOW).await.unwrap() else { panic!("nothing was used yet") };
+    let turned = queue.turn_over(request(1), place).await.unwrap();
+    assert_eq!(turned, Acceptance::Accepted { id: request(1).id, created_ms: NOW });
+    let usage = queue.usage("AK", NOW).await.unwrap();
+    assert_eq!((usage.started, usage.unfinished, usage.under_way), (1, 1, 0), "once, and its place is free");
+    // It counts on, so that nothing else finds room.
+    assert!(matches!(accepted(queue, 2).await, Acceptance::Limited(Limited::Quota { .. })));
+    assert_eq!(queue.backlog().await.unwrap().queued, 1);
+    let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
+    assert_eq!(claimed.request.id, request(1).id);
+    assert!(queue.finish(&claimed.request.id, "w", NOW, done(), None).await.unwrap());
+    let usage = queue.usage("AK", NOW).await.unwrap();
+    assert_eq!((usage.rendered, usage.unfinished, usage.started), (1, 0, 1));
+
+    // A render that had ended in that very moment is found again.
+    queue.set_limits("AK", KeyLimits::default()).await.unwrap();
+    let Admission::Admitted(place) = queue.admit("AK", NOW).await.unwrap() else { panic!("there are no limits") };
+    queue.record(request(3), NOW, done(), None).await.unwrap();
+    let turned = queue.turn_over(request(3), place).await.unwrap();
+    assert_eq!(turned, Acceptance::Accepted { id: request(3).id, created_ms: NOW });
+    assert_eq!(queue.usage("AK", NOW).await.unwrap().unfinished, 0);
 }
 
 async fn a_busy_key_is_refused_or_waits_in_the_queue(queue: &Arc<dyn Queue>) {

@@ -28,7 +28,7 @@ use super::secrets::RootKey;
 use super::{Bells, Queue};
 use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
-use crate::domain::limits::{UnderWay, Usage};
+use crate::domain::limits::{Place, UnderWay, Usage};
 use crate::domain::operator::random_text;
 use crate::domain::ports::{
     Acceptance, Admission, Backlog, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
@@ -79,6 +79,20 @@ impl PostgresQueue {
     }
 }
 
+impl PostgresQueue {
+    async fn keep(&self, mut request: NewRequest, place: Option<Place>) -> Result<Acceptance, QueueError> {
+        let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
+        let accepted = transaction!(self.database, connection =>
+            requests::accept(connection, &request, secrets.as_deref(), self.capacity, place.is_some()))?;
+        // Whoever hears of the request finds its place free.
+        drop(place);
+        if matches!(accepted, Acceptance::Accepted { .. }) {
+            self.relay.tell_of_requests();
+        }
+        Ok(accepted)
+    }
+}
+
 #[async_trait]
 impl Queue for PostgresQueue {
     async fn relay(&self, bells: Bells) {
@@ -88,14 +102,12 @@ impl Queue for PostgresQueue {
 
 #[async_trait]
 impl JobQueue for PostgresQueue {
-    async fn accept(&self, mut request: NewRequest) -> Result<Acceptance, QueueError> {
-        let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
-        let accepted = transaction!(self.database, connection =>
-            requests::accept(connection, &request, secrets.as_deref(), self.capacity))?;
-        if matches!(accepted, Acceptance::Accepted { .. }) {
-            self.relay.tell_of_requests();
-        }
-        Ok(accepted)
+    async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError> {
+        self.keep(request, None).await
+    }
+
+    async fn turn_over(&self, request: NewRequest, place: Place) -> Result<Acceptance, QueueError> {
+        self.keep(request, Some(place)).await
     }
 
     async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError> {

@@ -12,15 +12,19 @@ use super::usage;
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, StoredFile};
 use crate::domain::ports::Acceptance;
 
-/// `secrets` are those of the options, sealed.
+/// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
 pub(super) async fn accept(
     connection: &mut PgConnection,
     request: &NewRequest,
     secrets: Option<&[u8]>,
     capacity: u64,
+    counted: bool,
 ) -> sqlx::Result<Acceptance> {
-    let refused = match refusal(connection, request, capacity).await? {
+    let refused = match refusal(connection, request, capacity, counted).await? {
         None if insert(connection, request, secrets, RequestState::Queued).await? => {
+            if counted {
+                usage::take_back(connection, &request.access_key, request.created_ms).await?;
+            }
             return Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms });
         }
         refused => refused,
@@ -36,6 +40,7 @@ async fn refusal(
     connection: &mut PgConnection,
     request: &NewRequest,
     capacity: u64,
+    counted: bool,
 ) -> sqlx::Result<Option<Acceptance>> {
     let row = sqlx::query(
         "SELECT coalesce((SELECT sum(queued) FROM queue_sizes), 0)::bigint AS queued,
@@ -48,7 +53,7 @@ async fn refusal(
     if row.try_get::<i64, _>("queued")? >= int(capacity) {
         return Ok(Some(Acceptance::Full));
     }
-    if !row.try_get::<bool, _>("limited")? {
+    if counted || !row.try_get::<bool, _>("limited")? {
         return Ok(None);
     }
     lock(connection, Lock::Usage, &request.access_key).await?;

@@ -186,7 +186,7 @@ async fn fire(connection: &mut PgConnection, run: &Run, secrets: Option<&[u8]>, 
     }
     let accepted = match &run.request {
         Err(problem) => Err(problem.clone()),
-        Ok(request) => match requests::accept(connection, request, secrets, capacity).await? {
+        Ok(request) => match requests::accept(connection, request, secrets, capacity, false).await? {
             Acceptance::Accepted { id, .. } => Ok(id),
             Acceptance::Limited(limited) => Err(Limited::problem(limited)),
             // Its id is new and it has no idempotency key, so it is no repetition.

@@ -81,6 +81,18 @@ async fn start(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> 
     .map(|_| ())
 }
 
+/// Takes back what the schema has counted in this transaction of a request that had been let in before.
+pub(super) async fn take_back(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE key_counters SET started = started - 1 WHERE access_key = $1 AND shard = shard() AND minute = $2",
+    )
+    .bind(access_key)
+    .bind(int(limits::minute(now_ms)))
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
 /// Requests of a key that workers hold, of whatever backend. There are never more than there are workers, so counting them
 /// is cheap.
 pub(super) async fn rendering(connection: &mut PgConnection, access_key: &str) -> sqlx::Result<u64> {

@@ -25,7 +25,7 @@ use super::secrets::RootKey;
 use super::{Bells, Queue};
 use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
-use crate::domain::limits::{UnderWay, Usage};
+use crate::domain::limits::{Place, UnderWay, Usage};
 use crate::domain::ports::{
     Acceptance, Admission, Backlog, CachedAnswer, DeliveryFilter, JobQueue, QueueError, ReplayFilter, RequestFilter,
 };
@@ -63,6 +63,17 @@ impl SqliteQueue {
     }
 }
 
+impl SqliteQueue {
+    async fn keep(&self, mut request: NewRequest, counted: bool) -> Result<Acceptance, QueueError> {
+        let capacity = self.capacity;
+        let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
+        let work = move |connection: &rusqlite::Connection| {
+            requests::accept(connection, &request, secrets.as_deref(), capacity, counted)
+        };
+        self.database.write(work).await
+    }
+}
+
 #[async_trait]
 impl Queue for SqliteQueue {
     /// One process has the file, so there is nobody to tell.
@@ -71,13 +82,14 @@ impl Queue for SqliteQueue {
 
 #[async_trait]
 impl JobQueue for SqliteQueue {
-    async fn accept(&self, mut request: NewRequest) -> Result<Acceptance, QueueError> {
-        let capacity = self.capacity;
-        let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
-        let work = move |connection: &rusqlite::Connection| {
-            requests::accept(connection, &request, secrets.as_deref(), capacity)
-        };
-        self.database.write(work).await
+    async fn accept(&self, request: NewRequest) -> Result<Acceptance, QueueError> {
+        self.keep(request, false).await
+    }
+
+    async fn turn_over(&self, request: NewRequest, place: Place) -> Result<Acceptance, QueueError> {
+        let kept = self.keep(request, true).await;
+        drop(place);
+        kept
     }
 
     async fn admit(&self, access_key: &str, now_ms: u64) -> Result<Admission, QueueError> {

@@ -15,12 +15,13 @@ use crate::domain::job::{
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
 
-/// `secrets` are those of the options, sealed.
+/// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
 pub(super) fn accept(
     connection: &Connection,
     request: &NewRequest,
     secrets: Option<&[u8]>,
     capacity: u64,
+    counted: bool,
 ) -> rusqlite::Result<Acceptance> {
     if let Some(accepted) = already_accepted(connection, request)? {
         return Ok(accepted);
@@ -28,11 +29,13 @@ pub(super) fn accept(
     if queued(connection)? >= capacity {
         return Ok(Acceptance::Full);
     }
-    let usage = usage::get(connection, &request.access_key, request.created_ms)?;
-    if let Err(limited) = usage.check(false, request.created_ms) {
-        return Ok(Acceptance::Limited(limited));
+    if !counted {
+        let usage = usage::get(connection, &request.access_key, request.created_ms)?;
+        if let Err(limited) = usage.check(false, request.created_ms) {
+            return Ok(Acceptance::Limited(limited));
+        }
+        usage::start(connection, &request.access_key, request.created_ms)?;
     }
-    usage::start(connection, &request.access_key, request.created_ms)?;
     insert(connection, request, secrets, RequestState::Queued)?;
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
 }

@@ -206,7 +206,7 @@ fn fire(connection: &Connection, run: &Run, secrets: Option<&[u8]>, capacity: u6
     }
     let accepted = match &run.request {
         Err(problem) => Err(problem.clone()),
-        Ok(request) => match requests::accept(connection, request, secrets, capacity)? {
+        Ok(request) => match requests::accept(connection, request, secrets, capacity, false)? {
             Acceptance::Accepted { id, .. } => Ok(id),
             Acceptance::Limited(limited) => Err(Limited::problem(limited)),
             // Its id is new and it has no idempotency key, so it is no repetition.
