@@ -1,11 +1,13 @@
 //! Nothing passes from one render to the next, and no page takes more than its share or stays.
 
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use snaphook_tests::client::Client;
 use snaphook_tests::site::Site;
-use snaphook_tests::stack::Stack;
+use snaphook_tests::stack::{Builder, Stack};
 use snaphook_tests::wait::{self, s};
 use snaphook_tests::{descendants, run};
 
@@ -217,22 +219,66 @@ fn stored_html_runs_nothing_where_it_is_served() {
 /// A user who is nobody else's.
 const NOBODY: u32 = 65_534;
 
+const ALLOW_NO_SANDBOX: &str = "SNAPHOOK_RENDER_ALLOW_NO_SANDBOX";
+
+/// What Chromium's first layer is made of: may a user other than root have it here?
+fn user_namespaces() -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "true"]).stderr(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        unshare.uid(NOBODY).gid(NOBODY);
+    }
+    unshare.status().unwrap().success()
+}
+
+/// A stack with the sandbox on, of a user who may be given one.
+fn sandboxed() -> Builder {
+    match rustix::process::geteuid().is_root() {
+        true => Stack::builder().sandboxed_as(NOBODY),
+        false => Stack::builder().set(ALLOW_NO_SANDBOX, false),
+    }
+}
+
 #[test]
-fn the_sandbox_engages_or_the_start_is_refused() {
+fn root_has_no_sandbox_and_so_no_start() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let said = Stack::builder().set(ALLOW_NO_SANDBOX, false).try_start().err().expect("no start as root");
+    assert!(said.contains("sandbox cannot start as root"), "{said}");
+}
+
+#[test]
+fn where_the_sandbox_cannot_engage_there_is_no_start() {
+    // Out of user namespaces, and with nothing that a set-uid helper could do about it.
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --no-new-privs --ambient-caps=-all \"$@\"";
+    let forbidding = ["unshare", "--user", "--map-user=65534", "--keep-caps", "sh", "-c", forbid, "sh"];
+    let none_left = ["setpriv", "--no-new-privs"];
+    let under: &[&str] = if user_namespaces() { &forbidding } else { &none_left };
+    let said = sandboxed().under(under).try_start().err().expect("no start without a sandbox");
+    assert!(said.contains("Chromium ended or fell silent before it was ready"), "{said}");
+    // It is the sandbox that is missing, and nothing else that this user lacks.
+    let stack = sandboxed().under(under).set(ALLOW_NO_SANDBOX, true).start();
+    run(async { shot(&stack.client()).await });
+}
+
+#[test]
+fn a_start_without_the_sandbox_is_told() {
     run(async {
-        let builder = Stack::builder();
-        let started = match rustix::process::geteuid().is_root() {
-            true => builder.sandboxed_as(NOBODY).try_start(),
-            false => builder.set("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX", false).try_start(),
-        };
-        let stack = match started {
-            Ok(stack) => stack,
-            // Where user namespaces are forbidden there is no sandbox, and then no service either.
-            Err(said) => {
-                assert!(said.contains("Chromium ended or fell silent before it was ready"), "{said}");
-                return;
-            }
-        };
+        let stack = Stack::builder().set(ALLOW_NO_SANDBOX, true).start();
+        assert!(stack.backend_says("Chromium runs without its sandbox ([render] allow_no_sandbox)").await);
+        let ready = stack.client().get(&format!("{}/readyz", stack.operations)).await.expect(200).text();
+        assert!(ready.contains("Chromium runs without its sandbox (allow_no_sandbox)"), "{ready}");
+    });
+}
+
+#[test]
+fn the_sandbox_engages() {
+    if !user_namespaces() {
+        return;
+    }
+    run(async {
+        let stack = sandboxed().start();
         let client = stack.client();
         let page = json!({ "html": "<p>in the sandbox", "delay": 3 });
         let look = async {
