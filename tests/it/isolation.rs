@@ -251,7 +251,8 @@ fn root_has_no_sandbox_and_so_no_start() {
 #[test]
 fn where_the_sandbox_cannot_engage_there_is_no_start() {
     // Out of user namespaces, and with nothing that a set-uid helper could do about it.
-    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --no-new-privs --ambient-caps=-all \"$@\"";
+    let forbid =
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --no-new-privs --ambient-caps=-all \"$@\"";
     let forbidding = ["unshare", "--user", "--map-user=65534", "--keep-caps", "sh", "-c", forbid, "sh"];
     let none_left = ["setpriv", "--no-new-privs"];
     let under: &[&str] = if user_namespaces() { &forbidding } else { &none_left };
