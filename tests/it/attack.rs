@@ -4,13 +4,16 @@
 //! on 127.0.0.1, which pages may reach in development, and for what only the switches of Chromium close, by a Chromium
 //! that has none of them.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use snaphook_tests::calls::{Call, Traced};
 use snaphook_tests::canary::Canary;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::Stack;
@@ -24,11 +27,15 @@ const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const ZONE: &str = "SNAPHOOK_ZONE";
 const WITHOUT: &str = "SNAPHOOK_WITHOUT";
 
-/// Every way of `tests/pages/attack.html` that a browser without a proxy takes. The page also tries a preconnect and a
-/// popup, which no build was seen to do by itself: they have to fail, and are not shown to work.
+/// Every way of `tests/pages/attack.html` that a browser without a proxy takes. The full build connects ahead too; and a link
+/// that opens a window is pressed as a person would, which leads nowhere in a render.
 const WAYS: &[&str] = &[
     "audio",
+    "audio-worklet",
     "beacon",
+    "blank",
+    "border-image",
+    "csp-report",
     "css-import",
     "css-url",
     "embed",
@@ -36,16 +43,26 @@ const WAYS: &[&str] = &[
     "fetch",
     "fetch-keepalive",
     "font",
+    "font-face",
     "form",
+    "form-get",
+    "frame",
+    "https",
     "iframe",
     "img",
     "import",
+    "input-image",
+    "link",
+    "list-style-image",
     "location",
     "meta-refresh",
     "module",
     "modulepreload",
     "object",
+    "paint-worklet",
     "ping",
+    "popup",
+    "poster",
     "prefetch",
     "preload",
     "quic",
@@ -53,24 +70,35 @@ const WAYS: &[&str] = &[
     "redirect-chain",
     "script",
     "service-worker-fetch",
+    "service-worker-import-scripts",
     "service-worker-websocket",
+    "shared-worker-eventsource",
     "shared-worker-fetch",
+    "shared-worker-import-scripts",
     "shared-worker-websocket",
+    "shared-worker-xhr",
+    "speculation-prefetch",
+    "speculation-prerender",
     "srcset",
     "stun",
     "stylesheet",
     "svg-image",
+    "track",
     "turn-tcp",
     "turn-udp",
     "video",
     "websocket",
+    "worker-eventsource",
     "worker-fetch",
+    "worker-import-scripts",
     "worker-websocket",
+    "worker-xhr",
+    "wss",
     "xhr",
 ];
 
-/// Those of them that no proxy carries, or that Chromium does not do for a page behind one.
-const NOT_BY_PROXY: &[&str] = &["quic", "stun", "turn-udp"];
+/// Those of them that no proxy carries, that Chromium does not do for a page behind one, or that a render does not let go.
+const NOT_BY_PROXY: &[&str] = &["blank", "popup", "quic", "stun", "turn-udp"];
 
 /// The Chromium builds of this machine, or those that `SNAPHOOK_TEST_BROWSERS` wants tested.
 fn browsers() -> Vec<PathBuf> {
@@ -89,12 +117,18 @@ fn browsers() -> Vec<PathBuf> {
     all
 }
 
+fn is_shell(browser: &Path) -> bool {
+    browser.to_string_lossy().contains("shell")
+}
+
 fn query(canary: &Canary, name: &str) -> String {
     format!(
-        "/attack.html?to={}&udp={}&silent={}&name={name}:{}",
+        "/attack.html?to={}&udp={}&preconnect={}&https={}&wss={}&name={name}:{}",
         canary.tcp,
         canary.udp,
-        canary.silent,
+        canary.preconnect,
+        canary.https,
+        canary.wss,
         canary.tcp.port()
     )
 }
@@ -108,15 +142,19 @@ fn no_way_of_the_attack_page_leads_inside_and_each_leads_somewhere() {
     for browser in browsers() {
         let site = Site::start();
         let (open, inside, bare) = (Canary::listen(OPEN), Canary::listen(INSIDE), Canary::listen(OPEN));
+        let traced = Traced::new(&browser);
         let stack = Stack::builder()
-            .set("SNAPHOOK_RENDER_CHROMIUM", browser.display())
+            .set("SNAPHOOK_RENDER_CHROMIUM", traced.program().display())
             .set("SNAPHOOK_EGRESS_DENY_SUBNETS", "127.0.0.2/32")
             .set(ZONE, "rebind.test=127.0.0.1|127.0.0.1|127.0.0.1|127.0.0.2;steady.test=127.0.0.1")
             .start();
-        let _bare = bare_chromium(&browser, &site.url(&query(&bare, "127.0.0.1")));
+        let proxies = Proxies::watch(&stack, &traced);
+        let bare_browser = Bare::start(&browser, &site.url(&query(&bare, "127.0.0.1")));
         run(async {
             let attack = async |url: String| {
-                let body = json!({ "url": url, "delay": 3, "fail_if_content_contains": ["LEAKED"] });
+                let url = format!("{url}&dns=looked-up.test");
+                let body =
+                    json!({ "url": url, "delay": 3, "click": "#outside", "fail_if_content_contains": ["LEAKED"] });
                 let id = stack.client().enqueue("/take", &body).await;
                 stack.client().done(&id, s(60)).await
             };
@@ -132,7 +170,7 @@ fn no_way_of_the_attack_page_leads_inside_and_each_leads_somewhere() {
             let seen = open.seen();
             assert_eq!(missing(&seen, NOT_BY_PROXY), [""; 0], "{}: ways that do not work", browser.display());
             assert!(["rebound-fetch", "rebound-img", "rebound-websocket"].iter().all(|way| seen.contains(*way)));
-            assert!(!NOT_BY_PROXY.iter().any(|way| seen.contains(*way)), "{seen:?}");
+            assert!(!NOT_BY_PROXY.iter().chain(&["pressed"]).any(|way| seen.contains(*way)), "{seen:?}");
 
             let counted = |view: &Json, host: &str, class: Json| {
                 let entries = view["refused"].as_array().cloned().unwrap_or_default();
@@ -140,34 +178,60 @@ fn no_way_of_the_attack_page_leads_inside_and_each_leads_somewhere() {
                 ours.map(|entry| entry["count"].as_u64().unwrap()).sum::<u64>()
             };
             let refused = counted(&denied, "127.0.0.2", json!("loopback"));
-            assert!(refused >= 30, "{}: {refused} in {:#}", browser.display(), denied["refused"]);
+            assert!(refused >= 50, "{}: {refused} in {:#}", browser.display(), denied["refused"]);
             assert!(counted(&turned, "rebind.test", Json::Null) >= 3, "{:#}", turned["refused"]);
             assert_eq!(allowed["refused"], json!([]), "another render's refusals");
+            assert_eq!(proxies.strays(), [], "{}: past its proxies, as the kernel was asked", browser.display());
+
             let all = wait::within(s(20), || missing(&bare.seen(), &[]).is_empty()).await;
             assert!(all, "{}: not even without switches: {:?}", browser.display(), missing(&bare.seen(), &[]));
+            // The shell build was never seen to connect ahead.
+            let connects_ahead = is_shell(&browser) || wait::within(s(20), || bare.seen().contains("preconnect")).await;
+            assert!(connects_ahead, "{}: no preconnect without switches", browser.display());
+            let (name_server, kernel) = (Call::Connect(SocketAddr::new(OPEN, 53)), bare_browser.traced.seen());
+            assert!(kernel.contains(&Call::Packet), "packets would be seen: {kernel:?}");
+            assert!(!bare_browser.asks_us || kernel.contains(&name_server), "so would look-ups: {kernel:?}");
         });
     }
 }
 
 /// A Chromium that nothing holds back, on a page.
-fn bare_chromium(browser: &std::path::Path, url: &str) -> Bare {
-    let profile = tempfile::tempdir().unwrap();
-    let child = Command::new(browser)
-        .args(["--headless", "--remote-debugging-port=0", "--disable-features=LocalNetworkAccessChecks"])
-        .args(rustix::process::geteuid().is_root().then_some("--no-sandbox"))
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    Bare { child, _profile: profile }
-}
-
 struct Bare {
     child: Child,
+    traced: Traced,
+    /// The name server of its file system is this machine. Where a user may have no file system of their own, it is given no
+    /// name to look up.
+    asks_us: bool,
     _profile: tempfile::TempDir,
+}
+
+impl Bare {
+    fn start(browser: &Path, url: &str) -> Bare {
+        const ALONE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
+        let (profile, traced) = (tempfile::tempdir().unwrap(), Traced::new(browser));
+        let resolv = profile.path().join("resolv.conf");
+        std::fs::write(&resolv, "nameserver 127.0.0.1\n").unwrap();
+        let tried = Command::new(ALONE[0]).args(&ALONE[1..]).arg("true").stderr(Stdio::null()).status();
+        let asks_us = tried.unwrap().success();
+        let mounted = format!("mount --bind '{}' /etc/resolv.conf && exec \"$@\"", resolv.display());
+        let under: &[&str] = if asks_us { &ALONE } else { &["env"] };
+        let script = if asks_us { mounted.as_str() } else { "exec \"$@\"" };
+        let child = Command::new(under[0])
+            .args(&under[1..])
+            .args(["sh", "-c", script, "sh"])
+            .arg(traced.program())
+            .args(["--headless", "--remote-debugging-port=0", "--disable-popup-blocking"])
+            .arg("--disable-features=LocalNetworkAccessChecks")
+            .args((asks_us || rustix::process::geteuid().is_root()).then_some("--no-sandbox"))
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg(if asks_us { format!("{url}&dns=looked-up.test") } else { url.to_owned() })
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Bare { child, traced, asks_us, _profile: profile }
+    }
 }
 
 impl Drop for Bare {
@@ -176,6 +240,53 @@ impl Drop for Bare {
         let _ = self.child.kill();
         let _ = self.child.wait();
         all.iter().for_each(snaphook_tests::descendants::Process::kill9);
+    }
+}
+
+/// The ports at which a backend has listened, but for those that it tells: what its browser may connect to, and all that
+/// this browser may do on the network.
+struct Proxies<'a> {
+    traced: &'a Traced,
+    at_start: BTreeSet<Call>,
+    ports: Arc<Mutex<BTreeSet<u16>>>,
+    _watcher: Watcher,
+}
+
+/// A thread that looks again and again, until this is dropped.
+struct Watcher(Arc<AtomicBool>);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Proxies<'_> {
+    fn watch<'a>(stack: &Stack, traced: &'a Traced) -> Proxies<'a> {
+        let told = [&stack.api, &stack.operations].map(|url| url.rsplit(':').next().unwrap().parse::<u16>().unwrap());
+        let (pid, ports, ended) =
+            (stack.backend_pid(), Arc::<Mutex<BTreeSet<u16>>>::default(), Arc::<AtomicBool>::default());
+        let (found, end) = (ports.clone(), ended.clone());
+        std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                let sockets = listening_sockets();
+                let now = sockets_of(pid).into_iter().filter_map(|inode| sockets.get(&inode).copied());
+                found.lock().unwrap().extend(now.filter(|port| !told.contains(port)));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        // The browser was tried out, by proxies that are gone; they were somewhere on this machine.
+        let at_start = traced.seen();
+        let is_near = |call: &Call| matches!(call, Call::Connect(to) if to.ip() == OPEN && to.port() > 1024);
+        assert!(at_start.iter().all(is_near), "{at_start:?}");
+        Proxies { traced, at_start, ports, _watcher: Watcher(ended) }
+    }
+
+    /// What the browser has done since that is no connection to one of them.
+    fn strays(&self) -> Vec<Call> {
+        let (seen, ports) = (self.traced.seen(), self.ports.lock().unwrap().clone());
+        assert!(seen.iter().any(|call| !call.is_astray(&ports)), "it has used a proxy");
+        seen.into_iter().filter(|call| !self.at_start.contains(call) && call.is_astray(&ports)).collect()
     }
 }
 
@@ -258,8 +369,7 @@ impl Canary80 {
 fn a_browser_that_lets_something_out_is_not_used() {
     // Which switch keeps this build's WebRTC in, and those that every build needs.
     for browser in browsers() {
-        let is_shell = browser.to_string_lossy().contains("shell");
-        let webrtc = match is_shell {
+        let webrtc = match is_shell(&browser) {
             true => "--force-webrtc-ip-handling-policy",
             false => "--webrtc-ip-handling-policy",
         };
@@ -282,26 +392,36 @@ fn nobody_can_reach_the_browsers_controls() {
         let sockets = listening_sockets();
         assert!(!sockets.is_empty(), "our own listeners, at least");
         for process in processes {
-            for entry in std::fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten().flatten() {
-                let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-                let target = target.to_string_lossy().into_owned();
-                let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
-                assert!(!inode.is_some_and(|inode| sockets.contains(inode)), "{} listens", process.name);
-            }
+            let listens = sockets_of(process.pid).iter().any(|inode| sockets.contains_key(inode));
+            assert!(!listens, "{} listens", process.name);
         }
     });
 }
 
-/// The inodes of all TCP sockets that listen.
-fn listening_sockets() -> BTreeSet<String> {
+/// The ports of all TCP sockets that listen, by their inodes.
+fn listening_sockets() -> BTreeMap<String, u16> {
     const LISTEN: &str = "0A";
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
     let rows = tables.iter().flat_map(|table| table.lines().skip(1));
     let columns = rows.map(|row| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     columns
         .filter(|row| row.get(3).is_some_and(|state| state == LISTEN))
-        .filter_map(|row| row.get(9).cloned())
+        .filter_map(|row| {
+            let port = row.get(1)?.rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok())?;
+            Some((row.get(9)?.clone(), port))
+        })
         .collect()
+}
+
+/// The inodes of the sockets that a process holds.
+fn sockets_of(pid: u32) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let inode = |target: PathBuf| {
+        let target = target.to_string_lossy().into_owned();
+        target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')).map(str::to_owned)
+    };
+    targets.filter_map(inode).collect()
 }
 
 #[test]
