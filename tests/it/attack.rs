@@ -18,7 +18,9 @@ use snaphook_tests::canary::Canary;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::Stack;
 use snaphook_tests::wait::{self, s};
-use snaphook_tests::{repository, run};
+use snaphook_tests::{repository, run, runtime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const OPEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -290,41 +292,90 @@ impl Proxies<'_> {
     }
 }
 
+/// Where the public names of the corpus lead here, and its redirector is.
+const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+
+/// Those names, and where the others of the corpus lead. One that rebinds does so in the attack page.
+const CORPUS_ZONE: &str = "example.com=127.0.0.3;127.0.0.1.example.com=127.0.0.3;10.example.com=127.0.0.3;\
+                           redirector.test=127.0.0.3;app.10.0.0.1.nip.io=10.0.0.1;kubernetes.default.svc=10.96.0.1;\
+                           localhost.localdomain=127.0.0.1;rebind.test=10.0.0.5;backend.self.test=127.0.0.1";
+
+struct Row {
+    url: String,
+    is_allowed: bool,
+    reason: String,
+}
+
+/// Every row but the literal addresses that are allowed: those are others', and no business of a test's.
+fn corpus() -> Vec<Row> {
+    let corpus = std::fs::read_to_string(repository("shared/golden/ssrf_corpus.tsv")).unwrap();
+    let rows = corpus.lines().skip(1).map(|row| {
+        let mut columns = row.split('\t');
+        let mut next = || columns.next().unwrap().to_owned();
+        let (url, verdict, reason) = (next().replace("\\\\", "\\"), next(), next());
+        Row { url, is_allowed: verdict == "allow", reason }
+    });
+    rows.filter(|row| !row.is_allowed || row.url.to_ascii_lowercase().contains("example.com")).collect()
+}
+
+/// Has this address a name that only a name server can judge?
+fn is_looked_up(url: &str) -> bool {
+    ["app.10.0.0.1.nip.io", "backend.self.test", "nxdomain.test", "rebind.test", "redirector.test"]
+        .iter()
+        .any(|name| url.starts_with(&format!("http://{name}/")))
+}
+
 #[test]
 fn no_row_of_the_corpus_is_dialled_by_the_api_or_by_a_page() {
-    let corpus = std::fs::read_to_string(repository("shared/golden/ssrf_corpus.tsv")).unwrap();
-    // These begin at a public address, which is no business of a test's; the attack page has redirects and rebinding.
-    let rows: Vec<(String, String)> = corpus
-        .lines()
-        .skip(1)
-        .filter_map(|row| {
-            let mut columns = row.split('\t');
-            let (url, verdict, reason) = (columns.next()?, columns.next()?, columns.next()?);
-            let wanted = verdict == "block" && !url.contains("redirector.test");
-            wanted.then(|| (url.replace("\\\\", "\\"), reason.to_owned()))
-        })
-        .collect();
-    assert!(rows.len() > 100, "{}", rows.len());
-    let zone = "app.10.0.0.1.nip.io=10.0.0.1;kubernetes.default.svc=10.96.0.1;localhost.localdomain=127.0.0.1;\
-                rebind.test=10.0.0.5;backend.self.test=127.0.0.1";
-    let site = Site::start_at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)));
+    let rows = corpus();
+    assert_eq!(rows.iter().filter(|row| row.is_allowed).count(), 7);
+    assert_eq!(rows.iter().filter(|row| !row.is_allowed).count(), 116);
+    let outside = [80, 443, 8080].map(|port| Outside::listen(OUTSIDE, port));
     let canaries: Vec<Canary80> = [80, 443, 8080].into_iter().filter_map(Canary80::listen).collect();
+    let can_listen = outside.iter().all(Option::is_some);
+    let browser = browsers().remove(0);
+    let traced = Traced::new(&browser);
+    let site = Site::start_at(OUTSIDE);
     let stack = Stack::builder()
         .without_development()
+        .set("SNAPHOOK_RENDER_CHROMIUM", traced.program().display())
         .set("SNAPHOOK_EGRESS_ALLOW_SUBNETS", "127.0.0.3/32")
-        .set(ZONE, zone)
+        .set("SNAPHOOK_WEBHOOK_ALLOW_HTTP", true)
+        .set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0")
+        .set(ZONE, CORPUS_ZONE)
         .set("SNAPHOOK_LOG_LEVEL", "info,snaphook::egress=debug")
-        .edge()
+        .edge_with("WEBHOOK_ALLOW_HTTP", true)
         .start();
+    let proxies = Proxies::watch(&stack, &traced);
     run(async {
-        for (url, reason) in &rows {
-            for client in [stack.client(), stack.edge_client()] {
+        let clients = [stack.client(), stack.edge_client()];
+        for Row { url, is_allowed, reason } in &rows {
+            for client in &clients {
                 let answer = client.take(&json!({ "url": url, "timeout": 10 })).await;
-                let status = answer.status.as_u16();
-                assert!((400..500).contains(&status), "{url:?} ({reason}): {status} {}", answer.text());
+                let (status, text) = (answer.status.as_u16(), answer.text());
+                if *is_allowed {
+                    assert!(!text.contains("target_not_allowed"), "{url:?} ({reason}): {status} {text}");
+                } else {
+                    // What a page redirects to may be the network's error as well.
+                    let most = if url.contains("redirector.test") { 599 } else { 499 };
+                    assert!((400..=most).contains(&status), "{url:?} ({reason}): {status} {text}");
+                }
             }
         }
-        let urls: Vec<&str> = rows.iter().map(|(url, _)| url.as_str()).collect();
+        let rows_of = |is_allowed: bool| rows.iter().filter(move |row| row.is_allowed == is_allowed);
+        if can_listen {
+            let led = |port: usize, way: &str| {
+                outside[port].as_ref().unwrap().seen().iter().filter(|line| line.contains(way)).count()
+            };
+            for row in rows_of(false).filter(|row| row.url.contains("redirector.test")) {
+                let way = row.url.split_once("redirector.test").unwrap().1;
+                assert_eq!(led(0, way), 2, "{}: the redirect was there to be followed", row.url);
+            }
+            assert_eq!(led(2, "GET /x?y=1 "), 2, "a page that may be taken was asked for");
+            assert!(led(1, "") >= 12, "so were those over TLS");
+        }
+
+        let urls: Vec<&str> = rows.iter().map(|row| row.url.as_str()).collect();
         let mut script = format!("(async () => {{ const rows = {};", serde_json::to_string(&urls).unwrap());
         script.push_str(
             "for (const row of rows) {
@@ -339,8 +390,35 @@ fn no_row_of_the_corpus_is_dialled_by_the_api_or_by_a_page() {
         let body = json!({ "url": site.url("/element.html"), "scripts": script, "timeout": 60 });
         let id = stack.client().enqueue("/take", &body).await;
         let view = stack.client().done(&id, s(60)).await;
-        assert!(view["refused"].as_array().unwrap().len() >= 40, "{:#}", view["refused"]);
+        let refused = view["refused"].as_array().unwrap();
+        assert!(refused.len() >= 40, "{:#}", view["refused"]);
         assert!(!view["refused"].to_string().contains("10.96.0.1"), "where a name leads is nobody's business");
+        for name in ["127.0.0.1.example.com", "10.example.com"] {
+            assert!(!refused.iter().any(|entry| entry["host"] == name), "{name} is allowed: {:#}", view["refused"]);
+            assert!(stack.backend_says(&format!("host={name} port=443 addresses=[127.0.0.3:443]")).await, "{name}");
+        }
+
+        // A webhook is led nowhere either; by a redirect it is not led at all.
+        let mut looked_up = Vec::new();
+        for Row { url, reason, .. } in rows_of(false) {
+            for client in &clients {
+                let body = json!({ "html": "<p>x", "async": true, "block_annoyance": "none", "webhook_url": url });
+                let answer = client.post("/v1/screenshot", &body).await;
+                let expected = if is_looked_up(url) { 202 } else { 400 };
+                assert_eq!(answer.status.as_u16(), expected, "{url:?} ({reason}): {}", answer.text());
+                if expected == 202 {
+                    looked_up.push((url, answer.header("x-snaphook-request-id").to_owned()));
+                }
+            }
+        }
+        assert_eq!(looked_up.len(), 16);
+        for (url, id) in looked_up {
+            let ended = |view: &Json| view["webhook"]["state"] == "dead";
+            let view = stack.client().request_when(&id, "given up", s(60), ended).await;
+            let said = view["webhook"]["last_error"].as_str().unwrap_or_default();
+            let led = url.contains("redirector.test");
+            assert!(led || said.contains("not allowed") || said.contains("resolve"), "{url}: {:#}", view["webhook"]);
+        }
     });
     let log = stack.backend_log();
     assert!(log.matches("egress proxy refuses").count() >= 100, "{log}");
@@ -348,6 +426,58 @@ fn no_row_of_the_corpus_is_dialled_by_the_api_or_by_a_page() {
     let elsewhere: Vec<&&str> = dialled.iter().filter(|line| !line.contains("addresses=[127.0.0.3:")).collect();
     assert!(!dialled.is_empty() && elsewhere.is_empty(), "{elsewhere:#?}");
     assert_eq!(canaries.iter().map(Canary80::hits).sum::<usize>(), 0);
+    assert_eq!(proxies.strays(), [], "past its proxies, as the kernel was asked");
+}
+
+/// What listens at a well-known port of an address that pages may reach. It redirects as it is asked to:
+/// `/301?to=http://…`.
+struct Outside {
+    seen: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Outside {
+    /// None where this user may not listen there.
+    fn listen(ip: IpAddr, port: u16) -> Option<Outside> {
+        let listener = runtime().block_on(TcpListener::bind((ip, port))).ok()?;
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let noted = seen.clone();
+        let task = runtime().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, noted.clone()));
+            }
+        });
+        Some(Outside { seen, task })
+    }
+
+    /// The first line of each request, as it came.
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
+    let mut head = vec![0; 4096];
+    let length = tokio::time::timeout(s(10), stream.read(&mut head)).await.ok().and_then(Result::ok).unwrap_or(0);
+    let text = String::from_utf8_lossy(&head[..length]).into_owned();
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    let redirect = line.split(' ').nth(1).and_then(|path| path.strip_prefix("/3")?.split_once("?to="));
+    let reply = match redirect {
+        Some((digits, to)) => {
+            format!("HTTP/1.1 3{digits} x\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        }
+        None => {
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".to_owned()
+        }
+    };
+    seen.lock().unwrap().push(line);
+    let _ = stream.write_all(reply.as_bytes()).await;
 }
 
 /// Loopback at a well-known port, where this user may listen there.
