@@ -19,6 +19,7 @@ mod durability;
 mod edge;
 mod edge_files;
 mod effects;
+mod egress;
 mod errors;
 mod files;
 mod fleet;
