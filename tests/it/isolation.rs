@@ -12,8 +12,14 @@ use snaphook_tests::wait::{self, s};
 use snaphook_tests::{descendants, run};
 
 /// What `tests/pages/state.html` leaves, in its order.
-const PROBES: &str = "cookie,localStorage,indexedDB,caches,serviceWorker,fileSystem,sharedWorker,broadcast";
+const PROBES: &str = "cookie,localStorage,indexedDB,caches,serviceWorker,fileSystem,sharedWorker,broadcast,basicAuth";
 
+/// A number that says how long a test goes on: `make soak` has larger ones.
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|error| panic!("{variable}: {error}")))
+}
+
+/// `SNAPHOOK_ISOLATION_PAIRS=100` makes a thorough one of it.
 #[test]
 fn no_state_passes_from_one_render_to_another() {
     let site = Site::start();
@@ -35,11 +41,12 @@ fn no_state_passes_from_one_render_to_another() {
             text.unwrap_or_default().to_owned()
         };
         // Side by side and one after the other.
-        for _ in 0..2 {
+        let pairs = number("SNAPHOOK_ISOLATION_PAIRS", 2);
+        for _ in 0..pairs {
             let (one, other) = futures::join!(visit(true), visit(false));
             assert_eq!((one.as_str(), other.as_str()), ("FOUND[]", "FOUND[]"));
         }
-        assert_eq!(site.count("/cached"), 4, "each render has asked for it, and none has found it");
+        assert_eq!(site.count("/cached") as u64, 2 * pairs, "each render has asked for it, and none has found it");
         // In one render all of it is found, so the probes can see.
         let body = json!({
             "url": site.url("/state.html"), "format": "html", "delay": 3, "selector": "iframe",
