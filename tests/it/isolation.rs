@@ -84,6 +84,7 @@ fn bad_pages_end_in_time_and_leave_nothing() {
         let idle = settled(&stack).await;
         let hog = "<script>const held = []; for (;;) held.push(new Uint8Array(1e7).fill(held.length))</script>";
         let heap = "<script>const held = []; for (;;) held.push({ a: Array(1000).fill(held.length) })</script>";
+        let huge = format!("<img src='{}'>", site.url("/huge.png"));
         for (what, options) in [
             ("busy", json!({ "html": "<p>a<script>for (;;);</script>" })),
             ("busy later", json!({ "html": "<p>a<script>setTimeout(() => { for (;;); }, 100)</script>", "delay": 1 })),
@@ -96,6 +97,8 @@ fn bad_pages_end_in_time_and_leave_nothing() {
             ("opens windows", json!({ "html": "<script>for (let i = 0; i < 30; i++) open('about:blank')</script>" })),
             ("asks", json!({ "html": "<script>for (;;) if (confirm('again?')) break;</script>" })),
             ("downloads", json!({ "url": site.url("/attachment") })),
+            ("decodes to a gigabyte", json!({ "html": huge, "full_page": true })),
+            ("is as high as a tower", json!({ "html": "<div style='height:100000px'>", "full_page": true })),
         ] {
             let mut options = options;
             options["timeout"] = json!(3);
@@ -109,6 +112,26 @@ fn bad_pages_end_in_time_and_leave_nothing() {
             }
             shot(&client).await;
         }
+        assert_eq!(site.count("/huge.png"), 1);
+        // A renderer that dies by itself, as at `chrome://crash`.
+        let began = Instant::now();
+        let crash = async {
+            let mut renderers = Vec::new();
+            wait::for_it("the page to be there", s(10), || (site.count("/never") > 1).then_some(())).await;
+            renderers.extend(descendants::of(stack.backend_pid()));
+            renderers.retain(|process| read(process.pid, "cmdline").contains("--type=renderer"));
+            for process in &renderers {
+                let pid = rustix::process::Pid::from_raw(process.pid.cast_signed()).unwrap();
+                rustix::process::kill_process(pid, rustix::process::Signal::SEGV).unwrap();
+            }
+            assert!(!renderers.is_empty());
+        };
+        let page = json!({ "html": format!("<img src='{}'>", site.url("/never")), "timeout": 30 });
+        let (answer, ()) = futures::join!(client.take(&page), crash);
+        assert_eq!(answer.json()["error_code"], "page_crashed", "{}", answer.text());
+        assert!(began.elapsed() < s(12), "a crash ends a render at once: {:?}", began.elapsed());
+        shot(&client).await;
+
         let left = wait::within(s(20), || descendants::of(stack.backend_pid()).len() <= idle).await;
         assert!(left, "{idle} processes were there, and now: {:?}", descendants::of(stack.backend_pid()));
         let scratch = std::fs::read_dir(stack.data_dir().join("scratch")).unwrap().flatten().count();
