@@ -103,7 +103,7 @@ const WAYS: &[&str] = &[
 const NOT_BY_PROXY: &[&str] = &["blank", "popup", "quic", "stun", "turn-udp"];
 
 /// The Chromium builds of this machine, or those that `SNAPHOOK_TEST_BROWSERS` wants tested.
-fn browsers() -> Vec<PathBuf> {
+pub(crate) fn browsers() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |name: &str| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     if let Ok(wanted) = std::env::var("SNAPHOOK_TEST_BROWSERS") {
@@ -554,15 +554,41 @@ fn sockets_of(pid: u32) -> Vec<String> {
     targets.filter_map(inode).collect()
 }
 
+/// `SNAPHOOK_IDLE_SECONDS=60` waits as long as a browser's own business may take to begin.
 #[test]
-fn a_browser_without_a_page_asks_for_nothing() {
+fn a_browser_without_a_page_asks_for_nothing_or_gets_nothing() {
+    let idle = crate::isolation::number("SNAPHOOK_IDLE_SECONDS", 5);
+    let browsers: Vec<(PathBuf, Traced)> =
+        browsers().into_iter().map(|path| (path.clone(), Traced::new(&path))).collect();
+    let stacks: Vec<(Stack, Proxies<'_>)> = browsers
+        .iter()
+        .map(|(_, traced)| {
+            let stack = Stack::builder()
+                .set("SNAPHOOK_RENDER_CHROMIUM", traced.program().display())
+                .set("SNAPHOOK_LOG_LEVEL", "info,snaphook::egress=debug")
+                .start();
+            let proxies = Proxies::watch(&stack, traced);
+            (stack, proxies)
+        })
+        .collect();
     run(async {
-        let stack = Stack::builder().set("SNAPHOOK_LOG_LEVEL", "info,snaphook::egress=debug").start();
-        stack.client().take(&json!({ "html": "<p>up" })).await.expect(200);
-        let before = stack.backend_log().len();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let log = stack.backend_log();
-        assert!(!log[before.min(log.len())..].contains("egress proxy"), "{log}");
+        let site = Site::start();
+        for (stack, _) in &stacks {
+            // It has done some work, and a proxy has carried it.
+            stack.client().take(&json!({ "url": site.url("/element.html") })).await.expect(200);
+            assert!(stack.backend_says("egress proxy dials").await);
+        }
+        let before: Vec<usize> = stacks.iter().map(|(stack, _)| stack.backend_log().len()).collect();
+        tokio::time::sleep(s(idle)).await;
+        for (((browser, _), (stack, proxies)), before) in browsers.iter().zip(&stacks).zip(before) {
+            let log = stack.backend_log();
+            let since = &log[before.min(log.len())..];
+            // The full build has business with its makers, whatever switches it is given: all of it is refused.
+            let is_quiet = !since.contains("egress proxy");
+            assert!(is_quiet || !is_shell(browser), "{}: {since}", browser.display());
+            assert!(!since.contains("egress proxy dials"), "{}: {since}", browser.display());
+            assert_eq!(proxies.strays(), [], "{}", browser.display());
+        }
     });
 }
 

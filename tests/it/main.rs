@@ -12,6 +12,7 @@ mod crash;
 mod dashboard;
 mod dashboard_browser;
 mod dashboard_pages;
+mod deaf;
 mod demo;
 mod doctor;
 mod documents;
