@@ -49,6 +49,9 @@ if [ "$what" = test ] && ! { have chromium && have chromium-headless-shell; } &&
     want_both=yes
 fi
 [ "$what" != test ] || have strace || want strace
+# Debian keeps it out of the PATH of all but root.
+[ "$what" != test ] || have nft || [ -x /usr/sbin/nft ] || want nftables
+[ "$what" != test ] || have ip || [ -x /usr/sbin/ip ] || want iproute2
 # Debian keeps the server out of the PATH.
 [ "$what" != test ] || have postgres || [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null | head -n 1)" ] || want postgresql
 if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }; then

@@ -52,4 +52,5 @@ mod traces;
 mod traps;
 mod video;
 mod walkthrough;
+mod walls;
 mod webhook_tools;
