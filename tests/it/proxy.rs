@@ -259,7 +259,6 @@ fn a_page_has_so_much_traffic_and_no_more() {
 }
 
 #[test]
-#[ignore = "a document that is cut is waited for until the time limit, and is not in `refused`"]
 fn a_document_past_the_limit_is_an_error_at_once() {
     let site = Site::start();
     run(async {
