@@ -19,7 +19,7 @@ help:
 	@echo 'make lint          formatting, clippy, dependency arrows of the Worker'
 	@echo 'make test-attack   the attack page in both builds of Chromium'
 	@echo 'make deny          licences, sources and advisories of the dependencies'
-	@echo 'make soak          the crash campaign, for hours'
+	@echo 'make soak          the crash campaign, memory and isolation, for hours'
 	@echo 'make bench         pictures: what one costs, beside other ways to take it; bench-quick for a look'
 	@echo 'make bench-queue   what queue and webhooks take on this machine'
 	@echo 'make bench-service answers, files, memory, load and drift of the whole service'
@@ -77,11 +77,15 @@ bench-edge: edge
 size-edge:
 	@node edge/bench/size.mjs
 
-# The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one.
+# The crash campaign, long: SNAPHOOK_CAMPAIGN_SEED repeats one. Before it, what has a shorter form in `make test`: an hour of
+# renders (SNAPHOOK_SOAK_SECONDS=86400 is a day), a hundred pairs of them side by side, browsers with nothing to do.
 soak: edge-dev verify-package
 	$(BUILD)
 	SNAPHOOK_OUTAGE_REQUESTS=1000 $(IT) none_is_lost
 	SNAPHOOK_API_SEED=$$$$ SNAPHOOK_API_PHASES=examples,coverage,fuzzing $(IT) openapi
+	SNAPHOOK_ISOLATION_PAIRS=100 $(IT) no_state_passes
+	SNAPHOOK_IDLE_SECONDS=60 $(IT) a_browser_without_a_page
+	SNAPHOOK_SOAK_SECONDS=$${SNAPHOOK_SOAK_SECONDS:-3600} $(IT) renders_leave
 	SNAPHOOK_CAMPAIGN_ROUNDS=$${SNAPHOOK_CAMPAIGN_ROUNDS:-5000} $(IT) campaign
 
 # Licences, sources and advisories of every dependency; cargo-deny is built at its first use, which takes some minutes.

@@ -42,13 +42,16 @@ fonts_dir=/usr/share/fonts
 [ -n "$(find $fonts_dir -name 'LiberationSans-Regular*' 2>/dev/null | head -n 1)" ] || want fonts-liberation
 [ -n "$(find $fonts_dir -name 'NotoColorEmoji*' 2>/dev/null | head -n 1)" ] || want fonts-noto-color-emoji
 [ -n "$(find $fonts_dir -name 'NotoSansCJK*' 2>/dev/null | head -n 1)" ] || want fonts-noto-cjk
-# The tests take both builds of Chromium through the attack page; where a distribution has no plain package of the full one
-# (Ubuntu has a snap), they take the one that is there.
-want_full=""
-if [ "$what" = test ] && ! have chromium && have apt-get; then
-    want_full=yes
+# The tests take both builds of Chromium through the attack page; where a distribution has no plain packages of them (Ubuntu
+# has a snap), they take the one that is there.
+want_both=""
+if [ "$what" = test ] && ! { have chromium && have chromium-headless-shell; } && have apt-get; then
+    want_both=yes
 fi
 [ "$what" != test ] || have strace || want strace
+# Debian keeps it out of the PATH of all but root.
+[ "$what" != test ] || have nft || [ -x /usr/sbin/nft ] || want nftables
+[ "$what" != test ] || have ip || [ -x /usr/sbin/ip ] || want iproute2
 # Debian keeps the server out of the PATH.
 [ "$what" != test ] || have postgres || [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null | head -n 1)" ] || want postgresql
 if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }; then
@@ -56,7 +59,7 @@ if [ "$what" = test ] && ! { have python3 && python3 -c 'import venv, ensurepip'
     want python3-venv
 fi
 
-if [ -n "$packages$want_chromium$want_full" ]; then
+if [ -n "$packages$want_chromium$want_both" ]; then
     have apt-get || die "please install by hand (no apt-get here):$packages and Chromium (or set SNAPHOOK_RENDER_CHROMIUM)"
     sudo=""
     if [ "$(id -u)" != 0 ]; then
@@ -74,8 +77,10 @@ if [ -n "$packages$want_chromium$want_full" ]; then
             for lib in libnss3 libgbm1 libatk-bridge2.0-0 libxkbcommon0 libxcomposite1 libxdamage1 libxrandr2; do want $lib; done
         fi
     fi
-    if [ -n "$want_full" ] && apt-cache policy chromium 2>/dev/null | grep -q 'Candidate: [0-9]'; then
-        want chromium
+    if [ -n "$want_both" ]; then
+        for build in chromium chromium-headless-shell; do
+            if ! have $build && apt-cache policy $build 2>/dev/null | grep -q 'Candidate: [0-9]'; then want $build; fi
+        done
     fi
     if [ -n "$packages" ]; then
         say "installing:$packages"

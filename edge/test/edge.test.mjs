@@ -461,6 +461,36 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
     assert.equal(envelopes('wrong').length, 0);
   });
 
+  test('every row of the SSRF corpus gets its verdict, as far as no name server is needed, and none that is refused is handed over', async () => {
+    // What a name alone does not give away is decided behind, where it is looked up.
+    const needsDns = ['app.10.0.0.1.nip.io', 'backend.self.test', 'nxdomain.test', 'rebind.test', 'redirector.test'];
+    const parsed = (url) => (URL.canParse(url) ? new URL(url) : undefined);
+    const [, ...lines] = readFileSync(new URL('../../shared/golden/ssrf_corpus.tsv', import.meta.url), 'utf8').trimEnd().split('\n');
+    const rows = lines.map((line) => {
+      const [text, verdict, reason] = line.split('\t');
+      const url = text.replaceAll('\\\\', '\\').replaceAll('\\t', '\t');
+      return { url, reason, isRefused: verdict === 'block' && !needsDns.includes(parsed(url)?.hostname) };
+    });
+    assert.deepEqual([rows.length, rows.filter(({ isRefused }) => isRefused).length], [133, 108]);
+    for (const { url, reason, isRefused } of rows) {
+      const what = `${JSON.stringify(url)} (${reason})`;
+      for (const path of ['/take', '/v1/screenshot']) {
+        const before = envelopes('corpus').length;
+        const got = await call(edge, 'GET', `${path}?access_key=corpus&url=${encodeURIComponent(url)}`);
+        const posted = await post(edge, path, { url, async: true }, { 'x-access-key': 'corpus' });
+        const handedOver = envelopes('corpus').length - before;
+        const expected = isRefused ? [400, 400, 0] : [202, 202, 2];
+        assert.deepEqual([got.status, posted.status, handedOver], expected, `${path} ${what}`);
+      }
+      // A webhook goes by the same rules, and to TLS alone.
+      const before = envelopes('corpus').length;
+      const webhook = await post(edge, '/take', { url: PAGE, webhook_url: url, async: true }, { 'x-access-key': 'corpus' });
+      const isWebhookRefused = isRefused || parsed(url)?.protocol !== 'https:';
+      const expected = isWebhookRefused ? [400, 0] : [202, 1];
+      assert.deepEqual([webhook.status, envelopes('corpus').length - before], expected, `webhook_url ${what}`);
+    }
+  });
+
   test('signed links are verified over the bytes as they came', async () => {
     onKey.set('signer', (response) => response.writeHead(200, MARKER).end(keyRecord('signer', { require_signed: true })));
     const query = "access_key=signer&url=https://example.com/%7e'x'|y+z&delay=0";

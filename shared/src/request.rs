@@ -3,6 +3,8 @@
 //! [`RawRequest`] is what came over the wire; [`CheckedRequest`] is what may be acted upon. [`RawRequest::authenticate`]
 //! and [`RawRequest::check`] are the only way from one to the other.
 
+use std::fmt;
+
 use crate::code::{Code, Detail, Problem};
 use crate::dialect::Dialect;
 use crate::key::{KeyRecord, is_access_key};
@@ -182,8 +184,8 @@ pub fn gate_body(head: Head<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A request as it came over the wire. Nothing in it may be trusted.
-#[derive(Clone, Debug)]
+/// A request as it came over the wire. Nothing in it may be trusted, and nothing of what the caller wrote is in `Debug`.
+#[derive(Clone)]
 pub struct RawRequest {
     pub endpoint: Endpoint,
     pub method: Method,
@@ -199,22 +201,50 @@ pub struct RawRequest {
     pub body: Vec<u8>,
 }
 
-/// A request whose fields have been read and whose caller has been named, though not yet proved.
-#[derive(Clone, Debug)]
+/// A request whose fields have been read and whose caller has been named, though not yet proved. `Debug` is that of its
+/// [`RawRequest`].
+#[derive(Clone)]
 pub struct ReadRequest {
     raw: RawRequest,
     fields: Fields,
     access_key: String,
 }
 
-/// A request that may be acted upon.
-#[derive(Clone, Debug, PartialEq)]
+/// A request that may be acted upon. Its access key is not in `Debug`: whoever has one can have pages taken.
+#[derive(Clone, PartialEq)]
 pub struct CheckedRequest {
     pub endpoint: Endpoint,
     pub access_key: String,
     pub options: Options,
     pub idempotency_key: Option<String>,
     pub urgency: Urgency,
+}
+
+impl fmt::Debug for RawRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRequest")
+            .field("endpoint", &self.endpoint)
+            .field("method", &self.method)
+            .field("query_bytes", &self.query.len())
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ReadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReadRequest").field(&self.raw).finish()
+    }
+}
+
+impl fmt::Debug for CheckedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckedRequest")
+            .field("endpoint", &self.endpoint)
+            .field("options", &self.options)
+            .field("urgency", &self.urgency)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RawRequest {

@@ -525,13 +525,13 @@ pub fn check_proxy_target(input: &str, parser: &dyn ParseUrl, policy: &TargetPol
     }
 }
 
-fn is_web_scheme(scheme: &str) -> bool {
+pub(crate) fn is_web_scheme(scheme: &str) -> bool {
     matches!(scheme, "http" | "https")
 }
 
 /// The scheme and the absence of backslashes, on the raw text, read as a WHATWG parser reads it: leading controls and
 /// spaces are skipped, tabs and line ends dropped wherever they stand.
-fn check_spelling(input: &str) -> Result<(), TargetRefusal> {
+pub(crate) fn check_spelling(input: &str) -> Result<(), TargetRefusal> {
     let text = input.trim_start_matches(|c: char| c <= ' ');
     let mut characters = text.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r'));
     let mut scheme = String::new();

@@ -3,6 +3,8 @@
 //! A task keeps the query of a render as it was given. It is checked by the render's own table when the task is made,
 //! and again each time that it runs: what a task may ask is what a caller may ask, today.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::code::{Code, Detail, Problem};
@@ -123,8 +125,8 @@ pub trait Calendar {
     fn check_crontab(&self, crontab: &str) -> Result<(), String>;
 }
 
-/// What a task's owner decides about it; valid as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a task's owner decides about it; valid as a whole. The query is not in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Plan {
     pub name: String,
     pub endpoint: Endpoint,
@@ -136,6 +138,19 @@ pub struct Plan {
     /// IANA name.
     pub time_zone: String,
     pub enabled: bool,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("name", &self.name)
+            .field("endpoint", &self.endpoint)
+            .field("query_bytes", &self.query.len())
+            .field("crontab", &self.crontab)
+            .field("time_zone", &self.time_zone)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Plan {
@@ -345,7 +360,7 @@ fn detail(parameter: &str, message: String) -> Detail {
 }
 
 /// A task as its owner reads it. The fields down to `runs` are the vendor's; times are Unix seconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct TaskView<'a> {
     pub id: u64,
     pub name: &'a str,
@@ -409,6 +424,15 @@ mod tests {
 
     const WHOLE: &str =
         r#"{"name":"n","api":"screenshot","query":"url=https%3A%2F%2Fexample.com&format=png","frequency":"every_day"}"#;
+
+    #[test]
+    fn a_plan_shows_nothing_of_its_query() {
+        let body = r#"{"name":"n","api":"screenshot","query":"url=https%3A%2F%2Fexample.com&cookies=a%3Dhush","frequency":"every_day"}"#;
+        let plan = read(None, body).unwrap();
+        assert!(plan.query.contains("hush"));
+        let shown = format!("{plan:?}{plan:#?}");
+        assert!(shown.contains("34 9 * * *") && !shown.contains("hush"), "{shown}");
+    }
 
     #[test]
     fn a_frequency_keeps_the_time_at_which_it_was_set() {

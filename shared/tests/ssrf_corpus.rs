@@ -117,3 +117,17 @@ fn every_row_gets_its_verdict() {
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
     assert_eq!(rows.len(), 133);
 }
+
+/// What SECURITY.md says of our filter beside others: the rows whose host is an address, however it is written.
+#[test]
+fn no_literal_address_is_judged_wrong() {
+    let (mut public, mut inner) = (0, 0);
+    for row in rows() {
+        let parts = NativeUrlParser.parse(&row.url);
+        let Some(address) = parts.and_then(|parts| parts.host.address()) else { continue };
+        *(if row.allow { &mut public } else { &mut inner }) += 1;
+        let verdict = check_address(address, &TargetPolicy::default());
+        assert_eq!(verdict.is_ok(), row.allow, "{:?} is {address}: {verdict:?}", row.url);
+    }
+    assert_eq!((public, inner), (10, 69));
+}

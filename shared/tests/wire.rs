@@ -121,6 +121,8 @@ tests! {
         assert_eq!(message("format=png"), ["\"value\" must contain at least one of [html, url, markdown]"]);
         assert_eq!(message("html=x&foo=1"), ["\"foo\" is not allowed"]);
         assert_eq!(message("url=example.com"), ["\"url\" must be a valid URI"]);
+        // The parser would take it for a slash, other readers for a part of the host.
+        assert_eq!(message("url=http://example.com%5C@127.0.0.1/"), ["\"url\" must be a valid URI"]);
         assert_eq!(message("url=%20https://example.com"), ["\"url\" must be specified without leading and trailing white spaces"]);
         assert_eq!(message("url=ftp://x"), ["\"url\" must be a valid URI with a scheme matching the http|https pattern"]);
         assert_eq!(message("html=x&viewport_width=abc"), ["\"viewport_width\" must be a number"]);

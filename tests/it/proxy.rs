@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -235,8 +236,40 @@ fn a_page_has_so_much_traffic_and_no_more() {
 
         let bytes = Stack::builder().set("SNAPHOOK_RENDER_PAGE_BYTES_MAX", 1_000_000).start();
         let client = bytes.client();
-        let answer = client.take(&json!({ "url": site.url("/endless"), "timeout": 20 })).await;
-        assert!(answer.status.as_u16() >= 400, "{}", answer.text());
+        // A part of a page is cut, what comes after it refused, and nobody waits for the rest.
+        let page = format!(
+            "<p id=said></p><script>fetch('{}').then((all) => all.text()).then(() => 'whole', () => 'cut').then(async (how) => {{
+               const next = await fetch('{}').then((one) => one.status, () => 'failed');
+               document.getElementById('said').textContent = `SAID[${{how}} ${{next}}]`;
+             }})</script>",
+            site.url("/endless"),
+            site.url("/element.html"),
+        );
+        let began = Instant::now();
+        let body = json!({ "html": page, "wait_for_selector": "#said:not(:empty)", "format": "html", "timeout": 60 });
+        let id = client.enqueue("/take", &body).await;
+        let view = client.done(&id, s(60)).await;
+        assert!(began.elapsed() < s(20), "{:?}", began.elapsed());
+        let html = client.get(view["file"]["url"].as_str().unwrap()).await.expect(200).text();
+        assert!(html.contains("SAID[cut 502]") || html.contains("SAID[cut failed]"), "{html}");
+        let (reason, count) = (&view["refused"][0]["reason"], site.count("/element.html"));
+        assert_eq!((reason, count), (&json!("limit"), 0), "{view:#}");
+        client.take(&json!({ "url": site.url("/element.html") })).await.expect(200);
+    });
+}
+
+#[test]
+fn a_document_past_the_limit_is_an_error_at_once() {
+    let site = Site::start();
+    run(async {
+        let stack = Stack::builder().set("SNAPHOOK_RENDER_PAGE_BYTES_MAX", 1_000_000).start();
+        let client = stack.client();
+        let began = Instant::now();
+        let id = client.enqueue("/take", &json!({ "url": site.url("/endless"), "timeout": 60 })).await;
+        let view = client.request_when(&id, "an error", s(90), |view| view["state"] == "failed").await;
+        assert!(began.elapsed() < s(20), "{:?} {view:#}", began.elapsed());
+        assert_eq!(view["refused"][0]["reason"], "limit", "{view:#}");
+        assert_ne!(view["error"]["code"], "timeout_error", "{view:#}");
         client.take(&json!({ "url": site.url("/element.html") })).await.expect(200);
     });
 }

@@ -17,8 +17,10 @@ use crate::runtime;
 pub struct Canary {
     pub tcp: SocketAddr,
     pub udp: SocketAddr,
-    /// One more TCP listener, for those who only connect: `preconnect`.
-    pub silent: SocketAddr,
+    /// More TCP listeners, for who only connects, or speaks what is not understood here: `preconnect`, `https`, `wss`.
+    pub preconnect: SocketAddr,
+    pub https: SocketAddr,
+    pub wss: SocketAddr,
     seen: Arc<Mutex<BTreeSet<String>>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -31,17 +33,15 @@ impl Canary {
     pub fn listen(ip: IpAddr) -> Canary {
         let seen: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let (tcp, udp, silent) = runtime().block_on(async {
-            let bound = futures::future::try_join3(
-                TcpListener::bind((ip, 0)),
-                UdpSocket::bind((ip, 0)),
-                TcpListener::bind((ip, 0)),
-            );
+            let listener = || TcpListener::bind((ip, 0));
+            let silent = futures::future::try_join_all([listener(), listener(), listener()]);
+            let bound = futures::future::try_join3(listener(), UdpSocket::bind((ip, 0)), silent);
             bound.await.unwrap_or_else(|error| panic!("{ip}: {error}"))
         });
         let address = |found: std::io::Result<SocketAddr>| found.expect("a bound socket has an address");
-        let addresses = (address(tcp.local_addr()), address(udp.local_addr()), address(silent.local_addr()));
-        let (http, packets, touched) = (seen.clone(), seen.clone(), seen.clone());
-        let tasks = vec![
+        let addresses = (address(tcp.local_addr()), address(udp.local_addr()));
+        let (http, packets) = (seen.clone(), seen.clone());
+        let mut tasks = vec![
             runtime().spawn(async move {
                 while let Ok((stream, _)) = tcp.accept().await {
                     tokio::spawn(answer(stream, http.clone()));
@@ -53,13 +53,18 @@ impl Canary {
                     note(&packets, kind_of_packet(&packet[..length]));
                 }
             }),
-            runtime().spawn(async move {
-                while let Ok(_stream) = silent.accept().await {
-                    note(&touched, "preconnect");
-                }
-            }),
         ];
-        Canary { tcp: addresses.0, udp: addresses.1, silent: addresses.2, seen, tasks }
+        let touched = ["preconnect", "https", "wss"].into_iter().zip(silent).map(|(word, listener)| {
+            let (at, touched) = (address(listener.local_addr()), seen.clone());
+            tasks.push(runtime().spawn(async move {
+                while let Ok(_stream) = listener.accept().await {
+                    note(&touched, word);
+                }
+            }));
+            at
+        });
+        let [preconnect, https, wss] = touched.collect::<Vec<_>>().try_into().expect("three of them");
+        Canary { tcp: addresses.0, udp: addresses.1, preconnect, https, wss, seen, tasks }
     }
 
     /// Everything that came, each once.

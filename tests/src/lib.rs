@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a harness may fail loudly")]
 
 pub mod azure;
+pub mod calls;
 pub mod canary;
 pub mod client;
 pub mod collector;

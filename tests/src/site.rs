@@ -16,6 +16,8 @@ use hyper::body::Incoming;
 use crate::repository;
 use crate::serve::{Body, Port, Server, full, streamed};
 
+const SVG: &str = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>";
+
 /// What a site remembers of the requests to it.
 #[derive(Default)]
 struct Memory {
@@ -26,6 +28,8 @@ struct Memory {
 ///
 /// Besides the files: `/never` does not answer, `/status/404` has that status, `/slow?1500` answers after so many
 /// milliseconds with a green page, `/redirect?http://…` leads there, `/events` is an event stream without end, `/socket` a WebSocket.
+/// `/csp-report?http://…` breaks its own policy, whose reports go there, `/auth` wants a user name and a password.
+/// `/huge.png` is small, and a gigabyte when it is decoded.
 /// `/endless` never stops sending, `/broken` stops in its middle, `/stopped` has had enough of itself before its end, `/loop` leads to itself, `/attachment` is to be downloaded, `/cached` may be kept.
 pub struct Site {
     server: Server,
@@ -111,6 +115,20 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         let headers = [("content-type", "application/zip"), ("content-disposition", "attachment; filename=a.zip")];
         return response(200, &headers, full("PK"));
     }
+    if path == "/csp-report" {
+        let policy = format!("img-src 'none'; report-uri {query}");
+        let headers = [("content-type", "text/html"), ("content-security-policy", policy.as_str())];
+        return response(200, &headers, full("<!doctype html><img src='/square.svg'>"));
+    }
+    if path == "/huge.png" {
+        return respond(200, "image/png", huge());
+    }
+    if path == "/auth" {
+        if request.headers().contains_key("authorization") {
+            return response(200, &[("content-type", "image/svg+xml")], full(SVG));
+        }
+        return response(401, &[("www-authenticate", "Basic realm=\"site\"")], full("who is there?"));
+    }
     if path == "/cached" {
         let headers = [("content-type", "text/javascript"), ("cache-control", "public, max-age=3600")];
         return response(200, &headers, full("window.cached = true"));
@@ -135,6 +153,18 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         Ok(bytes) if is_plain => respond(200, content_type(&path), bytes),
         _ => html(404, "<!doctype html><p>no such page"),
     }
+}
+
+/// 2^14 by 2^14 pixels, a bit each here and four bytes each in a browser.
+fn huge() -> Vec<u8> {
+    const SIDE: u32 = 1 << 14;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, SIDE, SIDE);
+    encoder.set_depth(png::BitDepth::One);
+    let mut writer = encoder.write_header().expect("room in memory");
+    let pixels = vec![0; (SIDE * SIDE / 8) as usize];
+    writer.write_image_data(&pixels).and_then(|()| writer.finish()).expect("room in memory");
+    bytes
 }
 
 fn response(status: u16, headers: &[(&str, &str)], body: Body) -> Response<Body> {

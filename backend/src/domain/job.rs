@@ -1,5 +1,7 @@
 //! A request as it is kept: its states, its legal moves, the rows' content.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use snaphook_shared::dialect::Dialect;
 use snaphook_shared::id;
@@ -47,8 +49,9 @@ impl RequestState {
     }
 }
 
-/// What is kept of a request from the moment it is accepted.
-#[derive(Clone, Debug)]
+/// What is kept of a request from the moment it is accepted. `Debug` says which it is; what its caller wrote, and who that
+/// was, is not for a log.
+#[derive(Clone)]
 pub struct NewRequest {
     pub id: String,
     pub access_key: String,
@@ -61,6 +64,18 @@ pub struct NewRequest {
     pub created_ms: u64,
     /// Where it belongs in a trace, as a `traceparent`.
     pub traceparent: Option<String>,
+}
+
+impl fmt::Debug for NewRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewRequest")
+            .field("id", &self.id)
+            .field("endpoint", &self.endpoint)
+            .field("urgency", &self.urgency)
+            .field("created_ms", &self.created_ms)
+            .field("traceparent", &self.traceparent)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NewRequest {
@@ -193,4 +208,37 @@ pub struct RequestView {
     pub refused: Vec<Refused>,
     /// Every attempt, oldest first; only where one request is shown.
     pub log: Vec<RequestAttempt>,
+}
+
+#[cfg(test)]
+mod tests {
+    use snaphook_shared::signing::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn a_request_shows_which_it_is_and_nothing_in_confidence() {
+        let mut options = Options::default();
+        options.network.authorization = Some("Bearer hush".to_owned());
+        options.network.headers = vec!["X-Token: hush".to_owned()];
+        options.network.cookies = vec!["session=hush".to_owned()];
+        options.network.proxy = Some(SecretKey::new("http://user:hush@proxy.example/"));
+        options.delivery.store.secret_access_key = Some(SecretKey::new("hush"));
+        options.page.scripts = Some("send('hush')".to_owned());
+        let request = NewRequest {
+            id: new_request_id(1),
+            access_key: "AKhush".to_owned(),
+            endpoint: Endpoint::Take,
+            options,
+            idempotency_key: Some("hush".to_owned()),
+            urgency: Urgency::default(),
+            fingerprint: "hush".to_owned(),
+            created_ms: 1,
+            traceparent: None,
+        };
+        let id = request.id.clone();
+        let claimed = ClaimedRequest { request, attempt: 1, failures: 0, postponed: 0 };
+        let shown = format!("{claimed:?}{claimed:#?}");
+        assert!(shown.contains(&id) && !shown.contains("hush"), "{shown}");
+    }
 }

@@ -115,12 +115,19 @@ struct Inner {
     resolver: Arc<dyn ResolveName>,
     own_endpoints: RwLock<HashSet<SocketAddr>>,
     resolve_timeout: Duration,
+    connect_timeout: Duration,
 }
 
 impl Egress {
     pub fn new(policy: TargetPolicy, resolver: Arc<dyn ResolveName>) -> Egress {
-        let (own_endpoints, resolve_timeout) = (RwLock::default(), RESOLVE_TIMEOUT);
-        Egress { inner: Arc::new(Inner { policy, resolver, own_endpoints, resolve_timeout }) }
+        let inner = Inner {
+            policy,
+            resolver,
+            own_endpoints: RwLock::default(),
+            resolve_timeout: RESOLVE_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+        };
+        Egress { inner: Arc::new(inner) }
     }
 
     /// Closes one of our own listeners to everything that goes out by here, whatever the policy allows: a page on a
@@ -189,7 +196,7 @@ impl Egress {
             None => self.addresses_of(&host.to_string(), Some(port)).await?,
         };
         let addresses = addresses.into_iter().take(MAX_DIALLED).map(|address| SocketAddr::new(address, port)).collect();
-        Ok(Decision { host: host.clone(), addresses })
+        Ok(Decision { host: host.clone(), addresses, connect_timeout: self.inner.connect_timeout })
     }
 
     /// The judged addresses of a name: all of them, or a refusal.
@@ -270,6 +277,7 @@ fn is_own_address(address: IpAddr) -> bool {
 pub struct Decision {
     host: Host,
     addresses: Vec<SocketAddr>,
+    connect_timeout: Duration,
 }
 
 impl Decision {
@@ -285,7 +293,7 @@ impl Decision {
     /// Connects to the first address that answers. The time is shared out among those left, so that a dead first one
     /// leaves some for the next.
     pub async fn dial(&self) -> io::Result<TcpStream> {
-        let end = Instant::now() + CONNECT_TIMEOUT;
+        let end = Instant::now() + self.connect_timeout;
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for (address, left) in self.addresses.iter().zip((1..=self.addresses.len()).rev()) {
             let share = end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
@@ -363,6 +371,51 @@ mod tests {
         ])
     }
 
+    /// One that waits for nobody for long.
+    fn hurried(policy: TargetPolicy, resolver: Arc<dyn ResolveName>) -> Egress {
+        let mut inner = Arc::into_inner(Egress::new(policy, resolver).inner).unwrap();
+        (inner.resolve_timeout, inner.connect_timeout) = (Duration::from_millis(20), Duration::from_millis(400));
+        Egress { inner: Arc::new(inner) }
+    }
+
+    /// A listener that does not accept and has no room for who waits: the kernel does not answer the next one at all.
+    async fn silent_listener(address: SocketAddr) -> (SocketAddr, tokio::net::TcpListener, Vec<TcpStream>) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let (address, mut waiting) = (listener.local_addr().unwrap(), Vec::new());
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(stream.unwrap());
+        }
+        (address, listener, waiting)
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_was_said() {
+        let egress = Egress::new(TargetPolicy::default(), zone());
+        assert_eq!(egress.inner.resolve_timeout, Duration::from_secs(5));
+        assert_eq!(egress.inner.connect_timeout, Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_dial_that_hangs_has_an_end_and_leaves_time_for_the_next_address() {
+        let egress = hurried(TargetPolicy::development(), zone());
+        // The first address of `two.example`; the other is that of `loopback.example`.
+        let (address, _silent, _waiting) = silent_listener("127.0.0.2:0".parse().unwrap()).await;
+        let both = egress.decide(&name("two.example"), address.port()).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", address.port())).await.unwrap();
+        let began = Instant::now();
+        let stream = both.dial().await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+        assert!(began.elapsed() >= Duration::from_millis(200), "the first had its half: {:?}", began.elapsed());
+
+        let one = egress.decide(&Host::V4([127, 0, 0, 2].into()), address.port()).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(one.dial().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(5), "{took:?}");
+    }
+
     fn public() -> (Egress, Arc<FakeResolver>) {
         let resolver = zone();
         (Egress::new(TargetPolicy::default(), resolver.clone()), resolver)
@@ -438,13 +491,7 @@ mod tests {
             let decision = egress.decide(&name(unknown), 80).await;
             assert!(matches!(decision, Err(Refusal::NameNotResolved { .. })), "{unknown}: {decision:?}");
         }
-        let inner = Inner {
-            policy: TargetPolicy::default(),
-            resolver: Arc::new(Hangs),
-            own_endpoints: RwLock::default(),
-            resolve_timeout: Duration::from_millis(20),
-        };
-        let hanging = Egress { inner: Arc::new(inner) }.decide(&name("example.com"), 80).await;
+        let hanging = hurried(TargetPolicy::default(), Arc::new(Hangs)).decide(&name("example.com"), 80).await;
         let is_late = |source: &io::Error| source.kind() == io::ErrorKind::TimedOut;
         assert!(matches!(hanging, Err(Refusal::NameNotResolved { source, .. }) if is_late(&source)));
     }

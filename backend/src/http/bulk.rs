@@ -88,7 +88,8 @@ async fn answer(api: &Api, query: &str, headers: &HeaderMap, body: &[u8]) -> Res
 }
 
 /// A body of the right shape; its items are not looked into yet.
-#[derive(Debug, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq)]
 struct Bulk {
     execute: bool,
     /// With the common options merged in.

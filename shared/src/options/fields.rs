@@ -3,17 +3,25 @@
 //! The vendors' SDKs write arrays in six ways: repeated keys, `k[]`, `k[0]`, comma-joined, a JSON array, and a Python
 //! list's `repr`. All of them end up as the same [`Field`].
 
+use std::fmt;
+
 use percent_encoding::percent_decode_str;
 
 use crate::json::{Json, JsonError};
 
-/// One parameter as it came.
-#[derive(Clone, Debug, PartialEq)]
+/// One parameter as it came. `Debug` has its name alone, for the values of some are secrets.
+#[derive(Clone, PartialEq)]
 pub struct Field {
     pub name: String,
     values: Vec<String>,
     /// Written as a list, so that one element is a list of one and no scalar.
     list: bool,
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// All parameters of a request, each name once, in the order of first appearance.

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use crate::code::Detail;
 use crate::limits::ERRORS_MAX;
 use crate::request::Endpoint;
-use crate::target::{Host, ParseUrl};
+use crate::target::{Host, ParseUrl, check_spelling, is_web_scheme};
 use fields::{Field, Fields};
 use model::Options;
 
@@ -48,8 +48,8 @@ pub enum Kind {
     EnumList { of: &'static [&'static str] },
 }
 
-/// A value after its [`Kind`] has been checked.
-#[derive(Clone, Debug, PartialEq)]
+/// A value after its [`Kind`] has been checked. No `Debug`: it may be a secret's.
+#[derive(Clone, PartialEq)]
 pub enum Value {
     Bool(bool),
     Int(i64),
@@ -291,7 +291,8 @@ fn read_url(name: &str, text: &str, urls: &dyn ParseUrl) -> Result<String, Strin
     }
     let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme {
-        Some(scheme) if scheme == "http" || scheme == "https" => match urls.parse(text) {
+        // What the parser makes of a backslash has none left, so that no later rule could refuse it.
+        Some(scheme) if is_web_scheme(&scheme) => match check_spelling(text).ok().and_then(|()| urls.parse(text)) {
             // `https://https://…` parses as a host named "https", and is never meant.
             Some(parts) if !matches!(&parts.host, Host::Name(name) if name == "http" || name == "https") => {
                 Ok(parts.serialized)

@@ -1,5 +1,7 @@
 //! Checked options: what a render, its storage and its notification are asked to do, in no dialect's words.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub use super::animation::{Animation, AspectRatio, Scroll};
@@ -254,7 +256,8 @@ impl ContentFormat {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What goes out to a page's host. Most of it opens somebody's doors, so `Debug` shows how much there is, and nothing of it.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Network {
     pub user_agent: Option<String>,
@@ -269,6 +272,20 @@ pub struct Network {
     pub proxy: Option<SecretKey>,
     /// Names, or patterns with `*`, that are reached without it.
     pub proxy_bypass_hosts: Vec<String>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("user_agent", &self.user_agent)
+            .field("authorization", &self.authorization.is_some())
+            .field("headers", &self.headers.len())
+            .field("cookies", &self.cookies.len())
+            .field("bypass_csp", &self.bypass_csp)
+            .field("proxy", &self.proxy)
+            .field("proxy_bypass_hosts", &self.proxy_bypass_hosts)
+            .finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -496,6 +513,7 @@ mod tests {
         options.network.headers = vec!["X-Key: door-3".to_owned()];
         options.network.cookies = vec!["a=door-4".to_owned()];
         options.network.proxy = Some(SecretKey::new("http://a:door-5@proxy.example/"));
+        assert!(!format!("{options:?}{options:#?}").contains("door"));
         let before = options.clone();
         let secrets = options.take_secrets();
         assert!(!serde_json::to_string(&options).unwrap().contains("door"));
