@@ -12,6 +12,7 @@ use snaphook_tests::{repository, run};
 use crate::tidy::settings;
 
 const COMPOSE: &str = "deploy/compose.yaml";
+const KUBERNETES: &str = "deploy/kubernetes.yaml";
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(repository(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -114,9 +115,43 @@ fn every_path_of_the_compose_file_is_there() {
 }
 
 #[test]
+fn the_cluster_has_every_role_with_its_probes() {
+    let objects = yaml(KUBERNETES);
+    let of = |kind: &str| {
+        objects["items"].as_array().unwrap().iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>()
+    };
+    let mut roles = BTreeSet::new();
+    for deployment in of("Deployment") {
+        let (labels, spec) =
+            (&deployment["spec"]["template"]["metadata"]["labels"], &deployment["spec"]["template"]["spec"]);
+        let container = &spec["containers"][0];
+        let role = labels["role"].as_str().unwrap();
+        assert_eq!(container["args"], serde_json::json!(["serve", "--role", role]));
+        assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            assert_eq!(container[probe]["httpGet"]["port"], "operations", "{role}: {probe}");
+        }
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{role}");
+        assert_eq!(spec["securityContext"]["seccompProfile"]["localhostProfile"], "chromium-seccomp.json", "{role}");
+        let defaults: toml::Table = read("backend/config.default.toml").parse().unwrap();
+        let drain = defaults["http"]["drain_seconds"].as_integer().unwrap();
+        assert!(spec["terminationGracePeriodSeconds"].as_i64().unwrap() > drain, "{role}");
+        roles.insert(role);
+    }
+    let all: toml::Table = read("backend/config.default.toml").parse().unwrap();
+    let all: BTreeSet<&str> = all["roles"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+    assert_eq!(roles, all);
+    let trigger = &of("ScaledObject")[0]["spec"]["triggers"][0]["metadata"]["query"];
+    assert_eq!(trigger, "max(snaphook_queue_oldest_seconds)", "a metric that there is");
+    for kind in ["Service", "PodDisruptionBudget", "NetworkPolicy"] {
+        assert!(!of(kind).is_empty(), "{kind}");
+    }
+}
+
+#[test]
 fn every_setting_that_a_deployment_names_exists() {
     let known = settings();
-    for (file, at_least) in [(COMPOSE, 1), ("deploy/Dockerfile", 3), ("deploy/snaphook.service", 1)] {
+    for (file, at_least) in [(COMPOSE, 1), ("deploy/Dockerfile", 3), ("deploy/snaphook.service", 1), (KUBERNETES, 6)] {
         let text = read(file);
         let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         let named: BTreeSet<&str> = text.split(|c| !is_part(c)).filter(|word| word.starts_with("SNAPHOOK_")).collect();

@@ -13,13 +13,16 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value as Json, json};
 use sha2::Sha256;
+use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
 use snaphook_tests::client::Client;
-use snaphook_tests::receiver::{Behaviour, Receiver};
+use snaphook_tests::receiver::{Behaviour, Receiver, Webhook};
 use snaphook_tests::rogue::{Manner, Rogue};
 use snaphook_tests::run;
 use snaphook_tests::serve::Port;
 use snaphook_tests::stack::{Builder, Stack};
 use snaphook_tests::wait::{self, s};
+
+use crate::programs;
 
 /// What an attempt may take here, the answer's body included.
 const TIMEOUT_S: u64 = 3;
@@ -388,6 +391,24 @@ fn a_thousand_webhooks_are_signed_over_the_bytes_that_came() {
         let again = bodies.values().filter(|(_, timestamps)| timestamps.len() > 1).count();
         // A tenth is refused, and some of them again.
         assert!(again >= WEBHOOKS / 20, "{again} came more than once");
+
+        // By code that is not ours, every single attempt.
+        let headers = |webhook: &Webhook| -> serde_json::Map<String, Json> {
+            webhook.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+        };
+        let all: Vec<Json> = told
+            .iter()
+            .map(|webhook| json!({ "body": BASE64.encode(&webhook.body), "headers": headers(webhook) }))
+            .collect();
+        let secret = &stack.key.secret_key;
+        let standard = standard_webhook_secret(&SecretKey::new(secret));
+        let given = json!({ "webhooks": all, "secret": secret, "standard_secret": standard.expose() });
+        let taken = told.len();
+        assert_eq!(
+            programs::ask("node", "verify-many.mjs", &given),
+            json!({ "library": taken, "screenshotone": taken, "screenshotmax": taken })
+        );
+        assert_eq!(programs::ask(programs::python(), "verify_many.py", &given), json!({ "library": taken }));
     });
 }
 
