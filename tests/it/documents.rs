@@ -14,7 +14,7 @@ use snaphook_tests::wait::{self, s};
 use snaphook_tests::{random_hex, repository, run};
 
 /// Commands that are not run by this test, by how they begin, and why.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 23] = [
     ("make run", "demo.rs runs what it runs"),
     ("snaphook migrate", "needs a service that has ended: postgres.rs"),
     ("SNAPHOOK_QUEUE_DATABASE_URL=", "needs a PostgreSQL server: postgres.rs"),
@@ -35,7 +35,8 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("npx wrangler deploy --dry-run", "edge/test/deploy.test.mjs"),
     ("npx wrangler", "needs an account"),
     ("docker ", "needs a container engine"),
-    ("iptables ", "changes the machine"),
+    ("nft -f deploy/network.nft", "tests/it/walls.rs, in namespaces of its own"),
+    ("echo 'nameserver", "changes the machine"),
     ("curl -H 'X-Access-Key: …'", "needs an edge that is deployed"),
 ];
 
