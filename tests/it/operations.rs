@@ -317,6 +317,8 @@ fn every_line_about_a_request_names_it() {
         client.request_when(&id, "delivered", s(30), |view| view["webhook"]["state"] == "delivered").await;
         let unknown = client.take(&json!({ "url": "http://no-such-name.example/" })).await;
         let failed = unknown.header("x-snaphook-request-id");
+        // Its line may still be on its way here.
+        assert!(stack.backend_says("\"message\":\"failed\"").await, "{}", stack.backend_log());
         let lines: Vec<Json> = stack.backend_log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let of = |message: &str| -> Vec<&Json> {
             lines.iter().filter(|line| line["fields"]["message"] == message).collect()
