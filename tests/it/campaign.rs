@@ -165,7 +165,7 @@ impl Campaign {
                 assert!(tries < 50, "{point}: {error}");
             }
             // The service dies by itself, some way on.
-            for _ in 0..40 {
+            for _ in 0..300 {
                 if self.stack.ended_part().is_some() {
                     *self.deaths.entry(point).or_default() += 1;
                     break;
