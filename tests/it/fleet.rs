@@ -15,6 +15,8 @@ use snaphook_tests::wait::{self, s};
 use snaphook_tests::wire::Wire;
 use snaphook_tests::{descendants, random_hex, run};
 
+use crate::postgres::small;
+
 /// What all services of an installation share.
 struct Fleet {
     database: String,
@@ -49,17 +51,6 @@ impl Fleet {
     }
 }
 
-fn small(receiver: &Receiver) -> Json {
-    json!({
-        "html": "<body style='margin:0;background:#123456'>", "format": "png", "viewport_width": 60, "viewport_height": 40,
-        "async": true, "webhook_url": receiver.url(), "block_annoyance": "none",
-    })
-}
-
-async fn delivered(client: &Client, id: &str, limit: Duration) -> Json {
-    client.request_when(id, "delivered", limit, |view| view["webhook"]["state"] == "delivered").await
-}
-
 /// Renders that a backend has ended.
 async fn renders(stack: &Stack) -> f64 {
     let metrics = stack.client().at(&stack.operations).get("/metrics").await.expect(200).text();
@@ -84,7 +75,7 @@ fn two_backends_share_the_work_and_no_render_is_done_twice() {
         }
         for id in &ids {
             // Whichever rendered it, each tells of it.
-            let view = delivered(&client.at(&other.api), id, s(60)).await;
+            let view = client.at(&other.api).delivered(id, s(60)).await;
             assert_eq!((&view["state"], &view["attempts"]), (&json!("done"), &json!(1)), "{view:#}");
         }
         assert_eq!((site.count("/slow"), receiver.all().len()), (30, 30));
@@ -111,7 +102,7 @@ fn a_backend_that_is_killed_is_stood_in_for_within_the_lease() {
         one.kill9();
         let killed = Instant::now();
         for id in &ids {
-            let view = delivered(&client, id, s(60)).await;
+            let view = client.delivered(id, s(60)).await;
             assert_eq!(view["state"], "done", "{view:#}");
         }
         // Five seconds of lease, the look every two, and the renders themselves.
@@ -126,7 +117,7 @@ fn a_backend_that_is_killed_is_stood_in_for_within_the_lease() {
         let id = client.enqueue("/v1/screenshot", &options).await;
         client.request_when(&id, "rendering", s(10), |view| view["state"] == "rendering").await;
         one.restart();
-        let view = delivered(&client, &id, s(30)).await;
+        let view = client.delivered(&id, s(30)).await;
         assert_eq!(view["attempts"], 1, "{view:#}");
     });
 }
@@ -153,7 +144,7 @@ fn each_role_does_its_part_and_no_other() {
 
         let mut deliver = with("deliver");
         receiver.first(s(20)).await;
-        delivered(&client, &id, s(10)).await;
+        client.delivered(&id, s(10)).await;
         assert!(descendants::of(deliver.backend_pid()).is_empty(), "it has no browser");
 
         let task = json!({ "name": "test", "api": "screenshot", "query": "html=x", "crontab": "0 0 1 1 *" });
@@ -231,7 +222,7 @@ fn three_backends_behind_an_edge_lose_nothing_whatever_happens_to_them() {
         load(&client, &receiver, 10, &mut accepted).await;
         let mut attempts = Vec::new();
         for id in &accepted {
-            let view = delivered(&client, id, s(60)).await;
+            let view = client.delivered(id, s(60)).await;
             attempts.push(view["attempts"].as_u64().unwrap());
         }
         // The lease, the look for those that ran out, and the renders themselves.
@@ -256,7 +247,7 @@ fn three_backends_behind_an_edge_lose_nothing_whatever_happens_to_them() {
 
         let mut files = HashSet::new();
         for id in &accepted {
-            let view = delivered(&client, id, s(120)).await;
+            let view = client.delivered(id, s(120)).await;
             assert_eq!(view["state"], "done", "{view:#}");
             client.get(view["file"]["url"].as_str().unwrap()).await.expect(200);
             assert!(files.insert(view["file"]["url"].to_string()), "a file of its own: {view:#}");

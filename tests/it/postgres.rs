@@ -2,12 +2,10 @@
 //! itself must do is tested in the backend, on both.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value as Json, json};
 use snaphook_test_postgres::Server;
-use snaphook_tests::client::Client;
 use snaphook_tests::operator::{Operator, new_password, try_password};
 use snaphook_tests::picture::Picture;
 use snaphook_tests::receiver::Receiver;
@@ -24,15 +22,12 @@ fn on(url: &str) -> Builder {
     Stack::builder().set(DATABASE_URL, url).set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5)
 }
 
-fn small(receiver: &Receiver) -> Json {
+/// A request that costs next to nothing.
+pub(crate) fn small(receiver: &Receiver) -> Json {
     json!({
         "html": "<body style='margin:0;background:#123456'>", "format": "png", "viewport_width": 60, "viewport_height": 40,
         "async": true, "webhook_url": receiver.url(), "block_annoyance": "none",
     })
-}
-
-async fn delivered(client: &Client, id: &str, limit: Duration) -> Json {
-    client.request_when(id, "delivered", limit, |view| view["webhook"]["state"] == "delivered").await
 }
 
 #[test]
@@ -47,7 +42,7 @@ fn a_service_on_postgresql_accepts_renders_tells_and_shows() {
             "webhook_url": receiver.url(),
         });
         let id = client.enqueue("/v1/screenshot", &options).await;
-        let view = delivered(&client, &id, s(30)).await;
+        let view = client.delivered(&id, s(30)).await;
         assert_eq!((&view["state"], &view["attempts"]), (&json!("done"), &json!(1)));
         let file = receiver.first(s(10)).await.json()["file"].as_str().unwrap().to_owned();
         let picture = Picture::decode(&client.get(&file).await.expect(200).body);
@@ -118,7 +113,7 @@ fn a_server_that_crashes_under_load_costs_no_accepted_request() {
             }
         }
         for id in &accepted {
-            let view = delivered(&client, id, s(90)).await;
+            let view = client.delivered(id, s(90)).await;
             assert_eq!(view["state"], "done", "{view:#} ({refused} others were refused)");
         }
         let told: HashSet<String> =
@@ -138,7 +133,7 @@ fn an_installation_moves_to_postgresql_with_all_it_has() {
         let (client, site, receiver) = (stack.client(), Site::start(), Receiver::start());
         let password = new_password(&stack);
         let done = client.enqueue("/v1/screenshot", &small(&receiver)).await;
-        delivered(&client, &done, s(30)).await;
+        client.delivered(&done, s(30)).await;
         let migrate = |stack: &Stack, url: &str| stack.run_command(&["migrate", "--to", url, "--json"]);
         let refused = migrate(&stack, &url);
         assert_eq!(refused.status.code(), Some(1), "the service is at work");
@@ -170,7 +165,7 @@ fn an_installation_moves_to_postgresql_with_all_it_has() {
             client.post(&format!("/v1/requests/{id}/cancel"), &json!({})).await.expect(200);
         }
         let later = client.enqueue("/v1/screenshot", &small(&receiver)).await;
-        delivered(&client, &later, s(30)).await;
+        client.delivered(&later, s(30)).await;
     });
 }
 
@@ -180,14 +175,14 @@ fn a_backup_made_while_the_service_works_can_be_restored() {
         let mut stack = Stack::builder().start();
         let (client, receiver) = (stack.client(), Receiver::start());
         let before = client.enqueue("/v1/screenshot", &small(&receiver)).await;
-        delivered(&client, &before, s(30)).await;
+        client.delivered(&before, s(30)).await;
         let copy = stack.data_dir().join("copy.db");
         let copy = copy.to_str().unwrap();
         let backup = stack.run_command(&["backup", copy, "--json"]);
         assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
         assert!(!stack.run_command(&["backup", copy]).status.success(), "no backup is overwritten");
         let after = client.enqueue("/v1/screenshot", &small(&receiver)).await;
-        delivered(&client, &after, s(30)).await;
+        client.delivered(&after, s(30)).await;
         assert!(!stack.run_command(&["restore", copy]).status.success(), "the service is at work");
         stack.terminate();
         let restored = stack.run_command(&["restore", copy, "--json"]);

@@ -153,6 +153,11 @@ impl Client {
         wait::until(&what, limit, async || Some(self.request(id).await).filter(|view| wanted(view))).await
     }
 
+    /// The request once its webhook has been delivered.
+    pub async fn delivered(&self, id: &str, limit: Duration) -> Json {
+        self.request_when(id, "delivered", limit, |view| view["webhook"]["state"] == "delivered").await
+    }
+
     /// Waits until a request is done, and not failed.
     pub async fn done(&self, id: &str, limit: Duration) -> Json {
         let view = self.request_when(id, "an end", limit, |view| view["finished_at"].is_string()).await;
