@@ -158,7 +158,8 @@ impl<'a> Reader<'a> {
         if !self.eat("\"") {
             return Err(self.error("a quotation mark is missing"));
         }
-        let mut string = String::new();
+        // Its text has no more bytes than its spelling. What does not grow leaves no parts of itself behind: it may be a secret.
+        let mut string = String::with_capacity(self.string_bytes());
         loop {
             let plain = self.rest().bytes().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..=0x1f)).count();
             string.push_str(self.rest().get(..plain).unwrap_or_default());
@@ -171,6 +172,17 @@ impl<'a> Reader<'a> {
             }
             string.push(self.escaped()?);
         }
+    }
+
+    /// To the quotation mark that ends it.
+    fn string_bytes(&self) -> usize {
+        let mut escaped = false;
+        let inside = self.rest().bytes().take_while(|byte| {
+            let ends = *byte == b'"' && !escaped;
+            escaped = *byte == b'\\' && !escaped;
+            !ends
+        });
+        inside.count()
     }
 
     /// What stands behind a backslash.

@@ -4,6 +4,9 @@
 //! and [`RawRequest::check`] are the only way from one to the other.
 
 use std::fmt;
+use std::io::Write;
+
+use zeroize::Zeroize;
 
 use crate::code::{Code, Detail, Problem};
 use crate::dialect::Dialect;
@@ -15,7 +18,7 @@ use crate::options::model::{Animation, Format, Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, animate, screencast, screenshotmax, screenshotone};
 use crate::priority::Urgency;
 use crate::route;
-use crate::signing::SecretKey;
+use crate::signing::{SecretKey, Sha256Writer};
 use crate::target::{ParseUrl, TargetPolicy, TargetRefusal, check_proxy_target, check_target};
 
 /// A route that renders.
@@ -184,7 +187,8 @@ pub fn gate_body(head: Head<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A request as it came over the wire. Nothing in it may be trusted, and nothing of what the caller wrote is in `Debug`.
+/// A request as it came over the wire. Nothing in it may be trusted. What the caller wrote may hold secrets: nothing of it is in
+/// `Debug`, and query and body are wiped when it goes.
 #[derive(Clone)]
 pub struct RawRequest {
     pub endpoint: Endpoint,
@@ -199,6 +203,13 @@ pub struct RawRequest {
     pub priority: Option<String>,
     /// Empty for GET and HEAD.
     pub body: Vec<u8>,
+}
+
+impl Drop for RawRequest {
+    fn drop(&mut self) {
+        self.query.zeroize();
+        self.body.zeroize();
+    }
 }
 
 /// A request whose fields have been read and whose caller has been named, though not yet proved. `Debug` is that of its
@@ -387,8 +398,7 @@ fn check_proxy(options: &mut Options, urls: &dyn ParseUrl, policy: &TargetPolicy
 impl CheckedRequest {
     /// SHA-256 (hex) of what was asked, for telling a repeated request from another one under the same idempotency key.
     pub fn fingerprint(&self) -> String {
-        let options = serde_json::to_vec(&self.options).unwrap_or_default();
-        crate::signing::sha256_hex(&[self.endpoint.path().as_bytes(), b"\n", &options].concat())
+        hash_of(&[self.endpoint.path()], &self.options)
     }
 }
 
@@ -399,10 +409,17 @@ impl CheckedRequest {
         options.delivery.webhook = Webhook::default();
         options.delivery.external_identifier = None;
         options.delivery.cache.ttl_s = 0;
-        let options = serde_json::to_vec(&options).unwrap_or_default();
-        let parts = [b"cache\n", self.access_key.as_bytes(), b"\n", self.endpoint.path().as_bytes(), b"\n", &options];
-        crate::signing::sha256_hex(&parts.concat())
+        hash_of(&["cache", &self.access_key, self.endpoint.path()], &options)
     }
+}
+
+/// SHA-256 (hex) of a line each, and of the options behind them, which are written into it and nowhere else.
+fn hash_of(lines: &[&str], options: &Options) -> String {
+    let mut hash = Sha256Writer::default();
+    // Neither the hash nor the options can fail.
+    let _ = lines.iter().try_for_each(|line| writeln!(hash, "{line}"));
+    let _ = serde_json::to_writer(&mut hash, options);
+    hash.hex()
 }
 
 /// Where pages and webhooks may lead.

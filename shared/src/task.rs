@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::code::{Code, Detail, Problem};
 use crate::limits::{ERRORS_MAX, QUERY_BYTES_MAX, TASK_NAME_CHARACTERS_MAX};
@@ -131,7 +132,7 @@ pub struct Plan {
     pub name: String,
     pub endpoint: Endpoint,
     /// Still escaped. May hold credentials for a page.
-    pub query: String,
+    pub query: Zeroizing<String>,
     pub frequency: Frequency,
     /// What decides, whatever the frequency.
     pub crontab: String,
@@ -215,7 +216,7 @@ pub fn plan(current: Option<&Plan>, fields: &Fields, checks: &Checks<'_>) -> Res
             details.push(detail(missing.name, format!("\"{}\" is required", missing.name)));
         }
     }
-    let query = given.query.or_else(|| current.map(|plan| plan.query.clone()));
+    let query = given.query.map(Zeroizing::new).or_else(|| current.map(|plan| plan.query.clone()));
     let endpoint = given.endpoint.or_else(|| current.map(|plan| plan.endpoint));
     let time_zone = given.time_zone.or_else(|| current.map(|plan| plan.time_zone.clone()));
     let time_zone = time_zone.unwrap_or_else(|| "Etc/UTC".to_owned());
@@ -438,7 +439,8 @@ mod tests {
     fn a_frequency_keeps_the_time_at_which_it_was_set() {
         let made = read(None, WHOLE).unwrap();
         assert_eq!((made.crontab.as_str(), made.time_zone.as_str(), made.enabled), ("34 9 * * *", "Etc/UTC", true));
-        let crontab = |change: &str| read(Some(&made), change).map(|plan| (plan.frequency, plan.crontab)).unwrap();
+        let crontab =
+            |change: &str| read(Some(&made), change).map(|plan| (plan.frequency, plan.crontab.clone())).unwrap();
         assert_eq!(crontab(r#"{"frequency":"every_month"}"#).1, "34 9 28 * *", "a day that all months have");
         assert_eq!(crontab(r#"{"frequency":"every_hour","timezone":"europe/berlin"}"#).1, "34 * * * *");
         assert_eq!(crontab(r#"{"frequency":"every_minute"}"#).1, "* * * * *");

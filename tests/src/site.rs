@@ -30,7 +30,7 @@ struct Memory {
 /// milliseconds with a green page, `/redirect?http://…` leads there, `/events` is an event stream without end, `/socket` a WebSocket.
 /// `/csp-report?http://…` breaks its own policy, whose reports go there, `/auth` wants a user name and a password.
 /// `/huge.png` is small, and a gigabyte when it is decoded.
-/// `/endless` never stops sending, `/broken` stops in its middle, `/stopped` has had enough of itself before its end, `/loop` leads to itself, `/attachment` is to be downloaded, `/cached` may be kept.
+/// `/endless` never stops sending, to whatever origin, `/broken` stops in its middle, `/stopped` has had enough of itself before its end, `/loop` leads to itself, `/attachment` is to be downloaded, `/cached` may be kept.
 pub struct Site {
     server: Server,
     memory: Arc<Mutex<Memory>>,
@@ -87,7 +87,7 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         let start = futures::stream::iter([Bytes::from("<!doctype html><p>and so on")]);
         return response(
             200,
-            &[("content-type", "text/html")],
+            &[("content-type", "text/html"), ("access-control-allow-origin", "*")],
             streamed(start.chain(futures::stream::repeat(block)).boxed()),
         );
     }

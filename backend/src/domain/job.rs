@@ -219,9 +219,9 @@ mod tests {
     #[test]
     fn a_request_shows_which_it_is_and_nothing_in_confidence() {
         let mut options = Options::default();
-        options.network.authorization = Some("Bearer hush".to_owned());
-        options.network.headers = vec!["X-Token: hush".to_owned()];
-        options.network.cookies = vec!["session=hush".to_owned()];
+        options.network.authorization = Some(SecretKey::new("Bearer hush"));
+        options.network.headers = vec![SecretKey::new("X-Token: hush")];
+        options.network.cookies = vec![SecretKey::new("session=hush")];
         options.network.proxy = Some(SecretKey::new("http://user:hush@proxy.example/"));
         options.delivery.store.secret_access_key = Some(SecretKey::new("hush"));
         options.page.scripts = Some("send('hush')".to_owned());

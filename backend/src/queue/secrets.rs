@@ -107,7 +107,7 @@ impl RootKey {
 
     /// Puts the query into a task that was read without it.
     pub(super) fn open_query(&self, (mut task, sealed): (Task, Vec<u8>)) -> Result<Task, QueueError> {
-        task.plan.query = self.open_for(&format!("task {}", task.id), &sealed)?.expose().to_owned();
+        task.plan.query = self.open_for(&format!("task {}", task.id), &sealed)?.expose().to_owned().into();
         Ok(task)
     }
 }

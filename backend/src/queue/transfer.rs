@@ -304,7 +304,7 @@ mod tests {
     fn request(number: u64) -> NewRequest {
         let mut options = Options::default();
         options.source.html = Some("<p>a\0b".to_owned());
-        options.network.authorization = Some(format!("open-sesame-{number}"));
+        options.network.authorization = Some(SecretKey::new(format!("open-sesame-{number}")));
         NewRequest {
             id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
             access_key: "alice".to_owned(),
@@ -388,7 +388,7 @@ mod tests {
         let plan = Plan {
             name: "each day".to_owned(),
             endpoint: Endpoint::Screenshot,
-            query: "html=x&cookies=open-sesame".to_owned(),
+            query: "html=x&cookies=open-sesame".to_owned().into(),
             frequency: Frequency::Custom,
             crontab: "0 9 * * *".to_owned(),
             time_zone: "UTC".to_owned(),

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options, WaitUntil};
+use snaphook_shared::signing::SecretKey;
 use snaphook_shared::target::{NativeUrlParser, ParseUrl};
 use tokio::sync::mpsc;
 
@@ -590,8 +591,8 @@ pub(super) fn birthplace(options: &Options) -> Option<&str> {
         && !options.output.omit_background
         && !options.blocking.resources.iter().any(|name| name == "websocket");
     // What Chromium may refuse ends the render before anybody was asked for anything.
-    let is_language = |header: &String| {
-        header.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("accept-language"))
+    let is_language = |header: &SecretKey| {
+        header.expose().split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("accept-language"))
     };
     let may_be_refused = !network.cookies.is_empty()
         || emulation.time_zone.as_deref().is_some_and(|zone| zone != "GMT")

@@ -6,10 +6,11 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::json::{Json, JsonError};
 
-/// One parameter as it came. `Debug` has its name alone, for the values of some are secrets.
+/// One parameter as it came. The values of some are secrets, so `Debug` has its name alone, and they are wiped when it goes.
 #[derive(Clone, PartialEq)]
 pub struct Field {
     pub name: String,
@@ -21,6 +22,12 @@ pub struct Field {
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Field").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        self.values.iter_mut().for_each(Zeroize::zeroize);
     }
 }
 
@@ -95,7 +102,7 @@ impl Fields {
     /// Removes a parameter and gives its first text: for those that are not options (`access_key`, `signature`).
     pub fn take(&mut self, name: &str) -> Option<String> {
         let index = self.0.iter().position(|field| field.name == name)?;
-        self.0.remove(index).values.into_iter().next()
+        std::mem::take(&mut self.0.remove(index).values).into_iter().next()
     }
 
     fn push(&mut self, name: &str, value: String, list: bool) {
@@ -145,7 +152,13 @@ fn scalar(value: Json) -> Option<String> {
 }
 
 fn decode(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+    // Never longer than its spelling, so it does not grow and leave parts of itself behind: it may be a secret.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    bytes.extend(text.split('+').enumerate().flat_map(|(index, part)| {
+        let blank = (index > 0).then_some(b' ');
+        blank.into_iter().chain(percent_decode_str(part))
+    }));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `name[]` and `name[3]` → `name`.

@@ -262,11 +262,11 @@ impl ContentFormat {
 pub struct Network {
     pub user_agent: Option<String>,
     /// Value of the `Authorization` header.
-    pub authorization: Option<String>,
+    pub authorization: Option<SecretKey>,
     /// `Name:Value` each.
-    pub headers: Vec<String>,
+    pub headers: Vec<SecretKey>,
     /// `name=value; Domain=…; Secure; HttpOnly` each.
-    pub cookies: Vec<String>,
+    pub cookies: Vec<SecretKey>,
     pub bypass_csp: bool,
     /// The caller's own proxy, a URL with its credentials.
     pub proxy: Option<SecretKey>,
@@ -480,23 +480,21 @@ pub struct Secrets {
 impl Options {
     /// Moves the secrets out.
     pub fn take_secrets(&mut self) -> Secrets {
-        let all = |texts: &mut Vec<String>| std::mem::take(texts).into_iter().map(SecretKey::new).collect();
         Secrets {
             storage: self.delivery.store.secret_access_key.take(),
-            authorization: self.network.authorization.take().map(SecretKey::new),
-            headers: all(&mut self.network.headers),
-            cookies: all(&mut self.network.cookies),
+            authorization: self.network.authorization.take(),
+            headers: std::mem::take(&mut self.network.headers),
+            cookies: std::mem::take(&mut self.network.cookies),
             proxy: self.network.proxy.take(),
         }
     }
 
     /// Moves them back in.
     pub fn put_secrets(&mut self, secrets: Secrets) {
-        let all = |secrets: Vec<SecretKey>| secrets.iter().map(|secret| secret.expose().to_owned()).collect();
         self.delivery.store.secret_access_key = secrets.storage;
-        self.network.authorization = secrets.authorization.map(|secret| secret.expose().to_owned());
-        self.network.headers = all(secrets.headers);
-        self.network.cookies = all(secrets.cookies);
+        self.network.authorization = secrets.authorization;
+        self.network.headers = secrets.headers;
+        self.network.cookies = secrets.cookies;
         self.network.proxy = secrets.proxy;
     }
 }
@@ -509,9 +507,9 @@ mod tests {
     fn secrets_leave_the_options_and_come_back() {
         let mut options = Options::default();
         options.delivery.store.secret_access_key = Some(SecretKey::new("door-1"));
-        options.network.authorization = Some("door-2".to_owned());
-        options.network.headers = vec!["X-Key: door-3".to_owned()];
-        options.network.cookies = vec!["a=door-4".to_owned()];
+        options.network.authorization = Some(SecretKey::new("door-2"));
+        options.network.headers = vec![SecretKey::new("X-Key: door-3")];
+        options.network.cookies = vec![SecretKey::new("a=door-4")];
         options.network.proxy = Some(SecretKey::new("http://a:door-5@proxy.example/"));
         assert!(!format!("{options:?}{options:#?}").contains("door"));
         let before = options.clone();

@@ -5,7 +5,6 @@ use super::model::{Blocking, Format, Options, WaitUntil};
 use super::pdf::PAPERS_AND_LEDGER;
 use super::screenshotone::{MEDIA_TYPES, RESOURCES, device, side};
 use super::{Kind, PAID, Parameter, Support, join};
-use crate::signing::SecretKey;
 
 const PIXELS: Kind = Kind::Int { min: 0, max: 1_000_000 };
 const SIDE: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
@@ -34,13 +33,13 @@ pub(super) static COMMON: &[Parameter] = &[
     Parameter::effect("timezone", Kind::Text, |o, v| o.emulation.time_zone = Some(v.text()), "IANA name."),
     Parameter::effect("hide_selectors", Kind::List, |o, v| o.page.hide_selectors = v.list(), "Elements to hide."),
     Parameter::effect("click_selector", Kind::Text, |o, v| o.page.click = Some(v.text()), "Element to click first."),
-    Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.text()), "Authorization header."),
+    Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.secret()), "Authorization header."),
     Parameter::effect("user_agent", Kind::Text, |o, v| o.network.user_agent = Some(v.text()), "User-Agent header."),
-    Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.list(), "name=value; Domain=…; Secure; HttpOnly each."),
-    Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.list(), "Name:Value each."),
+    Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.secrets(), "name=value; Domain=…; Secure; HttpOnly each."),
+    Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.secrets(), "Name:Value each."),
     Parameter::effect("bypass_csp", Kind::Bool, |o, v| o.network.bypass_csp = v.bool(), "Ignore the page's Content-Security-Policy."),
     Parameter::refused("ip_location", Kind::Text, PAID),
-    Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(SecretKey::new(v.text())), "Your own proxy for the page, http://user:password@host:port."),
+    Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(v.secret()), "Your own proxy for the page, http://user:password@host:port."),
     Parameter::effect("delay", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.delay_s = v.int() as u32, "Seconds to wait before the picture."),
     Parameter::effect("timeout", Kind::Int { min: 0, max: 30 }, |o, v| o.wait.timeout_s = Some(v.int() as u32), "Seconds for the whole render."),
     Parameter::effect("wait_until", Kind::EnumList { of: WaitUntil::NAMES }, |o, v| o.wait.until = WaitUntil::from_names(v.list()), "Events that must all have happened."),

@@ -4,7 +4,6 @@ use super::devices;
 use super::model::{ContentFormat, Format, Options, ResponseType, WaitUntil};
 use super::pdf::PAPERS;
 use super::{Kind, PAID, Parameter, Support, join};
-use crate::signing::SecretKey;
 
 const ANY: Kind = Kind::Int { min: 0, max: 1_000_000 };
 const PIXELS: Kind = Kind::Int { min: 1, max: crate::limits::VIEWPORT_PIXELS_MAX };
@@ -133,10 +132,10 @@ pub(super) static OF_TAKE: &[Parameter] = &[
 
     // Request and location
     Parameter::effect("user_agent", Kind::Text, |o, v| o.network.user_agent = Some(v.text()), "User-Agent header."),
-    Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.text()), "Authorization header."),
-    Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.list(), "Name:Value each."),
-    Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.list(), "name=value; Domain=…; Secure; HttpOnly each."),
-    Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(SecretKey::new(v.text())), "Your own proxy for the page, http://user:password@host:port."),
+    Parameter::effect("authorization", Kind::Text, |o, v| o.network.authorization = Some(v.secret()), "Authorization header."),
+    Parameter::effect("headers", Kind::List, |o, v| o.network.headers = v.secrets(), "Name:Value each."),
+    Parameter::effect("cookies", Kind::List, |o, v| o.network.cookies = v.secrets(), "name=value; Domain=…; Secure; HttpOnly each."),
+    Parameter::effect("proxy", Kind::Text, |o, v| o.network.proxy = Some(v.secret()), "Your own proxy for the page, http://user:password@host:port."),
     Parameter::effect("proxy_bypass_hosts", Kind::List, |o, v| o.network.proxy_bypass_hosts = v.list(), "Hosts that are reached without it; * stands for anything."),
     Parameter { name: "ip_country_code", kind: Kind::Enum { of: COUNTRIES, fold: false }, support: Support::RefusedBut("us", PAID), about: "us, the vendor's default, is taken and changes nothing." },
     Parameter::effect("geolocation_latitude", Kind::Number { min: -90, max: 90 }, |o, v| o.emulation.geolocation.latitude = Some(v.number()), "Degrees."),
@@ -166,7 +165,7 @@ pub(super) static OF_TAKE: &[Parameter] = &[
     Parameter::effect("storage_bucket", Kind::Text, |o, v| o.delivery.store.bucket = Some(v.text()), "Bucket of your own."),
     Parameter::effect("storage_endpoint", Kind::Url, |o, v| o.delivery.store.endpoint = Some(v.text()), "S3-compatible service; Amazon's if not given."),
     Parameter::effect("storage_access_key_id", Kind::Text, |o, v| o.delivery.store.access_key_id = Some(v.text()), "Who may put files there."),
-    Parameter::effect("storage_secret_access_key", Kind::Text, |o, v| o.delivery.store.secret_access_key = Some(SecretKey::new(v.text())), "And the secret that proves it; kept sealed, and only until the request has ended."),
+    Parameter::effect("storage_secret_access_key", Kind::Text, |o, v| o.delivery.store.secret_access_key = Some(v.secret()), "And the secret that proves it; kept sealed, and only until the request has ended."),
     Parameter::effect("storage_acl", Kind::Enum { of: &["", "public-read"], fold: false }, |o, v| o.delivery.store.acl = Some(v.text()).filter(|acl| !acl.is_empty()), "Who may read it there."),
     Parameter::effect("storage_class", Kind::Enum { of: STORAGE_CLASSES, fold: false }, |o, v| o.delivery.store.class = Some(v.text()), "How it is kept there."),
     Parameter::effect("storage_return_location", Kind::Bool, |o, v| o.delivery.store.return_location = v.bool(), "Say where the stored file is."),

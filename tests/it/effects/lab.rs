@@ -104,6 +104,11 @@ impl Lab {
         cell
     }
 
+    /// Nothing counts as rendered before.
+    pub(super) fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Waits for the end of an asynchronous request and of its webhook, if there is to be one.
     async fn ended(&self, id: &str, options: &Json, number: usize) -> Json {
         let view = self.client.request_when(id, "an end", s(30), |view| view["finished_at"].is_string()).await;

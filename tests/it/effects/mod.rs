@@ -171,9 +171,20 @@ fn every_parameter_has_an_effect_that_can_be_seen() {
 
     run(async {
         let lab = Lab::start();
-        let proofs = rows.iter().flat_map(|row| row.on.iter().map(|endpoint| row.prove(&lab, *endpoint)));
-        let wrong: Vec<String> =
-            futures::stream::iter(proofs).buffer_unordered(AT_ONCE).filter_map(async |wrong| wrong).collect().await;
+        let proofs = rows.iter().flat_map(|row| row.on.iter().map(move |endpoint| (row, *endpoint)));
+        let doubtful: Vec<(&Row, Endpoint, String)> = futures::stream::iter(proofs)
+            .map(async |(row, endpoint)| Some((row, endpoint, row.prove(&lab, endpoint).await?)))
+            .buffer_unordered(AT_ONCE)
+            .filter_map(async |doubtful| doubtful)
+            .collect()
+            .await;
+        // Some look at what a page had done by a certain time. Those may be wrong beside so many others, but not by themselves.
+        let mut wrong = Vec::new();
+        for (row, endpoint, seen) in doubtful {
+            eprintln!("once more: {seen}");
+            lab.forget();
+            wrong.extend(row.prove(&lab, endpoint).await);
+        }
         assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
     });
 }

@@ -203,7 +203,7 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
 async fn details_hold_what_was_accepted_and_what_is_sent_but_no_secret(queue: &Arc<dyn Queue>) {
     let mut secret = request(1, "alice");
     secret.options.source.url = Some("https://example.com".to_owned());
-    secret.options.network.authorization = Some("open-sesame".to_owned());
+    secret.options.network.authorization = Some(SecretKey::new("open-sesame"));
     queue.accept(secret.clone()).await.unwrap();
     let claimed = queue.claim("w", NOW + 5, NOW + 9).await.unwrap().unwrap();
     assert_eq!(claimed.request.options, secret.options, "who renders it gets them");

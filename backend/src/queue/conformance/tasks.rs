@@ -21,7 +21,7 @@ fn task(id: u64) -> Task {
     let plan = Plan {
         name: format!("task {id}"),
         endpoint: Endpoint::Pdf,
-        query: "url=https%3A%2F%2Fexample.com".to_owned(),
+        query: "url=https%3A%2F%2Fexample.com".to_owned().into(),
         frequency: Frequency::Custom,
         crontab: "0 9 * * 1-5".to_owned(),
         time_zone: "Europe/Berlin".to_owned(),
@@ -55,7 +55,7 @@ async fn a_task_is_kept_as_it_is_and_is_its_owners_alone(queue: &Arc<dyn Queue>)
 
 async fn a_change_counts_once_and_moves_the_time(queue: &Arc<dyn Queue>) {
     assert!(queue.add_task(task(1)).await.unwrap());
-    let plan = Plan { query: "html=x".to_owned(), enabled: false, ..task(1).plan };
+    let plan = Plan { query: "html=x".to_owned().into(), enabled: false, ..task(1).plan };
     let change = |revision, next| queue.change_task("alice", 1, revision, plan.clone(), next);
     assert!(change(0, NextTime::Set(None)).await.unwrap());
     assert!(!change(0, NextTime::Set(Some(NOW))).await.unwrap(), "it was made for another one");

@@ -122,7 +122,7 @@ fn read(row: &PgRow) -> sqlx::Result<(Task, Vec<u8>)> {
         plan: Plan {
             name: row.try_get("name")?,
             endpoint: Endpoint::from_path(endpoint).ok_or_else(|| unreadable(format!("no endpoint {endpoint}")))?,
-            query: String::new(),
+            query: String::new().into(),
             frequency: Frequency::from_name(frequency)
                 .ok_or_else(|| unreadable(format!("no frequency {frequency}")))?,
             crontab: row.try_get("crontab")?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
+use snaphook_shared::signing::SecretKey;
 use snaphook_test_postgres::Server;
 
 use super::*;
@@ -188,8 +189,8 @@ async fn secrets_are_sealed_at_rest_and_gone_at_the_end() {
     let queue = backend(&url).await;
     queue.add_key(NewKey::unlimited("alice", "open-sesame-1"), NOW).await.unwrap();
     let mut secret = request(1);
-    secret.options.network.authorization = Some("open-sesame-2".to_owned());
-    secret.options.network.cookies = vec!["a=open-sesame-3".to_owned()];
+    secret.options.network.authorization = Some(SecretKey::new("open-sesame-2"));
+    secret.options.network.cookies = vec![SecretKey::new("a=open-sesame-3")];
     queue.accept(secret.clone()).await.unwrap();
     queue.record(NewRequest { id: "req_2".to_owned(), ..secret.clone() }, NOW, done(), None).await.unwrap();
     let found = |table: &str| {

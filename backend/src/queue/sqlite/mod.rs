@@ -351,8 +351,8 @@ mod tests {
         let (folder, queue) = queue(KeyLimits::default()).await;
         let mut secret = request(1);
         secret.options.delivery.store.secret_access_key = Some(SecretKey::new("open-sesame-1"));
-        secret.options.network.authorization = Some("open-sesame-2".to_owned());
-        secret.options.network.cookies = vec!["a=open-sesame-3".to_owned()];
+        secret.options.network.authorization = Some(SecretKey::new("open-sesame-2"));
+        secret.options.network.cookies = vec![SecretKey::new("a=open-sesame-3")];
         let options = secret.options.clone();
         queue.accept(secret.clone()).await.unwrap();
         queue.record(NewRequest { id: "req_2".to_owned(), ..secret }, NOW, done(), None).await.unwrap();

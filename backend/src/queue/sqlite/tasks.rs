@@ -87,7 +87,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<(Task, Vec<u8>)> {
         plan: Plan {
             name: row.get(2)?,
             endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
-            query: String::new(),
+            query: String::new().into(),
             frequency: Frequency::from_name(&frequency).ok_or(rusqlite::Error::InvalidQuery)?,
             crontab: row.get(6)?,
             time_zone: row.get(7)?,

@@ -23,6 +23,7 @@ use chromiumoxide::cdp::js_protocol::runtime::RunIfWaitingForDebuggerParams;
 use futures::future::{FutureExt, TryFutureExt};
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options};
+use snaphook_shared::signing::SecretKey;
 
 use super::super::blocking::Blocklists;
 use super::super::events::{Interception, auto_attach};
@@ -146,7 +147,8 @@ impl Page<'_> {
     /// The agent that the page sees, and the languages it is said to read: those of an `accept-language` header.
     fn emulate_agent(&self, orders: &mut Vec<Order>) {
         let network = &self.options.network;
-        let languages = network.headers.iter().filter_map(|header| header.split_once(':')).find_map(|(name, value)| {
+        let mut headers = network.headers.iter().filter_map(|header| header.expose().split_once(':'));
+        let languages = headers.find_map(|(name, value)| {
             name.trim().eq_ignore_ascii_case("accept-language").then(|| value.trim().to_owned())
         });
         if network.user_agent.is_none() && languages.is_none() {
@@ -175,7 +177,7 @@ pub(super) fn interception(
     let mut extra = Vec::new();
     for header in &options.network.headers {
         let invalid = || Failure::new(Code::InvalidHeaderParameter, "a header has no name or no value");
-        let (name, value) = header.split_once(':').ok_or_else(invalid)?;
+        let (name, value) = header.expose().split_once(':').ok_or_else(invalid)?;
         let name = http::HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| invalid())?;
         let value = value.trim();
         http::HeaderValue::from_str(value).map_err(|_| invalid())?;
@@ -184,7 +186,7 @@ pub(super) fn interception(
     if let Some(authorization) = &options.network.authorization
         && !extra.iter().any(|(name, _)| name == "authorization")
     {
-        extra.push(("authorization".to_owned(), authorization.clone()));
+        extra.push(("authorization".to_owned(), authorization.expose().to_owned()));
     }
     let url = options.source.url.as_deref();
     let origin = origin(address(options));
@@ -213,8 +215,8 @@ fn origin(url: &str) -> String {
 }
 
 /// `name=value; Domain=…; Path=…; Secure; HttpOnly; SameSite=…`, for the page's address where no domain is given.
-fn cookies(texts: &[String], url: &str) -> Result<Vec<CookieParam>, Failure> {
-    texts.iter().map(|text| cookie(text, url)).collect()
+fn cookies(texts: &[SecretKey], url: &str) -> Result<Vec<CookieParam>, Failure> {
+    texts.iter().map(|text| cookie(text.expose(), url)).collect()
 }
 
 fn cookie(text: &str, url: &str) -> Result<CookieParam, Failure> {
