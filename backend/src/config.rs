@@ -102,6 +102,7 @@ pub struct RenderConfig {
     pub page_bytes_max: u64,
     pub page_requests_max: u64,
     pub page_connections_max: usize,
+    pub small_pngs: bool,
     page_memory_max_mb: u64,
     browser_memory_max_mb: u64,
 }

@@ -13,11 +13,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// In the order in which they are sent. Those between two waits go together.
 const PICTURE: [&str; 15] = [
-    // Isolation: cookies, cache, storage and a way out that belong to this render.
-    "Target.createBrowserContext",
-    // Waits for the context. A page must not put files on this machine.
-    "Browser.setDownloadBehavior",
-    // The page, at its address and held.
+    // The page, at its address and held, in a context that was made before.
     "Target.createTarget",
     // Waits for the page. Events of the page: dialogs to be dismissed, departures by script.
     "Page.enable",
@@ -43,6 +39,10 @@ const PICTURE: [&str; 15] = [
     "Page.captureScreenshot",
     // After the answer: all of it goes.
     "Target.disposeBrowserContext",
+    // Isolation of the next one: cookies, cache, storage and a way out of its own.
+    "Target.createBrowserContext",
+    // Waits for the context. A page must not put files on this machine.
+    "Browser.setDownloadBehavior",
 ];
 
 /// The commands that were sent so far, of all that the backend has said; but for the one by which it sees, each second, whether
@@ -60,17 +60,24 @@ fn a_picture_asks_for_no_more_than_it_needs() {
         let stack = Stack::builder()
             .set("SNAPHOOK_LOG_LEVEL", "info,snaphook::render::cdp=trace")
             .set("SNAPHOOK_LOG_FORMAT", "json")
+            .set("SNAPHOOK_RENDER_CONCURRENCY", 1)
             .start();
         let site = Site::start();
         let picture = json!({ "url": site.url("/plain.html"), "format": "png" });
-        let disposals =
-            |stack: &Stack| sent(stack).iter().filter(|method| Some(&method.as_str()) == PICTURE.last()).count();
-        // The self-test had a context too, and the first picture has one.
+        let contexts = async |count: usize| {
+            wait::for_it("a context for the next picture", LIMIT, || {
+                let made = sent(&stack).iter().filter(|method| Some(&method.as_str()) == PICTURE.last()).count();
+                (made == count).then_some(())
+            })
+            .await;
+        };
+        // One for the self-test, one for the first picture, one for the second.
+        contexts(2).await;
         stack.client().take(&picture).await.expect(200);
-        wait::for_it("two disposals", LIMIT, || (disposals(&stack) == 2).then_some(())).await;
+        contexts(3).await;
         let before = sent(&stack).len();
         stack.client().take(&picture).await.expect(200);
-        wait::for_it("a third", LIMIT, || (disposals(&stack) == 3).then_some(())).await;
+        contexts(4).await;
         assert_eq!(sent(&stack)[before..], PICTURE);
     });
 }

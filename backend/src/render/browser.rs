@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::browser::{
     BrowserContextId, GetVersionParams, PermissionDescriptor, PermissionSetting, SetDownloadBehaviorBehavior,
     SetDownloadBehaviorParams, SetPermissionParams,
 };
+use chromiumoxide::cdp::browser_protocol::system_info::GetInfoParams;
 use chromiumoxide::cdp::browser_protocol::target::{
     AttachToTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams,
 };
@@ -20,7 +21,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::canary::{self, CanaryError};
 use super::cdp::{Cdp, CdpError, Event, Session};
@@ -84,6 +85,10 @@ pub(super) struct Browser {
     memory_mb: Arc<AtomicU64>,
     /// Each open page holds one.
     open: Arc<()>,
+    /// Made ahead of need.
+    ready: Mutex<Vec<Context>>,
+    /// Known once somebody has asked.
+    drawn_by_software: OnceCell<bool>,
 }
 
 impl Browser {
@@ -111,6 +116,8 @@ impl Browser {
             open: Arc::default(),
             windows: Arc::default(),
             left: Mutex::default(),
+            ready: Mutex::default(),
+            drawn_by_software: OnceCell::new(),
         };
         match browser.cdp.browser(GetVersionParams::default(), START_LIMIT).await {
             Ok(version) => browser.product = version.product,
@@ -158,14 +165,8 @@ impl Browser {
         self.product.starts_with("HeadlessChrome/")
     }
 
-    /// A fresh, empty browser context with one page in it, and with a way out of its own. It goes by the browser's if there
-    /// is none. The page is held before its first request until it is told to go on; it is on its way to its address, or
-    /// has to be led there: where none is given, and in a build that does not hold it.
-    pub(super) async fn open_tab(
-        self: &Arc<Self>,
-        way_out: Option<EgressProxy>,
-        address: Option<&str>,
-    ) -> Result<Tab, CdpError> {
+    /// Makes a fresh, empty browser context with a way out of its own. It goes by the browser's if there is none.
+    pub(super) async fn make_context(self: &Arc<Self>, way_out: Option<EgressProxy>) -> Result<Context, CdpError> {
         self.contexts_made.fetch_add(1, Ordering::Relaxed);
         let proxy = way_out.as_ref().unwrap_or(&self.proxy).address;
         let mut context =
@@ -173,19 +174,48 @@ impl Browser {
         if !fault::is_removed("proxyBypassList") {
             context.proxy_bypass_list = Some("<-loopback>".to_owned());
         }
-        let context = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
+        let id = self.cdp.browser(context, COMMAND_LIMIT).await?.browser_context_id;
+        // If the next fails, the context is disposed of.
+        let mut owner = ContextGuard::new(self, Some(id.clone()), way_out);
+        let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
+        deny.browser_context_id = Some(id.clone());
+        self.cdp.browser(deny, COMMAND_LIMIT).await?;
+        owner.context = None;
+        Ok(Context { id, way_out: owner.way_out.take() })
+    }
+
+    /// Keeps a context for a render that is still to come.
+    pub(super) fn keep_ready(&self, context: Context) {
+        self.ready().push(context);
+    }
+
+    pub(super) fn take_ready(&self) -> Option<Context> {
+        self.ready().pop()
+    }
+
+    /// How many contexts were made ahead of need.
+    pub(super) fn count_ready(&self) -> usize {
+        self.ready().len()
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Vec<Context>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a page in a context that is used for nothing else. It is held before its first request until it is told to go on;
+    /// it is on its way to its address, or has to be led there: where none is given, and in a build that does not hold it.
+    pub(super) async fn open_tab(self: &Arc<Self>, context: Context, address: Option<&str>) -> Result<Tab, CdpError> {
+        let Context { id: context, way_out } = context;
         let held = self.windows.expect(&context);
         // Whatever fails from here on, the context is disposed of.
         let owner = ContextGuard::new(self, Some(context.clone()), way_out);
-        let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
-        deny.browser_context_id = Some(context.clone());
         let address = address.filter(|_| self.holds_addresses());
         let is_led = address.is_none();
         let mut target = CreateTargetParams::new(address.unwrap_or("about:blank"));
         target.browser_context_id = Some(context);
         // The pointer is thought to be in the screen's corner. Away from there, no page finds it over itself.
         (target.left, target.top) = (Some(100), Some(100));
-        futures::try_join!(self.cdp.browser(deny, COMMAND_LIMIT), self.cdp.browser(target, COMMAND_LIMIT))?;
+        self.cdp.browser(target, COMMAND_LIMIT).await?;
         let held = tokio::time::timeout(COMMAND_LIMIT, held).await.ok().and_then(Result::ok);
         let Held { target, session } = held.ok_or_else(|| CdpError::TimedOut {
             method: "Target.attachedToTarget".to_owned(),
@@ -229,6 +259,12 @@ impl Drop for Browser {
     }
 }
 
+/// A browser context in which nothing has been yet. One that is never used goes with its browser.
+pub(super) struct Context {
+    id: BrowserContextId,
+    way_out: Option<EgressProxy>,
+}
+
 /// A page in a context of its own. Dropping it disposes of the context and all that is in it.
 pub(super) struct Tab {
     pub(super) session: Arc<Session>,
@@ -249,6 +285,17 @@ impl Tab {
     /// The way out that this tab was opened with.
     pub(super) fn way_out(&self) -> &EgressProxy {
         self.owner.way_out.as_ref().unwrap_or(&self.owner.browser.proxy)
+    }
+
+    /// Whether its pictures are made without graphics hardware, and so without its limits.
+    pub(super) async fn is_drawn_by_software(&self) -> Result<bool, CdpError> {
+        let browser = &self.owner.browser;
+        let ask = async || {
+            let status = browser.call(GetInfoParams::default()).await?.gpu.feature_status;
+            let compositing = status.as_ref().and_then(|status| status["gpu_compositing"].as_str());
+            Ok(compositing == Some("disabled_software"))
+        };
+        browser.drawn_by_software.get_or_try_init(ask).await.copied()
     }
 
     /// Lets the pages of this context know where they are.

@@ -74,7 +74,7 @@ fn judge(ran_through: bool, refused: u32) -> Result<(), CanaryError> {
 /// Gives whether the script came to its end.
 async fn attempt(browser: &Arc<Browser>, own_context: bool, listeners: &Canaries) -> Result<bool, CdpError> {
     let tab = match own_context {
-        true => browser.open_tab(None, None).await?,
+        true => browser.open_tab(browser.make_context(None).await?, None).await?,
         false => browser.open_bare_tab().await?,
     };
     let Canaries { tcp_port, udp_port, .. } = listeners;

@@ -4,13 +4,18 @@
 //! clip with `captureBeyondViewport` takes what lies below instead. What is too tall for one shot is taken in strips, which
 //! are put together here.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chromiumoxide::cdp::browser_protocol::page::{
     CaptureScreenshotFormat, CaptureScreenshotParams, GetLayoutMetricsParams, Viewport as ClipRectangle,
 };
-use serde::Deserialize;
+use chromiumoxide::types::MethodId;
+use chromiumoxide::{Command, Method};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::Format;
 
@@ -27,8 +32,11 @@ const PIXELS_MAX: u64 = 300_000_000;
 const PIXELS_HELD_MAX: u64 = 120_000_000;
 /// AVIF takes its time, even at its fastest: this is what one may be made of within an ordinary time limit.
 const PIXELS_AVIF_MAX: u64 = 16_000_000;
-/// The most device rows of one shot. Graphics hardware has textures of this height, and repeats the page below it.
+/// The most device rows of one shot by graphics hardware, which has textures of this height and repeats the page below it.
 const SHOT_ROWS_MAX: f64 = 16_384.0;
+/// The most device pixels of one shot of more rows than that, where there is no such hardware: 128 MiB, of which Chromium
+/// holds a few copies.
+const SHOT_PIXELS_MAX: f64 = 32.0 * 1024.0 * 1024.0;
 /// The tallest strip, in CSS pixels.
 const STRIP_HEIGHT_MAX: f64 = 8_000.0;
 /// More slices than anybody could want, so that a small height on an endless page comes to an end.
@@ -170,7 +178,7 @@ async fn picture(page: &Page<'_>, clip: Option<Area>, covered: Area) -> Result<(
     let by_sections = options.capture.full_page && options.capture.full_page_by_sections;
     let strips = match by_sections {
         true => cut(covered, f64::from(options.viewport.height)),
-        false => strips(covered, scale),
+        false => strips(page, covered, scale).await?,
     };
     let captured = Size {
         width: device_pixels(covered.width, scale),
@@ -218,23 +226,66 @@ fn native(format: Format) -> Option<CaptureScreenshotFormat> {
 
 /// One capture by Chromium.
 async fn shoot(page: &Page<'_>, clip: Option<Area>, format: CaptureScreenshotFormat) -> Result<Vec<u8>, Failure> {
-    let fast = format == CaptureScreenshotFormat::Png;
+    let is_png = format == CaptureScreenshotFormat::Png;
+    let is_final = page.options.output.format == Format::Png;
     let capture = CaptureScreenshotParams {
         format: Some(format),
-        quality: (!fast).then_some(i64::from(page.options.output.quality)),
-        optimize_for_speed: Some(fast),
+        quality: (!is_png).then_some(i64::from(page.options.output.quality)),
+        optimize_for_speed: Some(is_png && !(is_final && page.means.small_pngs)),
         from_surface: Some(true),
         capture_beyond_viewport: Some(clip.is_some()),
         clip: clip.map(|Area { x, y, width, height }| ClipRectangle { x, y, width, height, scale: 1.0 }),
     };
-    let returned = page.call(capture).await?;
-    let base64: &str = returned.data.as_ref();
-    let bytes = BASE64.decode(base64).map_err(|error| Failure::internal(format!("capture: {error}")))?;
+    let bytes = page.call(Shoot(capture)).await?.data.0;
     if bytes.is_empty() {
         // Chromium calls this success; a caller would get a picture of no bytes.
         return Err(Failure::retryable(Code::InternalApplicationError, "Chromium captured nothing"));
     }
     Ok(bytes)
+}
+
+/// As the command has it, but that the answer is decoded where it is read, and no copy is made of its text.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shoot(CaptureScreenshotParams);
+
+impl Method for Shoot {
+    fn identifier(&self) -> MethodId {
+        self.0.identifier()
+    }
+}
+
+impl Command for Shoot {
+    type Response = Shot;
+}
+
+#[derive(Debug, Deserialize)]
+struct Shot {
+    data: Decoded,
+}
+
+/// What came as base64.
+#[derive(Debug)]
+struct Decoded(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Decoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Decoded, D::Error> {
+        struct Decoder;
+
+        impl Visitor<'_> for Decoder {
+            type Value = Decoded;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("base64")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Decoded, E> {
+                BASE64.decode(text).map(Decoded).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Decoder)
+    }
 }
 
 /// Scrolls to a section and takes the viewport. Also gives how many rows above the section are in it, since the last one
@@ -245,11 +296,14 @@ async fn section(page: &Page<'_>, section: Area, scale: f64) -> Result<(Vec<u8>,
     Ok((shot, device_pixels((section.y - top).max(0.0), scale)))
 }
 
-/// What is shot at once: all of it where that is safe.
-fn strips(area: Area, scale: f64) -> Vec<Area> {
-    if area.height * scale <= SHOT_ROWS_MAX {
-        return vec![area];
-    }
+/// What is shot at once: all of it where that is safe, since strips have to be read and written once more.
+async fn strips(page: &Page<'_>, area: Area, scale: f64) -> Result<Vec<Area>, Failure> {
+    let is_safe = area.height * scale <= SHOT_ROWS_MAX
+        || area.width * scale * area.height * scale <= SHOT_PIXELS_MAX && page.is_drawn_by_software().await?;
+    Ok(if is_safe { vec![area] } else { cut_into_strips(area, scale) })
+}
+
+fn cut_into_strips(area: Area, scale: f64) -> Vec<Area> {
     // A multiple of eight, so that the usual fractional scales make whole device pixels of it and no seam is seen.
     let height = ((SHOT_ROWS_MAX / scale).min(STRIP_HEIGHT_MAX) / 8.0).floor() * 8.0;
     cut(area, height.max(8.0))
@@ -325,9 +379,8 @@ mod tests {
 
     #[test]
     fn strips_cover_the_page_without_gaps() {
-        assert_eq!(strips(tall(16_384.0), 1.0).len(), 1);
         for (height, scale) in [(16_385.0, 1.0), (40_000.0, 2.0), (40_001.0, 2.625), (9_999.0, 5.0)] {
-            let strips = strips(tall(height), scale);
+            let strips = cut_into_strips(tall(height), scale);
             let mut top = 0.0;
             for strip in &strips {
                 assert_eq!(strip.y, top);

@@ -48,7 +48,8 @@ impl Event {
     }
 }
 
-type Answer = Result<Box<RawValue>, CdpError>;
+/// The whole message, which whoever asked reads: a picture in it is not copied on its way.
+type Answer = Result<Vec<u8>, CdpError>;
 
 struct Pending {
     session: Option<String>,
@@ -83,23 +84,48 @@ struct Outgoing<'a, C> {
     session_id: Option<&'a str>,
 }
 
+/// What is no answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Incoming<'a> {
-    id: Option<u64>,
-    method: Option<String>,
+struct Notification<'a> {
+    method: String,
     #[serde(borrow)]
-    params: Option<&'a RawValue>,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
-    error: Option<ErrorBody>,
+    params: &'a RawValue,
     session_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "R: Deserialize<'de>"))]
+struct Reply<R> {
+    result: Option<R>,
+    error: Option<ErrorBody>,
 }
 
 #[derive(Deserialize)]
 struct ErrorBody {
     message: String,
     data: Option<String>,
+}
+
+impl<R> Reply<R> {
+    fn of(self, method: &str) -> Result<R, CdpError> {
+        let method = method.to_owned();
+        match (self.result, self.error) {
+            (Some(result), _) => Ok(result),
+            (None, Some(ErrorBody { message, data })) => {
+                let message = data.map_or(message.clone(), |data| format!("{message} {data}"));
+                Err(CdpError::Refused { method, message })
+            }
+            (None, None) => Err(CdpError::Malformed { method, message: "no result".to_owned() }),
+        }
+    }
+}
+
+/// Whose answer a message is; None for what is none. Chromium begins each answer with the number of its command.
+fn answered(message: &[u8]) -> Option<u64> {
+    let number = message.strip_prefix(br#"{"id":"#)?;
+    let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&number[..digits]).ok()?.parse().ok()
 }
 
 impl Cdp {
@@ -157,11 +183,12 @@ impl Cdp {
             match tokio::time::timeout(limit, answer).await {
                 Err(_) => Err(CdpError::TimedOut { method: method.to_string(), seconds: limit.as_secs() }),
                 Ok(Err(_)) => Err(CdpError::Disconnected),
-                Ok(Ok(Err(CdpError::Refused { message, .. }))) => {
-                    Err(CdpError::Refused { method: method.to_string(), message })
+                Ok(Ok(Err(error))) => Err(error),
+                Ok(Ok(Ok(message))) => {
+                    let reply: Reply<C::Response> =
+                        serde_json::from_slice(&message).map_err(|error| malformed(&method, &error))?;
+                    reply.of(&method)
                 }
-                Ok(Ok(Err(other))) => Err(other),
-                Ok(Ok(Ok(result))) => serde_json::from_str(result.get()).map_err(|error| malformed(&method, &error)),
             }
         }
     }
@@ -203,10 +230,11 @@ impl Cdp {
                 }
                 break;
             }
-            self.dispatch(&message);
+            match answered(&message) {
+                Some(id) => self.answer(id, std::mem::take(&mut message)),
+                None => self.notify(&message),
+            }
             message.clear();
-            // One tall picture must not keep its size allocated for the browser's life.
-            message.shrink_to(1024 * 1024);
         }
         let mut shared = self.lock();
         shared.closed = true;
@@ -216,29 +244,21 @@ impl Cdp {
         }
     }
 
-    fn dispatch(&self, message: &[u8]) {
-        let Ok(incoming) = serde_json::from_slice::<Incoming<'_>>(message) else {
+    fn answer(&self, id: u64, message: Vec<u8>) {
+        let pending = self.lock().pending.remove(&id);
+        // Nobody waits any more for what a render asked that has given up.
+        if let Some(pending) = pending {
+            let _ = pending.answer.send(Ok(message));
+        }
+    }
+
+    fn notify(&self, message: &[u8]) {
+        let Ok(Notification { method, params, session_id }) = serde_json::from_slice(message) else {
             tracing::warn!(bytes = message.len(), "the browser sent something that is no protocol message");
             return;
         };
         let mut shared = self.lock();
-        if let Some(id) = incoming.id {
-            if let Some(pending) = shared.pending.remove(&id) {
-                let answer = match (incoming.result, incoming.error) {
-                    (Some(result), _) => Ok(result.to_owned()),
-                    (None, Some(error)) => {
-                        let message =
-                            error.data.map_or(error.message.clone(), |data| format!("{} {data}", error.message));
-                        Err(CdpError::Refused { method: String::new(), message })
-                    }
-                    (None, None) => Err(CdpError::Malformed { method: String::new(), message: "no result".into() }),
-                };
-                let _ = pending.answer.send(answer);
-            }
-            return;
-        }
-        let (Some(method), Some(params)) = (incoming.method, incoming.params) else { return };
-        let session = incoming.session_id.unwrap_or_else(|| BROWSER.to_owned());
+        let session = session_id.unwrap_or_else(|| BROWSER.to_owned());
         if method == "Inspector.targetCrashed" {
             // The browser never answers what was asked of a crashed page.
             let stuck: Vec<u64> = shared

@@ -39,10 +39,11 @@ use crate::egress::Egress;
 use crate::fault;
 use crate::metrics::{self, Laps};
 pub use blocking::Blocklists;
-use browser::Browser;
+use browser::{Browser, Context};
 pub use browser::{BrowserSettings, LaunchError, find_chromium};
 use cdp::CdpError;
 pub use memory::MemoryLimits;
+use page::Means;
 use video::Studio;
 pub use video::find_ffmpeg;
 pub use way_out::PageTraffic;
@@ -58,10 +59,8 @@ const UNANSWERED_MAX: u32 = 3;
 /// Renders with one Chromium, which it starts, replaces and ends.
 pub struct ChromiumRenderer {
     settings: BrowserSettings,
-    egress: Egress,
-    traffic: PageTraffic,
-    blocklists: Arc<Blocklists>,
-    studio: Studio,
+    maker: Arc<ContextMaker>,
+    means: Means,
     current: Mutex<Option<Arc<Browser>>>,
     /// How often in a row the browser did not answer when it was asked who it is.
     unanswered: AtomicU32,
@@ -84,28 +83,44 @@ impl ChromiumRenderer {
         let first = Browser::launch(&settings).await?;
         metrics::get().browser_started("first");
         tracing::info!(product = first.product, sandbox = settings.sandbox, concurrency, "Chromium is ready");
+        let maker = Arc::new(ContextMaker { egress, traffic, ready_max: concurrency });
+        let closing = TaskTracker::new();
+        let (of_first, browser) = (maker.clone(), first.clone());
+        closing.spawn(async move {
+            for _ in 0..concurrency {
+                of_first.make_ready(&browser).await;
+            }
+        });
         Ok(ChromiumRenderer {
-            studio: Studio { ffmpeg: None, scratch: settings.scratch_parent.clone() },
+            means: Means {
+                blocklists,
+                studio: Studio { ffmpeg: None, scratch: settings.scratch_parent.clone() },
+                small_pngs: false,
+            },
             settings,
-            egress,
-            traffic,
-            blocklists,
+            maker,
             current: Mutex::new(Some(first)),
             unanswered: AtomicU32::new(0),
-            closing: TaskTracker::new(),
+            closing,
             slots: Arc::new(Semaphore::new(concurrency)),
         })
     }
 
     /// Lets it make videos with this ffmpeg.
     pub fn with_ffmpeg(mut self, ffmpeg: Option<PathBuf>) -> ChromiumRenderer {
-        self.studio.ffmpeg = ffmpeg;
+        self.means.studio.ffmpeg = ffmpeg;
+        self
+    }
+
+    /// Lets it spend four times the processor time on a PNG, for a quarter of its bytes.
+    pub fn with_small_pngs(mut self, wanted: bool) -> ChromiumRenderer {
+        self.means.small_pngs = wanted;
         self
     }
 
     /// Whether it can make videos.
     pub fn makes_videos(&self) -> bool {
-        self.studio.ffmpeg.is_some()
+        self.means.studio.ffmpeg.is_some()
     }
 
     /// Whether a browser is there, or can be had.
@@ -193,6 +208,44 @@ impl ChromiumRenderer {
     }
 }
 
+/// Makes contexts, each with a way out of its own.
+struct ContextMaker {
+    egress: Egress,
+    traffic: PageTraffic,
+    /// How many are made ahead of need.
+    ready_max: usize,
+}
+
+impl ContextMaker {
+    /// With the way out that the options ask for; without any, everybody's.
+    async fn make(&self, browser: &Arc<Browser>, options: Option<&Options>) -> Result<Context, Failure> {
+        let way_out = way_out::open(&self.egress, &self.traffic, options).await?;
+        browser.make_context(Some(way_out)).await.map_err(of_opening)
+    }
+
+    /// Makes one for a render that is still to come, unless there are enough.
+    async fn make_ready(&self, browser: &Arc<Browser>) {
+        if browser.count_ready() >= self.ready_max {
+            return;
+        }
+        match self.make(browser, None).await {
+            Ok(context) => browser.keep_ready(context),
+            // The next render makes its own, or says why it cannot.
+            Err(failure) => tracing::debug!(%failure, "no context was made ahead"),
+        }
+    }
+}
+
+/// The page is still held: nothing of the request has run in the browser.
+fn of_opening(error: CdpError) -> Failure {
+    match error {
+        CdpError::Disconnected | CdpError::TimedOut { .. } => {
+            Failure::of_ours(Code::InternalApplicationError, error.to_string())
+        }
+        error => Failure::internal(error.to_string()),
+    }
+}
+
 fn stopped() -> Failure {
     Failure::of_ours(Code::InternalApplicationError, "the renderer is stopped")
 }
@@ -225,23 +278,22 @@ impl ChromiumRenderer {
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await.map_err(late)?;
         let slot = slot.map_err(|_| stopped())?;
         laps.end("wait");
-        way_out::check_target(&self.egress, options).await?;
-        let (began, way_out) = (Instant::now(), way_out::open(&self.egress, &self.traffic, options).await?);
+        way_out::check_target(&self.maker.egress, options).await?;
+        let began = Instant::now();
         let opening = async {
             let browser = self.browser().await?;
-            let opened = browser.open_tab(Some(way_out), page::birthplace(options)).await;
-            opened.map_err(|error| match error {
-                // Its page is still held: nothing of the request has run in the browser.
-                CdpError::Disconnected | CdpError::TimedOut { .. } => {
-                    Failure::of_ours(Code::InternalApplicationError, error.to_string())
-                }
-                error => Failure::internal(error.to_string()),
-            })
+            let ready = if way_out::is_own(options) { None } else { browser.take_ready() };
+            let context = match ready {
+                Some(context) => context,
+                None => self.maker.make(&browser, Some(options)).await?,
+            };
+            let tab = browser.open_tab(context, page::birthplace(options)).await.map_err(of_opening)?;
+            Ok::<_, Failure>((browser, tab))
         };
-        let mut tab = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
+        let (browser, mut tab) = tokio::time::timeout_at(deadline.into(), opening).await.map_err(late)??;
         laps.end("open");
         fault::point("during-render");
-        let result = page::render(&mut tab, options, &self.blocklists, &self.studio, deadline).await;
+        let result = page::render(&mut tab, options, &self.means, deadline).await;
         let refused = way_out::refused(tab.way_out());
         way_out::count(tab.way_out(), began);
         if !refused.is_empty() {
@@ -252,9 +304,11 @@ impl ChromiumRenderer {
             .map_err(|failure| way_out::explain(failure, options, tab.way_out(), began))
             .map_err(|failure| Failure { refused, ..failure });
         // Nobody waits for the end of what is no longer needed but who wants its place.
+        let maker = self.maker.clone();
         self.closing.spawn(async move {
             tab.close().await;
             drop(slot);
+            maker.make_ready(&browser).await;
         });
         result
     }

@@ -55,6 +55,14 @@ pub(super) const HIDE_AND_STYLE: &str = include_str!("js/style.js");
 const SCROLL_THROUGH: &str = include_str!("js/scroll_through.js");
 const FONTS_READY: &str = include_str!("js/fonts_ready.js");
 
+/// What all renders share.
+pub(super) struct Means {
+    pub(super) blocklists: Arc<Blocklists>,
+    pub(super) studio: Studio,
+    /// Whether Chromium makes its PNGs small rather than fast.
+    pub(super) small_pngs: bool,
+}
+
 /// Renders what the options ask for on a fresh tab.
 ///
 /// # Errors
@@ -62,20 +70,18 @@ const FONTS_READY: &str = include_str!("js/fonts_ready.js");
 pub(super) async fn render(
     tab: &mut Tab,
     options: &Options,
-    blocklists: &Arc<Blocklists>,
-    studio: &Studio,
+    means: &Means,
     deadline: Instant,
 ) -> Result<Artifact, Failure> {
     let late = || Failure::new(Code::TimeoutError, "the render's deadline passed");
     let events = tab.take_events().ok_or_else(|| Failure::internal("the tab has been used before"))?;
-    let interception = preparation::interception(options, tab.main_frame.clone(), blocklists.clone())?;
+    let interception = preparation::interception(options, tab.main_frame.clone(), means.blocklists.clone())?;
     let intercept = interception.enable();
     let watcher = Watcher::start(tab.session.clone(), events, interception);
     let opened = Opened { frame: tab.main_frame.clone(), ..Opened::default() };
-    let mut page =
-        Page { session: tab.session.clone(), watcher, options, blocklists, deadline, is_led: tab.is_led, opened };
-    let located = options.emulation.geolocation.latitude.is_some();
     let tab = &*tab;
+    let mut page = Page { tab, session: tab.session.clone(), watcher, options, means, deadline, opened };
+    let located = options.emulation.geolocation.latitude.is_some();
     let mut laps = Laps::start();
     let work = async {
         if located {
@@ -83,6 +89,7 @@ pub(super) async fn render(
         }
         page.open(intercept).await?;
         page.wait().await?;
+        page.turn_to_paper().await?;
         laps.end("load");
         page.block().await?;
         page.change().await?;
@@ -96,7 +103,7 @@ pub(super) async fn render(
             Medium::Image => capture::take(&page).await?,
             Medium::Document => pdf::print(&page).await?,
             Medium::Text => content::read(&page).await?,
-            Medium::Video => video::record(&mut page, studio).await?,
+            Medium::Video => video::record(&mut page, &means.studio).await?,
         };
         laps.end("capture");
         artifact.metadata = metadata;
@@ -113,13 +120,12 @@ pub(super) async fn render(
 type Order = BoxFuture<'static, Result<(), Failure>>;
 
 pub(super) struct Page<'a> {
+    tab: &'a Tab,
     session: Arc<Session>,
     watcher: Watcher,
     pub(super) options: &'a Options,
-    blocklists: &'a Blocklists,
+    pub(super) means: &'a Means,
     deadline: Instant,
-    /// See [`Tab::is_led`].
-    is_led: bool,
     opened: Opened,
 }
 
@@ -179,6 +185,11 @@ impl Page<'_> {
         self.watcher.now().main
     }
 
+    /// See [`Tab::is_drawn_by_software`].
+    pub(super) async fn is_drawn_by_software(&self) -> Result<bool, Failure> {
+        self.tab.is_drawn_by_software().await.map_err(failure)
+    }
+
     fn address(&self) -> &str {
         address(self.options)
     }
@@ -186,7 +197,7 @@ impl Page<'_> {
     /// Prepares the page and lets it begin, and judges the host's answer.
     async fn open(&mut self, intercept: Option<FetchEnableParams>) -> Result<(), Failure> {
         let orders = self.prepare(intercept)?;
-        if self.is_led {
+        if self.tab.is_led {
             futures::future::try_join_all(orders).await?;
             self.navigate(address(self.options)).await?;
         } else {
@@ -307,7 +318,7 @@ impl Page<'_> {
         let wanted = &self.options.blocking;
         if blocking::wants_lists(wanted) {
             let names: Names = self.evaluate(format!("({NAMES})()")).await?;
-            let hidden = self.blocklists.hidden(wanted, self.address(), &names.classes, &names.ids);
+            let hidden = self.means.blocklists.hidden(wanted, self.address(), &names.classes, &names.ids);
             if !hidden.is_empty() {
                 let selectors = serde_json::to_string(&hidden).unwrap_or_else(|_| "[]".to_owned());
                 self.evaluate::<serde_json::Value>(format!("({HIDE})({selectors})")).await?;
@@ -578,7 +589,7 @@ pub(super) fn address(options: &Options) -> &str {
 /// were seen to be lost, and frames of a recording to be another page's.
 pub(super) fn birthplace(options: &Options) -> Option<&str> {
     let (emulation, network) = (&options.emulation, &options.network);
-    let is_plain = matches!(options.medium(), Medium::Image | Medium::Text)
+    let is_plain = options.medium() != Medium::Video
         && !(options.viewport.mobile || options.viewport.touch)
         && emulation.media_type.is_none()
         && emulation.dark_mode.is_none()

@@ -23,8 +23,17 @@ pub struct PageTraffic {
     pub connections_max: usize,
 }
 
-/// Opens the way out that the options ask for.
-pub(super) async fn open(egress: &Egress, traffic: &PageTraffic, options: &Options) -> Result<EgressProxy, Failure> {
+/// Whether the options ask for another way out than everybody's.
+pub(super) fn is_own(options: &Options) -> bool {
+    options.network.proxy.is_some()
+}
+
+/// Opens the way out that the options ask for; without any, everybody's.
+pub(super) async fn open(
+    egress: &Egress,
+    traffic: &PageTraffic,
+    options: Option<&Options>,
+) -> Result<EgressProxy, Failure> {
     let limits = ProxyLimits {
         max_exchanges: traffic.connections_max,
         max_requests: traffic.requests_max,
@@ -32,7 +41,7 @@ pub(super) async fn open(egress: &Egress, traffic: &PageTraffic, options: &Optio
         max_total_bytes: traffic.bytes_max,
         ..ProxyLimits::default()
     };
-    let upstream = upstream(options)?;
+    let upstream = options.map_or(Ok(None), upstream)?;
     EgressProxy::start_with(egress.clone(), limits, upstream)
         .await
         .map_err(|error| Failure::internal(format!("the egress proxy: {error}")))

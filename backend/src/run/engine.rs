@@ -94,5 +94,5 @@ async fn start_renderer(
         connections_max: config.render.page_connections_max,
     };
     let renderer = ChromiumRenderer::start(settings, egress, traffic, Arc::new(blocklists), sizing.concurrency).await?;
-    Ok(renderer.with_ffmpeg(ffmpeg))
+    Ok(renderer.with_ffmpeg(ffmpeg).with_small_pngs(config.render.small_pngs))
 }

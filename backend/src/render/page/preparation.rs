@@ -137,11 +137,19 @@ impl Page<'_> {
             features
                 .push(MediaFeature::new("prefers-reduced-motion", if reduced { "reduce" } else { "no-preference" }));
         }
-        // What is going to be printed is waited for, changed and measured as print.
-        let printed = self.options.medium() == Medium::Document;
+        // What is going to be printed is waited for, changed and measured as print; made at its address, from its load event on.
+        let printed = self.options.medium() == Medium::Document && self.tab.is_led;
         let media_type = emulation.media_type.clone().or_else(|| printed.then(|| "print".to_owned()));
         let is_wanted = !features.is_empty() || media_type.is_some();
         is_wanted.then_some(SetEmulatedMediaParams { media: media_type, features: Some(features) })
+    }
+
+    /// Shows a page as print that is going to be printed, and was made as one for the screen.
+    pub(in crate::render) async fn turn_to_paper(&self) -> Result<(), Failure> {
+        if self.options.medium() != Medium::Document || self.tab.is_led {
+            return Ok(());
+        }
+        self.order(SetEmulatedMediaParams { media: Some("print".to_owned()), features: None }).await
     }
 
     /// The agent that the page sees, and the languages it is said to read: those of an `accept-language` header.
