@@ -102,11 +102,18 @@ pub fn open_embedded(config: &Config) -> Result<SqliteQueue, StartError> {
     Ok(SqliteQueue::open(&config.data_dir.join(DATABASE), root_key, config.queue.capacity)?)
 }
 
-fn root_key(config: &Config) -> Result<RootKey, StartError> {
+/// The root key, which is made at first use.
+pub fn root_key(config: &Config) -> Result<RootKey, StartError> {
     let data_dir = &config.data_dir;
     let failed = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     std::fs::create_dir_all(data_dir).map_err(failed)?;
     Ok(RootKey::load(config.root_key(), data_dir)?)
+}
+
+/// The root key, if there is one already.
+pub fn existing_root_key(config: &Config) -> Result<Option<RootKey>, RootKeyError> {
+    let there = !config.root_key().is_empty() || RootKey::file(&config.data_dir).exists();
+    there.then(|| RootKey::load(config.root_key(), &config.data_dir)).transpose()
 }
 
 /// How a PostgreSQL database is used, by the settings.

@@ -12,7 +12,7 @@ use crate::domain::operator::Operator;
 use crate::domain::ports::JobQueue;
 use crate::queue::sqlite::{back_up, restore};
 use crate::queue::transfer;
-use crate::run;
+use crate::run::{self, StartError};
 
 pub(super) const MIGRATE_HELP: &str = "\
 Examples:
@@ -44,7 +44,8 @@ pub(super) async fn migrate(config: Config, command: MigrateCommand) -> Result<(
         queue.key(&key.access_key).await?;
     }
     drop(queue);
-    let moved = transfer::to_postgres(&file, &run::postgres_settings(&config, &url)).await?;
+    let settings = run::postgres_settings(&config, &url);
+    let moved = transfer::to_postgres(&file, &settings, &run::root_key(&config)?).await?;
     if command.json {
         return say_json(&json!(moved));
     }
@@ -80,7 +81,9 @@ pub(super) fn bring_back(config: &Config, file: &Path, as_json: bool) -> Result<
     let failed = |error| CliError::Failed(format!("{}: {error}", config.data_dir.display()));
     std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
     let _lock = run::lock(&config.data_dir)?;
-    let earlier = restore(file, &config.data_dir.join(run::DATABASE))?;
+    // One that is yet to be brought back cannot be asked; the service will.
+    let root_key = run::existing_root_key(config).map_err(StartError::from)?;
+    let earlier = restore(file, &config.data_dir.join(run::DATABASE), root_key.as_ref())?;
     if as_json {
         return say_json(&json!({ "restored": file, "replaced": earlier }));
     }

@@ -14,12 +14,15 @@ use crate::domain::task::Tasks;
 #[cfg(test)]
 mod conformance;
 mod key_row;
+mod migration;
 pub mod postgres;
 pub mod secrets;
 pub mod sqlite;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+
+pub use migration::Versions;
 
 /// What wakes the workers and the senders of this process. The scan is the truth; a bell only saves the wait.
 #[derive(Clone, Default)]

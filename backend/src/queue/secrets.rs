@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
@@ -15,6 +15,9 @@ use crate::domain::ports::QueueError;
 use crate::domain::task::Task;
 
 const NONCE_BYTES: usize = 24;
+/// Whose secret the proof is, and what it says. No access key has a space in it.
+const PROOF_OWNER: &str = "root key";
+const PROOF: &str = "sealed with this root key";
 
 /// The operator's key. It never leaves this module.
 pub struct RootKey(XChaCha20Poly1305);
@@ -36,7 +39,7 @@ impl RootKey {
         if !setting.is_empty() {
             return RootKey::from_hex(setting);
         }
-        let path = data_dir.join("root.key");
+        let path = RootKey::file(data_dir);
         let failed = |source| RootKeyError::File { path: path.display().to_string(), source };
         match fs::read_to_string(&path) {
             Ok(text) => RootKey::from_hex(Zeroizing::new(text).trim()),
@@ -51,6 +54,11 @@ impl RootKey {
             }
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Where it is, unless the settings have it.
+    pub fn file(data_dir: &Path) -> PathBuf {
+        data_dir.join("root.key")
     }
 
     fn from_hex(text: &str) -> Result<RootKey, RootKeyError> {
@@ -75,6 +83,23 @@ impl RootKey {
         let payload = Payload { msg: ciphertext, aad: owner.as_bytes() };
         let plain = Zeroizing::new(self.0.decrypt(&XNonce::from(nonce), payload).ok()?);
         Some(SecretKey::new(std::str::from_utf8(&plain).ok()?.to_owned()))
+    }
+
+    /// What a database keeps, so that another key is known for what it is.
+    pub(super) fn proof(&self) -> Result<Vec<u8>, QueueError> {
+        self.seal_for(PROOF_OWNER, &SecretKey::new(PROOF))
+    }
+
+    /// Whether this key made that proof.
+    pub(super) fn made(&self, proof: &[u8]) -> bool {
+        self.open(PROOF_OWNER, proof).is_some_and(|text| text.expose() == PROOF)
+    }
+
+    /// The error of a database that is another key's.
+    pub(super) fn another() -> QueueError {
+        let text = "the database was sealed with another root key: give this service the one that it was made with, as root_key \
+                    (SNAPHOOK_ROOT_KEY) or as the file root.key in data_dir";
+        QueueError(text.to_owned())
     }
 
     pub(super) fn seal_for(&self, owner: &str, secret: &SecretKey) -> Result<Vec<u8>, QueueError> {
@@ -125,6 +150,8 @@ mod tests {
         let again = RootKey::load("", folder.path()).unwrap();
         assert_eq!(again.open("alice", &sealed), Some(SecretKey::new("s3cret")));
         assert_eq!(again.open("mallory", &sealed), None);
+        let proof = key.proof().unwrap();
+        assert!(again.made(&proof) && !RootKey::load(&"0f".repeat(32), folder.path()).unwrap().made(&proof));
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &fs::metadata(folder.path().join("root.key")).unwrap().permissions(),
         );

@@ -10,11 +10,13 @@ use rusqlite::{Connection as Sqlite, Rows};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::postgres::{self, PostgresSettings};
+use super::secrets::RootKey;
 use super::sqlite;
 use crate::domain::ports::QueueError;
 
-/// Rows sent at once.
+/// Rows sent at once, and their bytes: whichever is reached first. One row alone may have more.
 const BATCH: usize = 500;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// What is moved, and in which order rows are read.
 struct Table {
@@ -57,7 +59,7 @@ const TABLES: &[Table] = &[
 ];
 
 /// Tables of SQLite that are not moved: they hold what the schema of each database brings along.
-const OWN: &[&str] = &["render_classes"];
+const OWN: &[&str] = &["render_classes", "snaphook_schema", "root_key"];
 
 /// How many rows of a table were moved.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -69,9 +71,13 @@ pub struct Moved {
 /// Copies everything, or nothing. The SQLite file stays as it is; nobody else may be using it.
 ///
 /// # Errors
-/// When the PostgreSQL database holds anything already, or one of them fails, or what arrived is not what was sent.
-pub async fn to_postgres(file: &Path, settings: &PostgresSettings) -> Result<Vec<Moved>, QueueError> {
-    let mut target = postgres::connect(settings).await?;
+/// When the PostgreSQL database holds anything already or is another root key's, or one of them fails, or what arrived is not what was sent.
+pub async fn to_postgres(
+    file: &Path,
+    settings: &PostgresSettings,
+    root_key: &RootKey,
+) -> Result<Vec<Moved>, QueueError> {
+    let mut target = postgres::connect(settings, root_key).await?;
     let source = sqlite::open_to_read(file)?;
     // All tables as they are at one moment.
     source.execute_batch("BEGIN").map_err(broken)?;
@@ -202,12 +208,22 @@ async fn copy(source: &Sqlite, target: &mut PgConnection, table: &Table) -> Resu
 }
 
 fn read(rows: &mut Rows<'_>, width: usize) -> rusqlite::Result<Vec<Vec<Value>>> {
-    let mut batch = Vec::new();
-    while batch.len() < BATCH {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < BATCH && bytes < BATCH_BYTES {
         let Some(row) = rows.next()? else { break };
-        batch.push((0..width).map(|index| row.get(index)).collect::<rusqlite::Result<_>>()?);
+        let values = (0..width).map(|index| row.get(index)).collect::<rusqlite::Result<Vec<_>>>()?;
+        bytes += values.iter().map(size).sum::<usize>();
+        batch.push(values);
     }
     Ok(batch)
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => size_of::<i64>(),
+    }
 }
 
 /// Each column is one array; a row is what stands at one place in all of them.
@@ -297,7 +313,6 @@ mod tests {
     use crate::domain::task::{Run, Task};
     use crate::queue::Queue;
     use crate::queue::postgres::PostgresQueue;
-    use crate::queue::secrets::RootKey;
     use crate::queue::sqlite::SqliteQueue;
     use crate::queue::testing::{CAPACITY, NOW, settings};
 
@@ -444,7 +459,7 @@ mod tests {
         let embedded: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&file, root_key(), CAPACITY).unwrap());
         fill(&embedded).await;
         let url = Server::shared().database();
-        let moved = to_postgres(&file, &settings(&url)).await.unwrap();
+        let moved = to_postgres(&file, &settings(&url), &root_key()).await.unwrap();
         let rows = |table: &str| moved.iter().find(|moved| moved.table == table).unwrap().rows;
         assert_eq!(
             (rows("keys"), rows("requests"), rows("deliveries"), rows("attempts"), rows("tasks")),
@@ -469,16 +484,30 @@ mod tests {
         assert_eq!(queue.claim_deliveries(NOW + 500, NOW + 999, 9, 8).await.unwrap().len(), 2);
         assert_eq!(queue.backlog().await.unwrap().queued, 0);
 
-        let again = to_postgres(&file, &settings(&url)).await.unwrap_err().to_string();
+        let again = to_postgres(&file, &settings(&url), &root_key()).await.unwrap_err().to_string();
         assert!(again.contains("in use already"), "{again}");
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_its_bytes_and_by_its_rows() {
+        let source = Sqlite::open_in_memory().unwrap();
+        source.execute_batch("CREATE TABLE t (n INTEGER, body BLOB)").unwrap();
+        for (number, bytes) in [1 << 20, 1 << 20, 3 << 20, 9 << 20].into_iter().chain([1; BATCH + 1]).enumerate() {
+            source.execute("INSERT INTO t VALUES (?, zeroblob(?))", [number, bytes]).unwrap();
+        }
+        let mut statement = source.prepare("SELECT n, body FROM t ORDER BY n").unwrap();
+        let mut rows = statement.query([]).unwrap();
+        let batches: Vec<usize> =
+            std::iter::from_fn(|| Some(read(&mut rows, 2).unwrap().len()).filter(|rows| *rows > 0)).collect();
+        assert_eq!(batches, [3, 1, BATCH, 1]);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_nobody_has_a_place_for_is_not_left_behind_in_silence() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.db");
-        let root_key = RootKey::load("", folder.path()).unwrap();
-        let embedded: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&file, root_key, CAPACITY).unwrap());
+        let root_key = || RootKey::load("", folder.path()).unwrap();
+        let embedded: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&file, root_key(), CAPACITY).unwrap());
         fill(&embedded).await;
         let change = |sql: &str| Sqlite::open(&file).unwrap().execute_batch(sql).unwrap();
         let url = Server::shared().database();
@@ -487,11 +516,11 @@ mod tests {
             ("CREATE TABLE novelties (a TEXT)", "DROP TABLE novelties", "novelties"),
         ] {
             change(doing);
-            let error = to_postgres(&file, &settings(&url)).await.unwrap_err().to_string();
+            let error = to_postgres(&file, &settings(&url), &root_key()).await.unwrap_err().to_string();
             assert!(error.contains(complaint), "{error}");
             change(undoing);
         }
         assert_eq!(Server::shared().query(&url, "SELECT count(*) FROM keys"), "0", "all or nothing");
-        to_postgres(&file, &settings(&url)).await.unwrap();
+        to_postgres(&file, &settings(&url), &root_key()).await.unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Finding;
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
+use crate::run;
 
 /// Nobody runs this version before it was made (2026-11-01, Unix milliseconds).
 const MADE_MS: u64 = 1_793_491_200_000;
@@ -28,7 +29,7 @@ impl OtherClock {
 }
 
 pub(super) fn look(config: &Config, others: &[OtherClock]) -> Finding {
-    let written = std::fs::metadata(config.data_dir.join("snaphook.db")).and_then(|database| database.modified());
+    let written = std::fs::metadata(config.data_dir.join(run::DATABASE)).and_then(|database| database.modified());
     let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok();
     let written_ms = written.ok().and_then(since_epoch).and_then(|time| u64::try_from(time.as_millis()).ok());
     judge(Clock::default().now_ms(), written_ms, others)

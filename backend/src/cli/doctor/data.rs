@@ -14,9 +14,9 @@ use super::clock::OtherClock;
 use crate::config::Config;
 use crate::disk::{self, ROOM_NEEDED, ROOM_WANTED, Room};
 use crate::domain::ports::{FileStore, QueueError};
-use crate::queue::postgres;
-use crate::queue::secrets::RootKey;
+use crate::queue::secrets::{RootKey, RootKeyError};
 use crate::queue::sqlite::{Inspection, inspect};
+use crate::queue::{Versions, postgres};
 use crate::run;
 use crate::store::Store;
 
@@ -27,15 +27,19 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 pub(super) async fn look(config: &Config) -> (Vec<Finding>, Vec<OtherClock>) {
     let mut clocks = Vec::new();
     let mut findings = vec![directory(&config.data_dir), room(&config.data_dir)];
-    findings.push(root_key(config));
-    findings.push(match config.database_url() {
+    let found_key = run::existing_root_key(config);
+    let key = found_key.as_ref().ok().and_then(Option::as_ref);
+    let (of_database, fits) = match config.database_url() {
         Some(url) => {
-            let found = postgres::inspect(&run::postgres_settings(config, url)).await;
+            let found = postgres::inspect(&run::postgres_settings(config, url), key).await;
             clocks.extend(found.iter().map(|found| OtherClock::now("the database server", found.time_ms)));
-            judge_postgres(found)
+            let fits = found.as_ref().ok().and_then(|found| found.root_key_fits);
+            (judge_postgres(found), fits)
         }
-        None => database(&config.data_dir),
-    });
+        None => database(&config.data_dir, key),
+    };
+    findings.push(root_key(config, &found_key, fits));
+    findings.push(of_database);
     if !config.store.url.is_empty() {
         findings.push(bucket(config).await);
         clocks.extend(bucket_clock(config).await);
@@ -82,15 +86,16 @@ fn judge_room(path: &Path, room: io::Result<Room>) -> Finding {
     }
 }
 
-fn root_key(config: &Config) -> Finding {
-    let path = config.data_dir.join("root.key");
-    if config.root_key().is_empty() && !path.exists() {
-        return Finding::ok("root key", format!("{} will be made at the first start", path.display()));
-    }
-    // It is there, so nothing is made.
-    if let Err(error) = RootKey::load(config.root_key(), &config.data_dir) {
-        let mend = "bring the key back from where you keep a copy: without it the secrets in the database are lost";
-        return Finding::fail("root key", error.to_string(), mend);
+fn root_key(config: &Config, found: &Result<Option<RootKey>, RootKeyError>, fits: Option<bool>) -> Finding {
+    let path = RootKey::file(&config.data_dir);
+    let mend = "bring the key back from where you keep a copy: without it the secrets in the database are lost";
+    match (found, fits) {
+        (Err(error), _) => return Finding::fail("root key", error.to_string(), mend),
+        (Ok(_), Some(false)) => return Finding::fail("root key", "the database was sealed with another one", mend),
+        (Ok(None), _) => {
+            return Finding::ok("root key", format!("{} will be made at the first start", path.display()));
+        }
+        (Ok(Some(_)), _) => {}
     }
     if !config.root_key().is_empty() {
         return Finding::ok("root key", "from the settings");
@@ -105,37 +110,48 @@ fn root_key(config: &Config) -> Finding {
     }
 }
 
-fn database(data_dir: &Path) -> Finding {
+/// What is to be said of it, and whether its secrets are this key's.
+fn database(data_dir: &Path, key: Option<&RootKey>) -> (Finding, Option<bool>) {
     let path = data_dir.join(run::DATABASE);
     if !path.exists() {
-        return Finding::ok("database", format!("{} will be made at the first start", path.display()));
+        return (Finding::ok("database", format!("{} will be made at the first start", path.display())), None);
     }
-    match inspect(&path) {
-        Ok(Inspection { version, known, .. }) if version > known => {
-            let says = format!("its version is {version}, and this program knows {known}");
-            Finding::fail("database", says, "run the newer snaphook that wrote it")
-        }
+    let found = inspect(&path, key);
+    let fits = found.as_ref().ok().and_then(|found| found.root_key_fits);
+    let finding = match found {
         Ok(Inspection { problems, .. }) if !problems.is_empty() => {
             let mend =
                 "end the service, keep a copy of the file, and restore a backup or recover it with sqlite3's .recover";
             Finding::fail("database", format!("it is damaged: {}", problems.join("; ")), mend)
         }
-        Ok(Inspection { version, .. }) => Finding::ok("database", format!("whole, version {version}")),
+        Ok(Inspection { versions, .. }) => judge_versions("whole", versions),
         Err(error) => Finding::fail("database", format!("{}: {error}", path.display()), "see whether it is a database"),
+    };
+    (finding, fits)
+}
+
+fn judge_versions(what: &str, versions: Versions) -> Finding {
+    let Versions { newest, needed, known } = versions;
+    if needed > known {
+        let says =
+            format!("it is of version {newest}, for programs that know {needed} or more, and this one knows {known}");
+        return Finding::fail("database", says, "run the newer snaphook that changed it");
+    }
+    match newest > known {
+        true => {
+            Finding::ok("database", format!("{what}, version {newest}, which this program ({known}) can work with"))
+        }
+        false => Finding::ok("database", format!("{what}, version {newest}")),
     }
 }
 
 fn judge_postgres(found: Result<postgres::Inspection, QueueError>) -> Finding {
     match found {
-        Ok(found) if found.version > found.known => {
-            let says = format!("its version is {}, and this program knows {}", found.version, found.known);
-            Finding::fail("database", says, "run the newer snaphook that changed it")
-        }
-        Ok(found) if found.version == 0 => Finding::ok(
+        Ok(found) if found.versions.newest == 0 => Finding::ok(
             "database",
             format!("PostgreSQL {} answers; tables will be made at the first start", found.server),
         ),
-        Ok(found) => Finding::ok("database", format!("PostgreSQL {}, version {}", found.server, found.version)),
+        Ok(found) => judge_versions(&format!("PostgreSQL {}", found.server), found.versions),
         Err(error) => {
             let mend = "check [queue] database_url, that the server runs, and that it lets this user in";
             Finding::fail("database", error.to_string(), mend)
@@ -214,11 +230,13 @@ mod tests {
 
     #[test]
     fn a_database_of_a_newer_version_is_found() {
-        let judged = |version| {
-            judge_postgres(Ok(postgres::Inspection { server: "17.1".to_owned(), version, known: 2, time_ms: 0 }))
+        let judged = |newest, needed| {
+            let versions = Versions { newest, needed, known: 2 };
+            let server = "17.1".to_owned();
+            judge_postgres(Ok(postgres::Inspection { server, versions, root_key_fits: None, time_ms: 0 }))
         };
-        assert_eq!(judged(3).state, State::Fail);
-        assert_eq!((judged(2).state, judged(0).state), (State::Ok, State::Ok));
+        assert_eq!(judged(3, 3).state, State::Fail);
+        assert_eq!((judged(3, 2).state, judged(2, 2).state, judged(0, 0).state), (State::Ok, State::Ok, State::Ok));
         assert_eq!(judge_postgres(Err(QueueError("away".to_owned()))).state, State::Fail);
     }
 }

@@ -74,7 +74,7 @@ impl Own {
     /// When there is no such request, or no such service.
     pub(super) async fn check(&self, id: &str) -> Result<Json, Refusal> {
         let embedded = self.config.database_url().is_none();
-        if embedded && !self.config.data_dir.join("snaphook.db").is_file() {
+        if embedded && !self.config.data_dir.join(run::DATABASE).is_file() {
             let text =
                 "no service keeps its requests here; start the server with --server, or with the service's settings";
             return Err(Refusal(text.to_owned()));

@@ -3,12 +3,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use snaphook_shared::signing::SecretKey;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
 use super::schema;
 use crate::domain::ports::QueueError;
+use crate::queue::secrets::RootKey;
 
 /// Transactions that ran into each other are tried again so often.
 pub(super) const TRIES_MAX: u32 = 5;
@@ -27,10 +29,13 @@ pub struct PostgresSettings {
     pub timeout: Duration,
 }
 
-/// One connection, to a schema that is up to date.
-pub(in crate::queue) async fn connect(settings: &PostgresSettings) -> Result<PgConnection, QueueError> {
+/// One connection, to a schema that is up to date and whose secrets are this key's.
+pub(in crate::queue) async fn connect(
+    settings: &PostgresSettings,
+    root_key: &RootKey,
+) -> Result<PgConnection, QueueError> {
     let mut connection = reach(settings).await?;
-    schema::migrate(&mut connection).await?;
+    schema::migrate(&mut connection, root_key).await?;
     Ok(connection)
 }
 
@@ -51,8 +56,8 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens the pool, and brings the schema up to date.
-    pub(super) async fn open(settings: &PostgresSettings) -> Result<Database, QueueError> {
-        Ok(Database { pool: open(settings).await?, limit: settings.timeout * 3 })
+    pub(super) async fn open(settings: &PostgresSettings, root_key: &RootKey) -> Result<Database, QueueError> {
+        Ok(Database { pool: open(settings, root_key).await?, limit: settings.timeout * 3 })
     }
 
     /// The answer, or an error within the limit.
@@ -66,8 +71,8 @@ pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = sqlx:
     tokio::time::timeout(limit, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-async fn open(settings: &PostgresSettings) -> Result<PgPool, QueueError> {
-    let _ = connect(settings).await?.close().await;
+async fn open(settings: &PostgresSettings, root_key: &RootKey) -> Result<PgPool, QueueError> {
+    let _ = connect(settings, root_key).await?.close().await;
     let options = options(&settings.url)?;
     let timeout_ms = settings.timeout.as_millis();
     let pool = PgPoolOptions::new()
@@ -94,7 +99,50 @@ async fn open(settings: &PostgresSettings) -> Result<PgPool, QueueError> {
     Ok(pool.connect_lazy_with(options))
 }
 
+/// Parameters of the URL that sqlx takes. What it does not take it would write into the log, value and all.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+fn refuse_unknown_parameters(url: &str) -> Result<(), QueueError> {
+    let (url, _) = url.split_once('#').unwrap_or((url, ""));
+    let (_, query) = url.split_once('?').unwrap_or((url, ""));
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        if PARAMETERS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']')) {
+            continue;
+        }
+        // A password with a question mark in it ends up here too, and is nobody's to read.
+        let is_word = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let named = if is_word(&name) { &*name } else { "(no name)" };
+        return Err(QueueError(format!(
+            "[queue] database_url has a parameter {named}, which is not one of {}",
+            PARAMETERS.join(", ")
+        )));
+    }
+    Ok(())
+}
+
 fn options(url: &SecretKey) -> Result<PgConnectOptions, QueueError> {
+    refuse_unknown_parameters(url.expose())?;
     let options = PgConnectOptions::from_str(url.expose())
         .map_err(|error| QueueError(format!("[queue] database_url cannot be read: {error}")))?;
     // Statements are ours and their values are callers'.
@@ -105,11 +153,22 @@ pub(super) fn failed(error: sqlx::Error) -> QueueError {
     QueueError(error.to_string())
 }
 
+/// What a transaction was decided on did not hold any more when it could be changed.
+#[derive(Debug, thiserror::Error)]
+#[error("others came first, again and again")]
+struct Overtaken;
+
+/// The error that has a transaction undone and tried again.
+pub(super) fn overtaken() -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(Overtaken))
+}
+
 /// Whether the transaction was given up for the sake of another one (deadlock, serialisation), or found a connection that
 /// was dead before it began. Nothing was done, and the next try may go well.
 pub(super) fn may_go_well(error: &sqlx::Error, begun: bool) -> bool {
     match error {
         sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("40P01" | "40001")),
+        sqlx::Error::Decode(error) => error.is::<Overtaken>(),
         sqlx::Error::Io(_) => !begun,
         _ => false,
     }
@@ -161,6 +220,8 @@ pub(super) enum Lock {
     Tasks = 2,
     /// Deliveries are claimed.
     Deliveries = 3,
+    /// Renders of a key with a concurrency are begun, by a caller who waits or by a worker.
+    UnderWay = 4,
 }
 
 /// Holds a lock until the end of the transaction.

@@ -115,7 +115,8 @@ fn view(row: &PgRow) -> sqlx::Result<EndpointView> {
 /// Disabled ones first.
 pub(super) async fn list(pool: &PgPool, access_key: Option<&str>, limit: u32) -> sqlx::Result<Vec<EndpointView>> {
     let rows = sqlx::query(
-        "SELECT * FROM endpoints WHERE $1::text IS NULL OR access_key = $1
+        "SELECT access_key, url, failures, failing_since_ms, last_failure_ms, last_error, disabled_ms
+         FROM endpoints WHERE $1::text IS NULL OR access_key = $1
          ORDER BY disabled_ms IS NULL, last_failure_ms DESC LIMIT $2",
     )
     .bind(access_key)

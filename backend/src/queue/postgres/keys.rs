@@ -33,18 +33,30 @@ fn row(row: &PgRow, previous: &[PgRow]) -> sqlx::Result<KeyRow> {
 }
 
 pub(super) async fn get(pool: &PgPool, access_key: &str) -> sqlx::Result<Option<KeyRow>> {
-    let found = sqlx::query("SELECT * FROM keys WHERE access_key = $1").bind(access_key).fetch_optional(pool).await?;
-    let Some(found) = found else { return Ok(None) };
-    let previous = sqlx::query("SELECT * FROM previous_secrets WHERE access_key = $1 ORDER BY number DESC")
-        .bind(access_key)
-        .fetch_all(pool)
-        .await?;
+    let found = sqlx::query(
+        "SELECT access_key, name, secret, require_signed, monthly_quota, requests_per_minute, concurrency, created_ms, revoked_ms
+         FROM keys WHERE access_key = $1",
+    );
+    let Some(found) = found.bind(access_key).fetch_optional(pool).await? else { return Ok(None) };
+    let previous = sqlx::query(
+        "SELECT access_key, secret, until_ms FROM previous_secrets WHERE access_key = $1 ORDER BY number DESC",
+    )
+    .bind(access_key)
+    .fetch_all(pool)
+    .await?;
     row(&found, &previous).map(Some)
 }
 
 pub(super) async fn list(pool: &PgPool) -> sqlx::Result<Vec<KeyRow>> {
-    let rows = sqlx::query("SELECT * FROM keys ORDER BY created_ms, access_key").fetch_all(pool).await?;
-    let previous = sqlx::query("SELECT * FROM previous_secrets ORDER BY number DESC").fetch_all(pool).await?;
+    let rows = sqlx::query(
+        "SELECT access_key, name, secret, require_signed, monthly_quota, requests_per_minute, concurrency, created_ms, revoked_ms
+         FROM keys ORDER BY created_ms, access_key",
+    )
+    .fetch_all(pool)
+    .await?;
+    let previous = sqlx::query("SELECT access_key, secret, until_ms FROM previous_secrets ORDER BY number DESC")
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(|key| row(key, &previous)).collect()
 }
 

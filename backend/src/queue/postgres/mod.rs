@@ -61,14 +61,15 @@ impl PostgresQueue {
     /// Connects, and brings the schema up to date.
     ///
     /// # Errors
-    /// When the server cannot be reached, or the database is of a newer version.
+    /// When the server cannot be reached, or a newer program has changed the database too much, or it was sealed with another
+    /// root key.
     pub async fn open(
         settings: &PostgresSettings,
         root_key: RootKey,
         capacity: u64,
     ) -> Result<PostgresQueue, QueueError> {
         Ok(PostgresQueue {
-            database: Database::open(settings).await?,
+            database: Database::open(settings, &root_key).await?,
             root_key: Arc::new(root_key),
             capacity,
             under_way: UnderWay::default(),
@@ -127,9 +128,8 @@ impl JobQueue for PostgresQueue {
 
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned());
-        let waiting = serde_json::to_string(&self.under_way.all()).map_err(|error| QueueError(error.to_string()))?;
         let claimed = transaction!(self.database, connection =>
-            requests::claim(connection, owner, now_ms, lease_until_ms, &waiting))?;
+            requests::claim(connection, owner, now_ms, lease_until_ms, &self.under_way))?;
         let Some((mut claimed, sealed)) = claimed else { return Ok(None) };
         if let Some(sealed) = sealed {
             claimed.request.options.put_secrets(self.root_key.open_secrets(&claimed.request.id, &sealed)?);

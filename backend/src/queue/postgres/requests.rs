@@ -7,9 +7,10 @@ use snaphook_shared::request::Endpoint;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
-use super::database::{Lock, Numbers, int, lock, not_json, text, unreadable};
+use super::database::{Lock, Numbers, int, lock, not_json, overtaken, text, unreadable};
 use super::usage;
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, StoredFile};
+use crate::domain::limits::UnderWay;
 use crate::domain::ports::Acceptance;
 
 /// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
@@ -112,22 +113,38 @@ pub(super) async fn insert(
     .map(|done| done.rows_affected() == 1)
 }
 
+/// The columns of a request that a worker needs. Each by its name: a newer program may have added others.
+const CLAIMED: &str = "
+    SELECT id, access_key, endpoint, options, secrets, idempotency_key, fingerprint, urgency, attempts, failures, postponed,
+           created_ms, traceparent
+    FROM claim_request($1, $2, $3, $4::jsonb)";
+
 /// The next request to render, with its secrets still sealed. See `claim_request` in the schema.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     owner: &str,
     now_ms: u64,
     lease_until_ms: u64,
-    waiting: &str,
+    under_way: &UnderWay,
 ) -> sqlx::Result<Option<(ClaimedRequest, Option<Vec<u8>>)>> {
-    let claimed = sqlx::query("SELECT * FROM claim_request($1, $2, $3, $4::jsonb)")
+    let waiting = under_way.all();
+    let claimed = sqlx::query(CLAIMED)
         .bind(owner)
         .bind(int(now_ms))
         .bind(int(lease_until_ms))
-        .bind(waiting)
-        .fetch_optional(connection)
+        .bind(serde_json::to_string(&waiting).map_err(not_json)?)
+        .fetch_optional(&mut *connection)
         .await?;
     let Some(row) = claimed else { return Ok(None) };
+    let access_key: &str = row.try_get("access_key")?;
+    // Callers of a key with a limit are let in under a lock that this transaction holds by now. Some may have come before it
+    // did, after they were counted.
+    let callers = under_way.count(access_key);
+    if callers > waiting.get(access_key).copied().unwrap_or_default()
+        && usage::is_over(connection, access_key, callers).await?
+    {
+        return Err(overtaken());
+    }
     let claimed = ClaimedRequest {
         request: new_request(&row)?,
         attempt: row.number("attempts")?,
@@ -341,10 +358,10 @@ async fn release(connection: &mut PgConnection, ids: &[String], reason: &str) ->
     .execute(&mut *connection)
     .await?;
     sqlx::query(
-        "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL, error_cause = 'the lease ran out'
-         WHERE id = ANY($1)",
+        "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL, error_cause = $2 WHERE id = ANY($1)",
     )
     .bind(ids)
+    .bind(reason)
     .execute(connection)
     .await
     .map(|done| done.rows_affected())

@@ -1,12 +1,21 @@
 //! The schema and its versions.
 
-use sqlx::{Connection, PgConnection};
+use std::time::Duration;
 
-use super::database::{PostgresSettings, failed, reach};
+use sqlx::{Connection, PgConnection, Row};
+
+use super::database::{Numbers, PostgresSettings, failed, may_go_well, reach};
 use crate::domain::ports::QueueError;
+use crate::queue::migration::{Migration, Versions, contract, expand, needed};
+use crate::queue::secrets::RootKey;
 
-/// Each entry brings the schema from its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+/// Each entry brings the schema from its index to the next. The first two need a program that knows them, since those of before
+/// there was such a promise refuse what they do not know.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    contract(include_str!("schema_1.sql"), 1),
+    contract(include_str!("schema_2.sql"), 2),
+    expand(include_str!("schema_3.sql")),
+];
 
 /// The version of a database that has had them all.
 pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -14,42 +23,108 @@ pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
 /// Held while the schema is looked at and changed, so that backends that start together do it one after the other.
 const LOCK: i64 = 0x736e_6170_686f_6f6b;
 
-/// Brings the schema up to date, all of it or nothing.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), QueueError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let version = async {
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS snaphook_schema (version BIGINT NOT NULL)")
-            .execute(&mut *transaction)
-            .await?;
-        version(&mut transaction).await
-    };
-    let version = version.await.map_err(failed)?;
-    if version > KNOWN_VERSION {
-        let message = format!("the database is of version {version}, and this program knows {KNOWN_VERSION}");
-        return Err(QueueError(message));
-    }
-    if version == KNOWN_VERSION {
-        return transaction.commit().await.map_err(failed);
-    }
-    let migrate = async {
-        for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
-            sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+/// Whoever waits for a table to change it is waited for by all who come later, so it is not for long, and again later.
+const TABLE_LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '2s'";
+const TRIES_MAX: u32 = 30;
+const TRIES_APART: Duration = Duration::from_secs(1);
+
+/// Brings the schema up to date, all of it or nothing. Services of versions before may be at work on it.
+///
+/// # Errors
+/// When a newer program has changed it too much, or it was sealed with another root key; then nothing was changed.
+pub(super) async fn migrate(connection: &mut PgConnection, root_key: &RootKey) -> Result<(), QueueError> {
+    for _ in 1..TRIES_MAX {
+        match try_to_migrate(connection, root_key).await {
+            Err(error) if is_busy(&error) => tokio::time::sleep(TRIES_APART).await,
+            result => return result.map_err(failed)?,
         }
-        sqlx::raw_sql("DELETE FROM snaphook_schema").execute(&mut *transaction).await?;
-        sqlx::query("INSERT INTO snaphook_schema (version) VALUES ($1)")
+    }
+    try_to_migrate(connection, root_key).await.map_err(failed)?
+}
+
+/// Whether a table was in use, so that later may be a better time.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("55P03") || may_go_well(error, true)
+}
+
+async fn try_to_migrate(connection: &mut PgConnection, root_key: &RootKey) -> sqlx::Result<Result<(), QueueError>> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    // `version` is what a program must know, since that is what those of before there was `newest` compare.
+    sqlx::raw_sql("CREATE TABLE IF NOT EXISTS snaphook_schema (version BIGINT NOT NULL)")
+        .execute(&mut *transaction)
+        .await?;
+    let versions = versions(&mut transaction).await?;
+    if let Err(refused) = versions.check() {
+        return Ok(Err(refused));
+    }
+    if versions.newest < KNOWN_VERSION {
+        sqlx::raw_sql(TABLE_LOCK_LIMIT).execute(&mut *transaction).await?;
+        for migration in MIGRATIONS.iter().skip(usize::try_from(versions.newest).unwrap_or_default()) {
+            sqlx::raw_sql(migration.sql).execute(&mut *transaction).await?;
+        }
+        sqlx::raw_sql(
+            "ALTER TABLE snaphook_schema ADD COLUMN IF NOT EXISTS newest BIGINT; DELETE FROM snaphook_schema",
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("INSERT INTO snaphook_schema (version, newest) VALUES ($1, $2)")
+            .bind(needed(MIGRATIONS))
             .bind(KNOWN_VERSION)
             .execute(&mut *transaction)
             .await?;
-        transaction.commit().await
-    };
-    migrate.await.map_err(failed)
+    }
+    if let Err(refused) = prove(&mut transaction, root_key).await? {
+        return Ok(Err(refused));
+    }
+    transaction.commit().await.map(Ok)
 }
 
-/// 0 if there is nothing yet.
-async fn version(connection: &mut PgConnection) -> sqlx::Result<i64> {
-    let version = sqlx::query_scalar("SELECT version FROM snaphook_schema").fetch_optional(connection).await?;
-    Ok(version.unwrap_or_default())
+/// Keeps the proof of the root key, or compares it with the one that is kept.
+async fn prove(connection: &mut PgConnection, root_key: &RootKey) -> sqlx::Result<Result<(), QueueError>> {
+    if let Some(matches) = is_sealed_with(connection, root_key).await? {
+        if !matches {
+            return Ok(Err(RootKey::another()));
+        }
+    }
+    let proof = match root_key.proof() {
+        Ok(proof) => proof,
+        Err(error) => return Ok(Err(error)),
+    };
+    sqlx::query("INSERT INTO root_key (id, proof) VALUES (1, $1) ON CONFLICT DO NOTHING")
+        .bind(proof)
+        .execute(connection)
+        .await?;
+    Ok(Ok(()))
+}
+
+/// Whether the secrets in the database are this key's. Before a proof was kept, the newest access key's secret tells; None where
+/// there is neither.
+async fn is_sealed_with(connection: &mut PgConnection, root_key: &RootKey) -> sqlx::Result<Option<bool>> {
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass('root_key') IS NOT NULL").fetch_one(&mut *connection).await?;
+    if there {
+        let proof: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT proof FROM root_key").fetch_optional(&mut *connection).await?;
+        if let Some(proof) = proof {
+            return Ok(Some(root_key.made(&proof)));
+        }
+    }
+    let key = sqlx::query("SELECT access_key, secret FROM keys ORDER BY created_ms DESC LIMIT 1");
+    let Some(row) = key.fetch_optional(connection).await? else { return Ok(None) };
+    Ok(Some(root_key.open(row.try_get("access_key")?, row.try_get("secret")?).is_some()))
+}
+
+async fn versions(connection: &mut PgConnection) -> sqlx::Result<Versions> {
+    // The second column may not be there yet.
+    let row = sqlx::query(
+        "SELECT version, coalesce((to_jsonb(s) ->> 'newest')::bigint, version) AS newest FROM snaphook_schema s",
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(Versions { newest: 0, needed: 0, known: KNOWN_VERSION }) };
+    Ok(Versions { newest: row.number("newest")?, needed: row.number("version")?, known: KNOWN_VERSION })
 }
 
 /// What a database is like.
@@ -57,10 +132,9 @@ async fn version(connection: &mut PgConnection) -> sqlx::Result<i64> {
 pub struct Inspection {
     /// What the server calls itself: `15.14 (Debian …)`.
     pub server: String,
-    /// 0 if there is nothing yet.
-    pub version: i64,
-    /// The newest version that this program knows.
-    pub known: i64,
+    pub versions: Versions,
+    /// Whether its secrets were sealed with the root key; None where nobody can say.
+    pub root_key_fits: Option<bool>,
     /// What its clock said (Unix milliseconds).
     pub time_ms: u64,
 }
@@ -69,17 +143,24 @@ pub struct Inspection {
 ///
 /// # Errors
 /// When it cannot be reached.
-pub async fn inspect(settings: &PostgresSettings) -> Result<Inspection, QueueError> {
+pub async fn inspect(settings: &PostgresSettings, root_key: Option<&RootKey>) -> Result<Inspection, QueueError> {
     let mut connection = reach(settings).await?;
     let look = async {
         let server = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
         let exists: bool =
             sqlx::query_scalar("SELECT to_regclass('snaphook_schema') IS NOT NULL").fetch_one(&mut connection).await?;
-        let version = if exists { version(&mut connection).await? } else { 0 };
+        let versions = match exists {
+            true => versions(&mut connection).await?,
+            false => Versions { newest: 0, needed: 0, known: KNOWN_VERSION },
+        };
+        let root_key_fits = match root_key {
+            Some(root_key) if versions.newest > 0 => is_sealed_with(&mut connection, root_key).await?,
+            _ => None,
+        };
         let time_ms: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
             .fetch_one(&mut connection)
             .await?;
-        Ok(Inspection { server, version, known: KNOWN_VERSION, time_ms: time_ms.unsigned_abs() })
+        Ok(Inspection { server, versions, root_key_fits, time_ms: time_ms.unsigned_abs() })
     };
     look.await.map_err(failed)
 }

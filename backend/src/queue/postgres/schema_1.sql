@@ -278,7 +278,8 @@ $$;
 
 -- Triggers, and not statements beside each change of state: whatever moves a request, by whatever way, is counted in the
 -- same transaction, once. All of them take their rows in one order (task, size, counters, month, hours, holdings), so that
--- two connections with the same shard wait for each other and never both ways.
+-- two connections with the same shard that move one request each wait for each other one way only. Where one of them moves
+-- several, it may be both ways: the server ends one of the two, and its transaction is tried again.
 CREATE FUNCTION request_begins() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.state = 'queued' THEN

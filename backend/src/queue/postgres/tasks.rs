@@ -14,6 +14,18 @@ use crate::domain::limits::Limited;
 use crate::domain::ports::{Acceptance, QueueError};
 use crate::domain::task::{Fired, LastRun, NextTime, REFUSED, Run, Task, Tasks};
 
+/// Each column by its name: a newer program may have added others.
+macro_rules! select_tasks {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, access_key, name, endpoint, query, frequency, crontab, time_zone, enabled, created_ms, due_ms, revision,
+                    runs, last_run_ms, last_status, last_request_id, last_error_code, last_error_message
+             FROM tasks ",
+            $rest
+        )
+    };
+}
+
 impl PostgresQueue {
     fn open_tasks(&self, rows: &[PgRow]) -> Result<Vec<Task>, QueueError> {
         rows.iter().map(|row| self.root_key.open_query(read(row).map_err(failed)?)).collect()
@@ -28,7 +40,7 @@ impl Tasks for PostgresQueue {
     }
 
     async fn task(&self, access_key: &str, id: u64) -> Result<Option<Task>, QueueError> {
-        let rows = sqlx::query("SELECT * FROM tasks WHERE id = $1 AND access_key = $2")
+        let rows = sqlx::query(select_tasks!("WHERE id = $1 AND access_key = $2"))
             .bind(int(id))
             .bind(access_key)
             .fetch_all(&self.database.pool);
@@ -37,7 +49,7 @@ impl Tasks for PostgresQueue {
     }
 
     async fn tasks(&self, access_key: &str) -> Result<Vec<Task>, QueueError> {
-        let rows = sqlx::query("SELECT * FROM tasks WHERE access_key = $1 ORDER BY created_ms, id")
+        let rows = sqlx::query(select_tasks!("WHERE access_key = $1 ORDER BY created_ms, id"))
             .bind(access_key)
             .fetch_all(&self.database.pool);
         let rows = self.database.ask(rows).await?;
@@ -81,7 +93,7 @@ impl Tasks for PostgresQueue {
     }
 
     async fn due_tasks(&self, now_ms: u64, limit: u32) -> Result<Vec<Task>, QueueError> {
-        let rows = sqlx::query("SELECT * FROM tasks WHERE due_ms <= $1 ORDER BY due_ms LIMIT $2")
+        let rows = sqlx::query(select_tasks!("WHERE due_ms <= $1 ORDER BY due_ms LIMIT $2"))
             .bind(int(now_ms))
             .bind(int(limit))
             .fetch_all(&self.database.pool);

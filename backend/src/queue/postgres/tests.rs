@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use snaphook_shared::key::KeyLimits;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
@@ -11,6 +12,7 @@ use snaphook_test_postgres::Server;
 use super::*;
 use crate::domain::delivery::DeliveryBody;
 use crate::domain::operator::{NewKey, Operator};
+use crate::queue::migration;
 use crate::queue::testing::{CAPACITY, NOW, backend, settings};
 
 fn request(number: u64) -> NewRequest {
@@ -48,7 +50,7 @@ async fn backends_that_start_at_once_make_one_schema() {
     for backend in &backends {
         assert!(backend.keys().await.unwrap().is_empty());
     }
-    assert_eq!(Server::shared().query(&url, "SELECT version FROM snaphook_schema"), schema::KNOWN_VERSION.to_string());
+    assert_eq!(Server::shared().query(&url, "SELECT newest FROM snaphook_schema"), schema::KNOWN_VERSION.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,17 +66,116 @@ async fn attempts_of_an_older_version_stay_and_have_no_headers() {
     }
     backend(&url).await;
     assert_eq!(server.query(&url, "SELECT status, answer, headers FROM attempts"), "500|oops|[]");
-    assert_eq!(server.query(&url, "SELECT version FROM snaphook_schema"), schema::KNOWN_VERSION.to_string());
+    let versions = server.query(&url, "SELECT version, newest FROM snaphook_schema");
+    let needed = migration::needed(schema::MIGRATIONS);
+    assert_eq!(versions, format!("{needed}|{}", schema::KNOWN_VERSION));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_version_is_left_alone() {
     let url = Server::shared().database();
     drop(backend(&url).await);
+    Server::shared().query(&url, "UPDATE snaphook_schema SET newest = 1000");
+    drop(backend(&url).await);
+    assert_eq!(Server::shared().query(&url, "SELECT newest FROM snaphook_schema"), "1000", "it only adds");
     Server::shared().query(&url, "UPDATE snaphook_schema SET version = 1000");
     let root_key = RootKey::load(&"0f".repeat(32), "".as_ref()).unwrap();
     let refused = PostgresQueue::open(&settings(&url), root_key, CAPACITY).await.err().unwrap();
     assert!(refused.to_string().contains("version 1000"), "{refused}");
+}
+
+/// All that is in a database, and what it is made of.
+fn dump(server: &Server, url: &str) -> String {
+    let tables =
+        "SELECT string_agg(format('SELECT %L, t::text FROM %I t', relname, relname), ' UNION ALL ' ORDER BY relname)
+                  FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
+    let rows = server.query(url, &server.query(url, tables));
+    let columns =
+        "SELECT string_agg(attrelid::regclass || '.' || attname, ' ' ORDER BY attrelid, attnum) FROM pg_attribute
+                   WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)";
+    rows + &server.query(url, columns)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_root_key_changes_nothing() {
+    let server = Server::shared();
+    let (older, newer) = (server.database(), server.database());
+    // One of before there was a proof, with an access key in it; and one with a proof.
+    for sql in [
+        include_str!("schema_1.sql"),
+        include_str!("schema_2.sql"),
+        "CREATE TABLE snaphook_schema (version BIGINT NOT NULL); INSERT INTO snaphook_schema VALUES (2)",
+    ] {
+        server.query(&older, sql);
+    }
+    let key = |digits: &str| RootKey::load(&digits.repeat(32), "".as_ref()).unwrap();
+    let secret = key("0f").seal("alice", &SecretKey::new("s3cret")).unwrap();
+    let row = "INSERT INTO keys (access_key, name, secret, require_signed, created_ms)";
+    server.query(&older, &format!("{row} VALUES ('alice', '', '\\x{}', false, 1)", hex::encode(secret)));
+    drop(backend(&newer).await);
+    for url in [older, newer] {
+        for _ in 0..2 {
+            let before = dump(server, &url);
+            let refused = PostgresQueue::open(&settings(&url), key("0e"), CAPACITY).await.err().unwrap().to_string();
+            assert!(refused.contains("another root key") && refused.contains("SNAPHOOK_ROOT_KEY"), "{refused}");
+            assert_eq!(dump(server, &url), before);
+            drop(backend(&url).await);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_and_a_worker_that_come_at_once_do_not_both_get_the_last_place_of_a_key() {
+    let url = Server::shared().database();
+    let queue = Arc::new(backend(&url).await);
+    let limits = KeyLimits { concurrency: Some(1), ..KeyLimits::default() };
+    queue.add_key(NewKey { limits, ..NewKey::unlimited("alice", "secret") }, NOW).await.unwrap();
+    queue.accept(request(1)).await.unwrap();
+    // The worker has counted the callers, and then it waits for the key's turn, which somebody holds.
+    let mut holder = connect(&settings(&url), &queue.root_key).await.unwrap();
+    for sql in ["BEGIN", "SELECT taken FROM turns FOR UPDATE"] {
+        sqlx::raw_sql(sql).execute(&mut holder).await.unwrap();
+    }
+    let claiming = queue.clone();
+    let claim = tokio::spawn(async move { claiming.claim("w", NOW + 9, NOW + 99).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while Server::shared().query(&url, waits) != "1" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let Admission::Admitted(place) = queue.admit("alice", NOW).await.unwrap() else { panic!("there is a place") };
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    assert!(claim.await.unwrap().unwrap().is_none(), "the caller has it");
+    assert_eq!(queue.usage("alice", NOW).await.unwrap().under_way, 1);
+    drop(place);
+    assert!(queue.claim("w", NOW + 9, NOW + 99).await.unwrap().is_some());
+    assert!(matches!(queue.admit("alice", NOW).await.unwrap(), Admission::Limited(_)), "the worker has it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_a_second_behind_begins_no_minute_anew() {
+    let url = Server::shared().database();
+    // A connection counts in a shard of its own, so there is one.
+    let settings = PostgresSettings { connections_max: 1, ..settings(&url) };
+    let root_key = RootKey::load(&"0f".repeat(32), "".as_ref()).unwrap();
+    let queue = PostgresQueue::open(&settings, root_key, CAPACITY).await.unwrap();
+    let limits = KeyLimits { requests_per_minute: Some(4), ..KeyLimits::default() };
+    queue.add_key(NewKey { limits, ..NewKey::unlimited("alice", "secret") }, NOW).await.unwrap();
+    let minute = crate::domain::limits::minute_end_ms(NOW);
+    let (ahead, behind) = (minute + 500, minute - 500);
+    let started = async |now_ms| queue.usage("alice", now_ms).await.unwrap().started;
+    for (number, now_ms) in [(0, ahead), (1, behind), (2, ahead)] {
+        let accepted = NewRequest { created_ms: now_ms, ..request(number) };
+        assert!(matches!(queue.accept(accepted).await.unwrap(), Acceptance::Accepted { .. }));
+    }
+    assert_eq!((started(ahead).await, started(behind).await), (3, 3));
+    assert!(matches!(queue.admit("alice", behind).await.unwrap(), Admission::Admitted(_)));
+    for now_ms in [ahead, behind] {
+        assert!(matches!(queue.admit("alice", now_ms).await.unwrap(), Admission::Limited(_)), "{now_ms}");
+    }
+    // A clock that was an hour ahead, and has been set right, leaves nobody waiting for that hour.
+    assert!(matches!(queue.admit("alice", ahead + 3_600_000).await.unwrap(), Admission::Admitted(_)));
+    assert!(matches!(queue.admit("alice", ahead).await.unwrap(), Admission::Admitted(_)));
+    assert_eq!(started(ahead).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,10 +316,13 @@ async fn the_password_is_in_no_message() {
         "postgres://me:open-sesame@127.0.0.1:1/db",
         "postgres://me:open-sesame@127.0.0.1:port/db",
         "postgres://me:open-sesame@127.0.0.1/db?sslmode=perhaps",
+        "postgres://me@127.0.0.1/db?sslmode=disable&passwort=open-sesame",
+        "postgres://me:ab?open-sesame@127.0.0.1/db",
     ] {
         let settings = settings(url);
         assert!(!format!("{settings:?}").contains("open-sesame"));
         let error = PostgresQueue::open(&settings, root_key(), 1).await.err().unwrap();
         assert!(!format!("{error} {error:?}").contains("open-sesame"), "{error}");
+        assert_eq!(url.contains("passwort"), error.to_string().contains("a parameter passwort,"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 //! here are the beginnings of those that a caller waits for.
 
 use snaphook_shared::key::KeyLimits;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use super::database::{Lock, Numbers, int, lock};
 use crate::domain::limits::{self, UnderWay, Usage};
@@ -15,8 +15,8 @@ pub(super) async fn get(connection: &mut PgConnection, access_key: &str, now_ms:
                 coalesce((SELECT sum(rendered) FROM key_months WHERE access_key = $1 AND month = $2), 0)::bigint
                     AS rendered,
                 coalesce((SELECT sum(unfinished) FROM key_counters WHERE access_key = $1), 0)::bigint AS unfinished,
-                coalesce((SELECT sum(started) FROM key_counters WHERE access_key = $1 AND minute = $3), 0)::bigint
-                    AS started
+                coalesce((SELECT sum(started) FROM key_counters WHERE access_key = $1 AND minute IN ($3, $3 + 1)),
+                         0)::bigint AS started
          FROM keys k WHERE k.access_key = $1",
     )
     .bind(access_key)
@@ -46,15 +46,24 @@ pub(super) async fn admit(
     now_ms: u64,
     under_way: &UnderWay,
 ) -> sqlx::Result<Admission> {
-    let limited: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM keys WHERE access_key = $1 AND (monthly_quota IS NOT NULL
-                        OR requests_per_minute IS NOT NULL OR concurrency IS NOT NULL))",
+    let limits = sqlx::query(
+        "SELECT monthly_quota IS NOT NULL OR requests_per_minute IS NOT NULL AS counted, concurrency IS NOT NULL AS concurrent
+         FROM keys WHERE access_key = $1",
     )
     .bind(access_key)
-    .fetch_one(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    if limited {
+    let (counted, concurrent) = match limits {
+        Some(row) => (row.try_get("counted")?, row.try_get("concurrent")?),
+        None => (false, false),
+    };
+    if counted {
         lock(connection, Lock::Usage, access_key).await?;
+    }
+    if concurrent {
+        lock(connection, Lock::UnderWay, access_key).await?;
+    }
+    if counted || concurrent {
         let waiting = under_way.count(access_key);
         let mut usage = get(connection, access_key, now_ms).await?;
         usage.unfinished += waiting;
@@ -67,12 +76,14 @@ pub(super) async fn admit(
     Ok(Admission::Admitted(under_way.enter(access_key)))
 }
 
-/// Counts a request that starts now.
+/// Counts a request that starts now. Clocks that differ by a second are in two minutes for as long: whoever is behind counts in
+/// that of the other. One that was far ahead is not believed, or the key would have to wait for it.
 async fn start(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO key_counters AS c (access_key, shard, minute, started) VALUES ($1, shard(), $2, 1)
          ON CONFLICT (access_key, shard) DO UPDATE
-         SET started = CASE c.minute WHEN $2 THEN c.started ELSE 0 END + 1, minute = $2",
+         SET started = CASE WHEN c.minute IN ($2, $2 + 1) THEN c.started ELSE 0 END + 1,
+             minute = CASE c.minute WHEN $2 + 1 THEN c.minute ELSE $2 END",
     )
     .bind(access_key)
     .bind(int(limits::minute(now_ms)))
@@ -84,13 +95,27 @@ async fn start(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> 
 /// Takes back what the schema has counted in this transaction of a request that had been let in before.
 pub(super) async fn take_back(connection: &mut PgConnection, access_key: &str, now_ms: u64) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE key_counters SET started = started - 1 WHERE access_key = $1 AND shard = shard() AND minute = $2",
+        "UPDATE key_counters SET started = started - 1
+         WHERE access_key = $1 AND shard = shard() AND minute IN ($2, $2 + 1)",
     )
     .bind(access_key)
     .bind(int(limits::minute(now_ms)))
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Whether a key has more renders under way than it may, with so many callers who wait.
+pub(super) async fn is_over(connection: &mut PgConnection, access_key: &str, callers: u64) -> sqlx::Result<bool> {
+    let over: Option<bool> = sqlx::query_scalar(
+        "SELECT concurrency < $2 + (SELECT count(*) FROM requests WHERE state = 'rendering' AND access_key = $1)
+         FROM keys WHERE access_key = $1 AND concurrency IS NOT NULL",
+    )
+    .bind(access_key)
+    .bind(int(callers))
+    .fetch_optional(connection)
+    .await?;
+    Ok(over.unwrap_or_default())
 }
 
 /// Requests of a key that workers hold, of whatever backend. There are never more than there are workers, so counting them

@@ -150,7 +150,10 @@ pub(super) async fn request_detail(pool: &PgPool, id: &str) -> sqlx::Result<Opti
 }
 
 pub(super) async fn file(pool: &PgPool, name: &str) -> sqlx::Result<Option<StoredFile>> {
-    let found = sqlx::query("SELECT * FROM files WHERE name = $1").bind(name).fetch_optional(pool).await?;
+    let found = sqlx::query(
+        "SELECT name, content_type, bytes, width, height, attachment, expires_ms FROM files WHERE name = $1",
+    );
+    let found = found.bind(name).fetch_optional(pool).await?;
     found.as_ref().map(stored_file).transpose()
 }
 
@@ -220,10 +223,13 @@ pub(super) async fn deliveries(pool: &PgPool, filter: &DeliveryFilter) -> sqlx::
     let rows = query.build().fetch_all(pool).await?;
     let mut views = rows.iter().map(delivery_view).collect::<sqlx::Result<Vec<_>>>()?;
     let ids: Vec<String> = views.iter().map(|view| view.id.clone()).collect();
-    let attempts = sqlx::query("SELECT * FROM attempts WHERE delivery_id = ANY($1) ORDER BY delivery_id, number")
-        .bind(ids)
-        .fetch_all(pool)
-        .await?;
+    let attempts = sqlx::query(
+        "SELECT delivery_id, number, at_ms, took_ms, status, error, answer, headers FROM attempts
+         WHERE delivery_id = ANY($1) ORDER BY delivery_id, number",
+    )
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
     for row in &attempts {
         let id: &str = row.try_get("delivery_id")?;
         if let Some(view) = views.iter_mut().find(|view| view.id == id) {

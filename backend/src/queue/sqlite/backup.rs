@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::database::{failed, open_reader};
 use super::inspect;
 use crate::domain::ports::QueueError;
+use crate::queue::secrets::RootKey;
 
 /// Writes the database as it is at one moment into a new file, whoever works on it meanwhile. Root key and files of pictures
 /// are not in it.
@@ -33,20 +34,19 @@ pub fn back_up(database: &Path, copy: &Path) -> Result<(), QueueError> {
 /// Puts a copy in the place of a database that nobody uses, and gives where the one before is now, if there was one.
 ///
 /// # Errors
-/// When the copy is damaged or of a newer version; then nothing was changed.
-pub fn restore(copy: &Path, database: &Path) -> Result<Option<PathBuf>, QueueError> {
-    let inspection = inspect(copy)?;
+/// When the copy is damaged, or a newer program has changed it too much, or it was sealed with another root key than the one
+/// that is given; then nothing was changed.
+pub fn restore(copy: &Path, database: &Path, root_key: Option<&RootKey>) -> Result<Option<PathBuf>, QueueError> {
+    let inspection = inspect(copy, root_key)?;
     if let Some(problem) = inspection.problems.first() {
         return Err(QueueError(format!("{} is damaged: {problem}", copy.display())));
     }
-    if inspection.version == 0 || inspection.version > inspection.known {
-        let message = format!(
-            "{} is of version {}, and this program knows 1 to {}",
-            copy.display(),
-            inspection.version,
-            inspection.known
-        );
-        return Err(QueueError(message));
+    if inspection.versions.newest == 0 {
+        return Err(QueueError(format!("{} is no database of snaphook", copy.display())));
+    }
+    inspection.versions.check()?;
+    if inspection.root_key_fits == Some(false) {
+        return Err(RootKey::another());
     }
     let text = |error: io::Error| QueueError(format!("{}: {error}", database.display()));
     let fresh = beside(database, "restoring");
@@ -106,7 +106,8 @@ mod tests {
     async fn a_copy_made_under_load_is_whole_and_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let (path, copy) = (folder.path().join("test.db"), folder.path().join("copy.db"));
-        let database = Database::open(&path).unwrap();
+        let root_key = RootKey::load("", folder.path()).unwrap();
+        let database = Database::open(&path, &root_key).unwrap();
         database.write(|connection| connection.execute_batch("CREATE TABLE t (a INTEGER, b INTEGER)")).await.unwrap();
         let (first, begun) = tokio::sync::oneshot::channel();
         let writer = tokio::spawn(async move {
@@ -144,11 +145,13 @@ mod tests {
         };
         let (copied, halves) = counts(&copy);
         assert!(copied > 0 && halves == 0, "{copied} rows, {halves} halves");
-        let earlier = restore(&copy, &path).unwrap().unwrap();
+        let other = RootKey::load(&"0f".repeat(32), folder.path()).unwrap();
+        assert!(restore(&copy, &path, Some(&other)).unwrap_err().to_string().contains("another root key"));
+        let earlier = restore(&copy, &path, Some(&root_key)).unwrap().unwrap();
         assert_eq!(counts(&path).0, copied);
         assert!(counts(&earlier).0 >= copied, "what was replaced is kept, its log too");
         std::fs::write(&copy, "no database").unwrap();
-        assert!(restore(&copy, &path).is_err());
+        assert!(restore(&copy, &path, Some(&root_key)).is_err());
         assert_eq!(counts(&path).0, copied, "and nothing was changed");
     }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use super::schema;
 use crate::domain::ports::QueueError;
 use crate::fault;
+use crate::queue::secrets::RootKey;
 
 /// The most pieces of work in one transaction: bounds the time that the first of them waits.
 const GROUP_MAX: usize = 256;
@@ -31,10 +33,10 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens or makes the file, and brings its schema up to date.
-    pub(super) fn open(path: &Path) -> Result<Database, QueueError> {
+    pub(super) fn open(path: &Path, root_key: &RootKey) -> Result<Database, QueueError> {
         let connection = Connection::open(path).map_err(failed)?;
         configure(&connection).map_err(failed)?;
-        migrate(&connection).map_err(failed)?;
+        schema::migrate(&connection, root_key)?;
         let (writer, work) = mpsc::channel();
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
@@ -108,32 +110,6 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Each entry brings the schema from its index to the next.
-pub(super) const MIGRATIONS: &[&str] = &[
-    include_str!("schema.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_tasks.sql"),
-    include_str!("schema_refused.sql"),
-    include_str!("schema_outbox.sql"),
-    include_str!("schema_urgency.sql"),
-    include_str!("schema_dashboard.sql"),
-    include_str!("schema_trace.sql"),
-    include_str!("schema_attempt_headers.sql"),
-];
-
-/// The version of a file that has had them all.
-pub(super) const KNOWN_VERSION: usize = MIGRATIONS.len();
-
-fn migrate(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for migration in MIGRATIONS.iter().skip(version) {
-        connection.execute_batch(migration)?;
-    }
-    connection.pragma_update(None, "user_version", MIGRATIONS.len().max(version))?;
-    connection.execute_batch("COMMIT")
-}
-
 fn write_in_groups(connection: &Connection, work: &mpsc::Receiver<Work>) {
     while let Ok(first) = work.recv() {
         let mut replies = Vec::new();
@@ -178,32 +154,11 @@ fn in_savepoint<T>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn attempts_of_an_older_version_stay_and_have_no_headers() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("test.db");
-        let older = Connection::open(&path).unwrap();
-        let own = MIGRATIONS.iter().position(|one| one.contains("attempts ADD COLUMN headers")).unwrap();
-        for migration in &MIGRATIONS[..own] {
-            older.execute_batch(migration).unwrap();
-        }
-        older.pragma_update(None, "user_version", own).unwrap();
-        let row = "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, answer)
-                   VALUES ('msg_1', 1, 2, 3, 500, 'oops')";
-        older.execute_batch(row).unwrap();
-        drop(older);
-        let newer = Connection::open(&path).unwrap();
-        migrate(&newer).unwrap();
-        let kept = newer.query_row("SELECT status, answer, headers FROM attempts", [], |row| {
-            Ok((row.get::<_, u16>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
-        });
-        assert_eq!(kept.unwrap(), (500, "oops".to_owned(), "[]".to_owned()));
-    }
-
     #[tokio::test(flavor = "multi_thread")]
     async fn a_failing_piece_does_not_take_its_group_along() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("test.db")).unwrap();
+        let database =
+            Database::open(&folder.path().join("test.db"), &RootKey::load("", folder.path()).unwrap()).unwrap();
         database.write(|connection| connection.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")).await.unwrap();
         let insert =
             |number: i64| database.write(move |connection| connection.execute("INSERT INTO t VALUES (?)", [number]));

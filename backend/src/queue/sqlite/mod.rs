@@ -10,6 +10,7 @@ mod inspect;
 mod keys;
 mod operator;
 mod requests;
+mod schema;
 mod sessions;
 mod tasks;
 mod usage;
@@ -55,7 +56,7 @@ pub struct SqliteQueue {
 impl SqliteQueue {
     pub fn open(path: &Path, root_key: RootKey, capacity: u64) -> Result<SqliteQueue, QueueError> {
         Ok(SqliteQueue {
-            database: Database::open(path)?,
+            database: Database::open(path, &root_key)?,
             root_key: Arc::new(root_key),
             capacity,
             under_way: UnderWay::default(),

@@ -316,7 +316,8 @@ pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> ru
         .execute([expired_at_ms])?;
     let requests = connection
         .prepare_cached(
-            "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL, error_cause = 'the lease ran out'
+            "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL,
+                                 error_cause = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
              WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1)",
         )?
         .execute([expired_at_ms])?;

@@ -91,7 +91,7 @@ pub(super) fn forget(connection: &Connection, now_ms: u64) -> rusqlite::Result<u
 
 #[cfg(test)]
 mod tests {
-    use super::super::database::MIGRATIONS;
+    use super::super::schema::MIGRATIONS;
     use super::*;
 
     const OWN: &str = include_str!("schema_dashboard.sql");
@@ -142,12 +142,12 @@ mod tests {
         let (older, newer) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
         let mut is_older = true;
         for migration in MIGRATIONS {
-            if *migration == OWN {
+            if migration.sql == OWN {
                 work(&older);
                 is_older = false;
             }
-            older.execute_batch(migration).unwrap();
-            newer.execute_batch(migration).unwrap();
+            older.execute_batch(migration.sql).unwrap();
+            newer.execute_batch(migration.sql).unwrap();
         }
         assert!(!is_older);
         work(&newer);

@@ -1,0 +1,147 @@
+-- A constant that was sealed with the root key: with another one it does not open.
+CREATE TABLE root_key (
+    id              BIGINT PRIMARY KEY CHECK (id = 1),
+    proof           BYTEA NOT NULL
+);
+
+-- As before, but for the minute: clocks that differ by a second are in two minutes for as long, and whoever is behind counts in
+-- that of the other and does not begin an earlier one anew.
+CREATE OR REPLACE FUNCTION request_begins() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state = 'queued' THEN
+        PERFORM count_queued(1);
+        INSERT INTO turns (access_key) VALUES (NEW.access_key) ON CONFLICT DO NOTHING;
+    END IF;
+    IF NEW.state IN ('queued', 'rendering') THEN
+        -- One that was rendered for a caller who waited has been counted as started when it was let in.
+        INSERT INTO key_counters AS c (access_key, shard, unfinished, minute, started)
+        VALUES (NEW.access_key, shard(), 1, NEW.created_ms / 60000, (NEW.state = 'queued')::int)
+        ON CONFLICT (access_key, shard) DO UPDATE
+        SET unfinished = c.unfinished + 1,
+            started = CASE WHEN excluded.started = 0 OR c.minute IN (excluded.minute, excluded.minute + 1) THEN c.started
+                           ELSE 0 END + excluded.started,
+            minute = CASE WHEN excluded.started = 0 OR c.minute = excluded.minute + 1 THEN c.minute
+                          ELSE excluded.minute END;
+    END IF;
+    INSERT INTO usage_hours AS u (hour, access_key, shard, requests)
+    VALUES (NEW.created_ms / 3600000, NEW.access_key, shard(), 1)
+    ON CONFLICT (hour, access_key, shard) DO UPDATE SET requests = u.requests + 1;
+    RETURN NULL;
+END;
+$$;
+
+-- Leases the next request to render: of the keys that wait, of the one with the fewest renders under way, then the one whose
+-- turn is the longest ago; of that key, the most urgent request, and of those the one that is due first. `waiting` says how
+-- many callers of which key wait in the backend that asks: they count against the key's concurrency.
+--
+-- Any number of claimers may be here at once. Each holds the turn of the key that it claims for. Another one takes that key
+-- for one that has a render more under way, and no turn soon: it passes it over for a key that would come next then, and
+-- waits for it where there is none. Each statement sees what was committed when it began, so what is decided on is looked at
+-- again once the turn is held. Callers of a key with a limit are let in under a lock (its number is Lock::UnderWay), which is
+-- held here too before its renders are counted; keys without one are not slowed by it.
+CREATE OR REPLACE FUNCTION claim_request(claimer TEXT, now_ms BIGINT, until_ms BIGINT, waiting JSONB) RETURNS SETOF requests
+LANGUAGE plpgsql AS $$
+DECLARE
+    candidate RECORD;
+    turn BIGINT;
+    next_id TEXT;
+    claimed requests;
+    passed_over BIGINT;             -- renders under way of the first key that another one claims for
+    patient BOOLEAN := FALSE;       -- waits for the first key, whoever claims for it
+    verdict TEXT;
+    again BOOLEAN;
+    scans INT := 0;
+BEGIN
+    LOOP
+        passed_over := NULL;
+        again := FALSE;
+        scans := scans + 1;
+        FOR candidate IN
+            WITH RECURSIVE waiting_keys (access_key) AS (
+                SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued'
+                UNION ALL
+                SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key)
+                FROM waiting_keys w WHERE w.access_key IS NOT NULL
+            ),
+            busy AS (
+                SELECT w.access_key,
+                       (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key) AS rendering
+                FROM waiting_keys w
+                WHERE EXISTS (SELECT 1 FROM requests r
+                              WHERE r.state = 'queued' AND r.access_key = w.access_key AND r.due_ms <= now_ms)
+            )
+            SELECT b.access_key, b.rendering, t.taken,
+                   k.concurrency - coalesce((waiting ->> b.access_key)::bigint, 0) AS places
+            FROM busy b JOIN turns t USING (access_key) LEFT JOIN keys k USING (access_key)
+            WHERE k.concurrency IS NULL OR b.rendering + coalesce((waiting ->> b.access_key)::bigint, 0) < k.concurrency
+            ORDER BY b.rendering, t.taken
+        LOOP
+            EXIT WHEN passed_over + 1 < candidate.rendering;
+            verdict := 'take';
+            BEGIN
+                IF patient THEN
+                    SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key FOR UPDATE;
+                    patient := FALSE;
+                ELSE
+                    SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key
+                    FOR UPDATE SKIP LOCKED;
+                END IF;
+                IF turn IS NULL THEN
+                    verdict := 'held';
+                ELSIF turn <> candidate.taken AND scans < 20 THEN
+                    -- It has had its turn since this scan began, so others may come first now. That is looked into a few
+                    -- times, and not without end.
+                    verdict := 'stale';
+                ELSE
+                    IF candidate.places IS NOT NULL THEN
+                        PERFORM pg_advisory_xact_lock(4, hashtext(candidate.access_key));
+                        IF candidate.places <= (SELECT count(*) FROM requests r
+                                                WHERE r.state = 'rendering' AND r.access_key = candidate.access_key)
+                        THEN
+                            verdict := 'busy';
+                        END IF;
+                    END IF;
+                END IF;
+                IF verdict = 'take' THEN
+                    SELECT r.id INTO next_id FROM requests r
+                    WHERE r.state = 'queued' AND r.access_key = candidate.access_key AND r.due_ms <= now_ms
+                    ORDER BY r.urgency, r.due_ms LIMIT 1 FOR UPDATE SKIP LOCKED;
+                    IF next_id IS NULL THEN
+                        verdict := 'empty';
+                    END IF;
+                END IF;
+                IF verdict IN ('stale', 'busy', 'empty') THEN
+                    -- The end of this block gives the turn back.
+                    RAISE EXCEPTION USING ERRCODE = 'SH001';
+                END IF;
+            EXCEPTION WHEN SQLSTATE 'SH001' THEN
+                NULL;
+            END;
+            IF verdict = 'stale' THEN
+                again := TRUE;
+                EXIT;
+            END IF;
+            IF verdict = 'held' THEN
+                passed_over := coalesce(passed_over, candidate.rendering);
+            END IF;
+            CONTINUE WHEN verdict <> 'take';
+
+            UPDATE requests r
+            SET state = 'rendering', attempts = r.attempts + 1, lease_owner = claimer, lease_until_ms = until_ms,
+                started_ms = coalesce(r.started_ms, now_ms)
+            WHERE r.id = next_id RETURNING r.* INTO claimed;
+            INSERT INTO request_attempts (request_id, number, started_ms) VALUES (claimed.id, claimed.attempts, now_ms)
+            ON CONFLICT (request_id, number) DO UPDATE
+            SET started_ms = excluded.started_ms, ended_ms = NULL, reason = NULL;
+            UPDATE turns t SET taken = nextval('turn_numbers') WHERE t.access_key = claimed.access_key;
+            RETURN NEXT claimed;
+            RETURN;
+        END LOOP;
+        IF passed_over IS NOT NULL AND NOT again THEN
+            patient := TRUE;
+            again := TRUE;
+        END IF;
+        EXIT WHEN NOT again OR scans > 100;
+    END LOOP;
+END;
+$$;
