@@ -196,6 +196,9 @@ impl Dashboard {
     async fn show(&self, segments: &[&str], call: &Call, session: &Open) -> Answer {
         let frame = self.frame(Some(session), segments.first().unwrap_or(&""));
         let mut fields = Fields::from_query(&call.query);
+        if let Some(name) = fields.with_nul() {
+            return answer::refused(&frame, &no_text(name));
+        }
         let shown = match segments {
             [] => Ok(answer::see("/dashboard/requests")),
             ["requests"] => requests::list(self, &frame, &mut fields).await,
@@ -224,6 +227,10 @@ impl Dashboard {
                 StatusCode::FORBIDDEN,
                 "The form is not of this session. Go back and reload it.",
             );
+        }
+        // The playground renders whatever it is given; everything else is looked for or kept.
+        if let Some(name) = fields.with_nul().filter(|_| segments.first() != Some(&"playground")) {
+            return answer::refused(&frame, &no_text(name));
         }
         let done = match segments {
             ["logout"] => login::sign_out(self, session).await,
@@ -270,6 +277,10 @@ impl Dashboard {
         answer::set(&mut answer, "cache-control", "public, max-age=31536000, immutable");
         answer
     }
+}
+
+fn no_text(name: &str) -> Refusal {
+    Refusal::Invalid(format!("\"{name}\" has a character in it that no text here has: U+0000."))
 }
 
 /// The field's text, if there is any in it.

@@ -30,6 +30,10 @@ pub(super) async fn authenticate(api: &Api, query: &str, headers: &HeaderMap) ->
         Err(LinkError::Missing) => return Err(Problem::new(Code::SignatureIsRequired)),
         Err(_) => return Err(Problem::new(Code::SignatureIsNotValid)),
     }
+    if let Some(name) = fields.with_nul() {
+        let message = format!("\"{name}\" has a character in it that no text here has: U+0000");
+        return Err(Problem::with_detail(Code::RequestNotValid, name, message));
+    }
     Ok((record.access_key, fields))
 }
 

@@ -99,6 +99,12 @@ impl Fields {
         self.0.iter()
     }
 
+    /// The name of a parameter with a NUL in it, which no database keeps and so no filter can find.
+    pub fn with_nul(&self) -> Option<&str> {
+        let has_nul = |field: &&Field| field.values.iter().any(|value| value.contains('\0'));
+        self.0.iter().find(has_nul).map(|field| field.name.as_str())
+    }
+
     /// Removes a parameter and gives its first text: for those that are not options (`access_key`, `signature`).
     pub fn take(&mut self, name: &str) -> Option<String> {
         let index = self.0.iter().position(|field| field.name == name)?;
@@ -225,6 +231,8 @@ mod tests {
     #[test]
     fn bare_keys_and_nulls_are_absent_and_nested_json_is_refused() {
         assert_eq!(Fields::from_query("url&html=x").iter().count(), 1);
+        let with_nul = |query| Fields::from_query(query).with_nul().map(str::to_owned);
+        assert_eq!((with_nul("a=%30&b=1&b=x%00"), with_nul("a=%2500")), (Some("b".to_owned()), None));
         assert_eq!(Fields::from_json(br#"{"url":null}"#).unwrap(), Fields::default());
         assert_eq!(Fields::from_json(br#"{"url":{}}"#), Err(BodyError::Nested("url".into())));
         assert_eq!(Fields::from_json(b"[1]"), Err(BodyError::NotAnObject));

@@ -4,6 +4,16 @@
 set -eu
 programs=$1 folder=$2
 shift 2
+server=
+# However this ends, the server ends before it and its folder goes; what was in its log is told if it went wrong.
+trap '[ $? = 0 ] || cat "$folder/log" >&2; end INT; rm -rf "$folder"' EXIT
+trap 'exit 1' HUP INT TERM
+
+end() {
+    [ -z "$server" ] || kill -"$1" "$server" 2>/dev/null || true
+    [ -z "$server" ] || wait "$server" || true
+    server=
+}
 "$programs/initdb" -D "$folder/data" -U snaphook -A trust -E UTF8 --no-locale >"$folder/log" 2>&1
 
 # Gets the arguments for the server.
@@ -17,10 +27,6 @@ begin() {
         sleep 0.05
     done
 }
-end() {
-    kill -"$1" "$server" 2>/dev/null || true
-    wait "$server" || true
-}
 
 begin "$@"
 echo ready
@@ -32,5 +38,3 @@ while read -r order; do
     esac
     echo "$order"
 done
-end INT
-rm -rf "$folder"
