@@ -11,12 +11,13 @@ export RUST_TEST_THREADS ?= 4
 BUILD := cargo build --quiet --workspace --bins
 IT := cargo test --workspace --test it --
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue bench-service clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-upgrade test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue bench-service clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 	@echo 'make build         the backend, optimised: target/release/snaphook'
 	@echo 'make lint          formatting, clippy, dependency arrows of the Worker'
+	@echo 'make test-upgrade  an older program and this one on one database'
 	@echo 'make test-attack   the attack page in both builds of Chromium'
 	@echo 'make deny          licences, sources and advisories of the dependencies'
 	@echo 'make soak          the crash campaign, memory and isolation, for hours'
@@ -92,6 +93,10 @@ soak: edge-dev verify-package
 deny:
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked --root "$(TOOLS)" cargo-deny
 	cargo deny check
+
+# A program of before, built once into target/upgrade, and this one on one database.
+test-upgrade:
+	@sh tests/upgrade.sh
 
 # The attack page in both builds of Chromium, which must both be there.
 test-attack: edge-dev

@@ -18,20 +18,20 @@ use snaphook_tests::{descendants, random_hex, run};
 use crate::postgres::small;
 
 /// What all services of an installation share.
-struct Fleet {
-    database: String,
+pub(crate) struct Fleet {
+    pub(crate) database: String,
     bucket: S3,
     root_key: String,
     key: KeyPair,
 }
 
 impl Fleet {
-    fn new(database: &str) -> Fleet {
+    pub(crate) fn new(database: &str) -> Fleet {
         let (bucket, root_key, key) = (S3::start("files"), random_hex(32), KeyPair::random());
         Fleet { database: database.to_owned(), bucket, root_key, key }
     }
 
-    fn backend(&self, lease_s: u64) -> Builder {
+    pub(crate) fn backend(&self, lease_s: u64) -> Builder {
         self.backend_by(lease_s, &self.database, &self.bucket.url)
     }
 
@@ -52,7 +52,7 @@ impl Fleet {
 }
 
 /// Renders that a backend has ended.
-async fn renders(stack: &Stack) -> f64 {
+pub(crate) async fn renders(stack: &Stack) -> f64 {
     let metrics = stack.client().at(&stack.operations).get("/metrics").await.expect(200).text();
     let counts = metrics.lines().filter(|line| line.starts_with("snaphook_renders_total"));
     counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

@@ -51,6 +51,7 @@ mod tasks;
 mod tidy;
 mod traces;
 mod traps;
+mod upgrade;
 mod video;
 mod walkthrough;
 mod walls;

@@ -60,6 +60,27 @@ fn each_tool_is_known_to_one_layer() {
 }
 
 #[test]
+fn sql_for_postgresql_names_its_columns() {
+    // A prepared statement fails from then on when a newer program adds a column to what `*` stands for.
+    let schema: String = std::fs::read_dir(repository("backend/src/queue/postgres"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let tables: Vec<&str> =
+        schema.split("CREATE TABLE ").skip(1).filter_map(|rest| rest.split_whitespace().next()).collect();
+    assert!(tables.len() > 15, "{tables:?}");
+    for (file, text) in sources("backend/src/queue/postgres") {
+        for all in tables.iter().copied().chain(["claim_request"]).map(|table| format!("* FROM {table}")) {
+            let lines: Vec<&str> = lines_with(&text, &all).collect();
+            assert!(lines.is_empty(), "{file}: {lines:?}");
+        }
+        assert!(!text.contains("RETURNING *"), "{file}");
+    }
+}
+
+#[test]
 fn the_domain_knows_no_adapter() {
     let adapters =
         ["http", "render", "store", "queue", "notify", "egress", "worker", "run", "config", "cli", "telemetry"];

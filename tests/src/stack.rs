@@ -51,6 +51,7 @@ pub struct Builder {
     key: Option<KeyPair>,
     user: Option<u32>,
     under: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 /// A running snaphook.
@@ -62,6 +63,7 @@ pub struct Stack {
     pub key: KeyPair,
     data_dir: DataDir,
     environment: Vec<(String, String)>,
+    program: PathBuf,
     backend: Option<Part>,
     edge: Option<(Part, String)>,
 }
@@ -86,6 +88,7 @@ impl Stack {
             key: None,
             user: None,
             under: Vec::new(),
+            program: None,
         }
     }
 
@@ -176,7 +179,7 @@ impl Stack {
 
     /// Snaphook with this stack's settings, to be given arguments.
     pub fn command(&self) -> Command {
-        command(&snaphook_binary().expect("built"), &self.environment, self.data_dir())
+        command(&self.program, &self.environment, self.data_dir())
     }
 
     /// A shell of an operator: it has this stack's settings and finds `snaphook`.
@@ -230,7 +233,7 @@ impl Stack {
         // Between the two starts another process may have been given the port for a moment.
         let deadline = Instant::now() + START_LIMIT;
         let (backend, _) = loop {
-            match start_backend(&[], &environment, &data_dir, None) {
+            match start_backend(&self.program, &[], &environment, &data_dir, None) {
                 Ok(started) => break started,
                 Err(error) if error.contains("cannot listen") && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
@@ -383,6 +386,12 @@ impl Builder {
         self
     }
 
+    /// Runs this snaphook instead of the one that was built with the tests.
+    pub fn program(mut self, path: &Path) -> Builder {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// Starts everything.
     ///
     /// # Panics
@@ -420,11 +429,12 @@ impl Builder {
         environment.extend(self.environment);
 
         let key = self.key.unwrap_or_else(KeyPair::random);
-        import_key(&key, &environment, &directory)?;
+        let program = self.program.map_or_else(snaphook_binary, Ok)?;
+        import_key(&program, &key, &environment, &directory)?;
         if let Some(user) = self.user {
             give_to(&directory, user).map_err(|error| error.to_string())?;
         }
-        let (backend, addresses) = start_backend(&self.under, &environment, &directory, self.user)?;
+        let (backend, addresses) = start_backend(&program, &self.under, &environment, &directory, self.user)?;
         let (api, operations) = (text(&addresses, "api"), text(&addresses, "operations"));
         // For a restart.
         let listeners = [("SNAPHOOK_HTTP_LISTEN", &api), ("SNAPHOOK_HTTP_OPERATIONS_LISTEN", &operations)];
@@ -436,7 +446,7 @@ impl Builder {
             Some(port) => Some(start_edge(port, &api, &edge_secret, self.development, &self.edge_environment)?),
             None => None,
         };
-        Ok(Stack { api, operations, key, data_dir, environment, backend: Some(backend), edge })
+        Ok(Stack { api, operations, key, data_dir, environment, program, backend: Some(backend), edge })
     }
 }
 
@@ -475,8 +485,8 @@ pub fn snaphook(folder: &Path) -> Command {
     command(&snaphook_binary().expect("built"), &environment, folder)
 }
 
-fn import_key(key: &KeyPair, environment: &[(String, String)], directory: &Path) -> Result<(), String> {
-    let output = command(&snaphook_binary()?, environment, directory)
+fn import_key(program: &Path, key: &KeyPair, environment: &[(String, String)], directory: &Path) -> Result<(), String> {
+    let output = command(program, environment, directory)
         .args(["keys", "import", "--name", "tests", "--access-key", &key.access_key, "--secret-key", &key.secret_key])
         .output()
         .map_err(|error| format!("snaphook keys import: {error}"))?;
@@ -501,6 +511,7 @@ fn give_to(directory: &Path, user: u32) -> std::io::Result<()> {
 }
 
 fn start_backend(
+    binary: &Path,
     under: &[String],
     environment: &[(String, String)],
     directory: &Path,
@@ -508,12 +519,11 @@ fn start_backend(
 ) -> Result<(Part, Json), String> {
     use std::os::unix::process::CommandExt;
 
-    let binary = snaphook_binary()?;
     let mut command = match under {
-        [] => command(&binary, environment, directory),
+        [] => command(binary, environment, directory),
         [program, arguments @ ..] => {
             let mut wrapped = command(Path::new(program), environment, directory);
-            wrapped.args(arguments).arg(&binary);
+            wrapped.args(arguments).arg(binary);
             wrapped
         }
     };
