@@ -14,10 +14,11 @@ use snaphook_tests::wait::{self, s};
 use snaphook_tests::{random_hex, repository, run};
 
 /// Commands that are not run by this test, by how they begin, and why.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 25] = [
     ("make run", "demo.rs runs what it runs"),
     ("snaphook migrate", "needs a service that has ended: postgres.rs"),
     ("SNAPHOOK_QUEUE_DATABASE_URL=", "needs a PostgreSQL server: postgres.rs"),
+    ("node provision.mjs", "edge/test/provision.test.mjs"),
     ("psql ", "needs a PostgreSQL server: upgrade.rs"),
     ("snaphook restore", "needs a service that has ended: postgres.rs"),
     ("systemctl", "changes the machine"),

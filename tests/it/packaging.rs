@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use snaphook_tests::stack::Stack;
 use snaphook_tests::{repository, run};
 
+use crate::programs::{ask, python};
 use crate::tidy::settings;
 
 const COMPOSE: &str = "deploy/compose.yaml";
@@ -126,7 +127,7 @@ fn the_cluster_has_every_role_with_its_probes() {
             (&deployment["spec"]["template"]["metadata"]["labels"], &deployment["spec"]["template"]["spec"]);
         let container = &spec["containers"][0];
         let role = labels["role"].as_str().unwrap();
-        assert_eq!(container["args"], serde_json::json!(["serve", "--role", role]));
+        assert_eq!(container["args"], json!(["serve", "--role", role]));
         assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             assert_eq!(container[probe]["httpGet"]["port"], "operations", "{role}: {probe}");
@@ -146,6 +147,39 @@ fn the_cluster_has_every_role_with_its_probes() {
     for kind in ["Service", "PodDisruptionBudget", "NetworkPolicy"] {
         assert!(!of(kind).is_empty(), "{kind}");
     }
+}
+
+#[test]
+fn every_object_of_the_cluster_is_one_that_kubernetes_takes() {
+    let problems = |items: &[Json]| {
+        let asked = json!({ "items": items, "versions": ["1.27", "1.37"] });
+        let found = ask(python(), "kubernetes.py", &asked);
+        let found = found.as_array().unwrap().clone();
+        assert_eq!(found.len(), 2 * items.len());
+        found.into_iter().filter(|one| !one["problem"].is_null()).collect::<Vec<_>>()
+    };
+    let objects = yaml(KUBERNETES);
+    // KEDA's kind has its schema elsewhere.
+    let (ours, of_others): (Vec<Json>, Vec<Json>) =
+        objects["items"].as_array().unwrap().iter().cloned().partition(|item| item["kind"] != "ScaledObject");
+    assert_eq!((ours.len() > 9, of_others.len()), (true, 1));
+    assert!(problems(&ours).is_empty(), "{:#?}", problems(&ours));
+    let mut misspelt = ours.into_iter().find(|item| item["kind"] == "Deployment").unwrap();
+    misspelt["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = json!({});
+    assert_eq!(problems(&[misspelt]).len(), 2, "what is misspelt is found");
+}
+
+#[test]
+fn every_setting_of_the_worker_is_one_that_wrangler_knows() {
+    let documents =
+        ["wrangler.toml", "edge/wrangler.full.toml"].map(|file| json!(read(file).parse::<toml::Table>().unwrap()));
+    let mut misspelt = documents[1].clone();
+    misspelt["queues"]["consumers"][0]["dead_letter_que"] = json!("x");
+    let schema = repository("edge/node_modules/wrangler/config-schema.json");
+    let documents = [&documents[0], &documents[1], &misspelt];
+    let found = ask(python(), "schema.py", &json!({ "schema": schema, "documents": documents }));
+    assert_eq!((&found[0], &found[1]), (&json!([]), &json!([])));
+    assert!(found[2][0].as_str().is_some_and(|said| said.contains("dead_letter_que")), "{found}");
 }
 
 #[test]

@@ -83,6 +83,34 @@ fn a_service_on_postgresql_accepts_renders_tells_and_shows() {
 }
 
 #[test]
+fn a_filter_that_no_text_can_match_is_refused_alike_on_both_databases() {
+    run(async {
+        let url = Server::shared().database();
+        for database in ["", &url] {
+            let stack = Stack::builder().set(DATABASE_URL, database).start();
+            let client = stack.client();
+            for path in ["/v1/requests?before=req_%00", "/v1/deliveries?before=%00", "/v1/deliveries?url=http://a/%00"]
+            {
+                let refused = client.get_with_key(path).await.expect(400).json();
+                assert_eq!(refused["code"], "request_not_valid", "{path}: {refused}");
+                assert!(refused["message"].as_str().unwrap().contains("U+0000"), "{path}: {refused}");
+            }
+            for path in ["/v1/deliveries/replay?url=%00", "/v1/deliveries/endpoints/enable?url=%00"] {
+                client.post(path, &json!({})).await.expect(400);
+            }
+            // In a path it is three characters, and no id has them.
+            client.get_with_key("/v1/requests/req_%00").await.expect(404);
+            let operator = Operator::new(&stack).await;
+            for page in ["requests?text=%00", "requests?key=%00", "deliveries?url=%00", "usage?key=%00", "access?x=%00"]
+            {
+                let refused = operator.get(&format!("/dashboard/{page}")).await;
+                assert!(refused.status == 400 && refused.text().contains("U+0000"), "{page}: {}", refused.status);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_server_that_crashes_under_load_costs_no_accepted_request() {
     run(async {
         let server = Server::start();
