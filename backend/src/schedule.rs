@@ -88,6 +88,10 @@ impl Scheduler {
         let next_ms = Calendar { now_ms }.next(&plan.crontab, &plan.time_zone);
         let run = Run { task_id: task.id, due_ms, revision: task.revision, now_ms, next_ms, request };
         let fired = self.tasks.fire(run).await?;
+        // Somebody else was faster, or it is looked at again in a second.
+        if matches!(fired, Fired::Superseded | Fired::Later) {
+            span.take_back();
+        }
         tracing::info!(task = task.id, ?fired, late_ms = now_ms.saturating_sub(due_ms), "a task's time has come");
         Ok(fired)
     }

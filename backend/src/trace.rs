@@ -23,6 +23,9 @@ pub use export::ExportError;
 /// What is left to be sent at the end gets so long.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
+/// Marks a span that is not to be sent.
+const TAKEN_BACK: &str = "taken back";
+
 struct Tracing {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
@@ -154,6 +157,11 @@ impl Span {
             span.set_attribute(KeyValue::new("error.type", reason.clone()));
             span.set_status(Status::error(reason));
         }
+    }
+
+    /// It has turned out that there was nothing to do, and nothing has followed from it: it is not sent.
+    pub fn take_back(mut self) {
+        self.set(TAKEN_BACK, true);
     }
 
     /// Does work that belongs to it.

@@ -9,7 +9,7 @@ use snaphook_tests::receiver::{Behaviour, Receiver};
 use snaphook_tests::run;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{Builder, Stack};
-use snaphook_tests::wait::s;
+use snaphook_tests::wait::{self, s};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -42,6 +42,34 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 fn one<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     let [span] = named(spans, name)[..] else { panic!("one {name} in {spans:#?}") };
     span
+}
+
+#[test]
+fn a_task_that_has_to_wait_begins_no_trace_until_it_runs() {
+    run(async {
+        let (collector, site) = (Collector::start(), Site::start());
+        let stack = traced(&collector).set("SNAPHOOK_RENDER_CONCURRENCY", 1).set("SNAPHOOK_QUEUE_CAPACITY", 1).start();
+        let client = stack.client();
+        let slow = json!({ "url": site.url("/slow?6000"), "async": true });
+        client.enqueue("/v1/screenshot", &slow).await;
+        wait::for_it("a render", s(20), || (site.count("/slow") > 0).then_some(())).await;
+        client.enqueue("/v1/screenshot", &json!({ "html": "x", "async": true })).await;
+        let task = json!({ "name": "test", "api": "screenshot", "query": "html=x", "crontab": "0 0 1 1 *" });
+        let task = client.post("/v1/tasks", &task).await.expect(201).json()["id"].clone();
+        let database = rusqlite::Connection::open(stack.data_dir().join("snaphook.db")).unwrap();
+        database.execute("UPDATE tasks SET due_ms = 1", []).unwrap();
+        assert!(stack.backend_says("fired=Later").await, "{}", stack.backend_log());
+        assert!(named(&collector.all(), "task").is_empty());
+        wait::until("the task's run", s(30), async || {
+            let page = client.get_with_key(&format!("/v1/requests?task={task}")).await.expect(200).json();
+            (page["requests"][0]["state"] == "done").then_some(())
+        })
+        .await;
+        collector.wait_for("task", 1, s(20)).await;
+        let spans = collector.all();
+        one(&spans, "task");
+        assert!(stack.backend_log().matches("fired=Later").count() >= 2, "{}", stack.backend_log());
+    });
 }
 
 #[test]

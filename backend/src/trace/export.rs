@@ -7,12 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use opentelemetry::KeyValue;
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use tokio::runtime::Handle;
+
+use super::TAKEN_BACK;
 
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
@@ -43,7 +46,36 @@ pub(super) fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExportError>
         .with_service_name("snaphook")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    let batches = BatchSpanProcessor::builder(exporter).build();
+    Ok(SdkTracerProvider::builder().with_span_processor(Kept(batches)).with_resource(resource).build())
+}
+
+/// Passes on what was not taken back.
+#[derive(Debug)]
+struct Kept(BatchSpanProcessor);
+
+impl SpanProcessor for Kept {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.0.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if !span.attributes.iter().any(|attribute| attribute.key.as_str() == TAKEN_BACK) {
+            self.0.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
 }
 
 /// The exporter has a thread of its own, which is none of the runtime's; the requests are made here.
