@@ -83,10 +83,8 @@ async fn try_to_migrate(connection: &mut PgConnection, root_key: &RootKey) -> sq
 
 /// Keeps the proof of the root key, or compares it with the one that is kept.
 async fn prove(connection: &mut PgConnection, root_key: &RootKey) -> sqlx::Result<Result<(), QueueError>> {
-    if let Some(matches) = is_sealed_with(connection, root_key).await? {
-        if !matches {
-            return Ok(Err(RootKey::another()));
-        }
+    if is_sealed_with(connection, root_key).await? == Some(false) {
+        return Ok(Err(RootKey::another()));
     }
     let proof = match root_key.proof() {
         Ok(proof) => proof,
