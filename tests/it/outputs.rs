@@ -93,6 +93,19 @@ fn quality_decides_the_size_of_a_file() {
 }
 
 #[test]
+fn pngs_are_small_where_the_operator_wants_them_so() {
+    run(async {
+        let small = Stack::builder().set("SNAPHOOK_RENDER_SMALL_PNGS", true).start();
+        let page = "<body style='background:linear-gradient(45deg,red,blue)'><h1>much text</h1>";
+        let options = json!({ "html": page, "format": "png" });
+        let fast = Stack::shared().client().take(&options).await.expect(200).body;
+        let small = small.client().take(&options).await.expect(200).body;
+        assert!(small.len() < fast.len(), "{} and not less than {} bytes", small.len(), fast.len());
+        assert!(Picture::decode(&small) == Picture::decode(&fast), "it is another picture");
+    });
+}
+
+#[test]
 fn a_background_can_be_left_out_where_the_format_allows_it() {
     run(async {
         let stack = Stack::shared();

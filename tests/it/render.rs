@@ -84,10 +84,14 @@ fn the_lower_end_of_a_very_tall_page_is_there() {
         let stack = Stack::shared();
         let html = "<body style='margin:0'><div style='height:29990px;background:#0f0'></div>
                     <div style='height:10px;background:#f00'></div>";
-        let options = json!({ "html": html, "full_page": true, "full_page_scroll": false, "viewport_width": 60 });
-        let picture = take(&stack, options).await;
-        assert_eq!(picture.size(), (60, 30_000));
-        assert_eq!((picture.pixel(30, 29_989), picture.pixel(30, 29_990)), (GREEN, 0xff0000));
+        // In one shot, and in strips.
+        for width in [60, 1_200] {
+            let options =
+                json!({ "html": html, "full_page": true, "full_page_scroll": false, "viewport_width": width });
+            let picture = take(&stack, options).await;
+            assert_eq!(picture.size(), (width, 30_000));
+            assert_eq!((picture.pixel(30, 29_989), picture.pixel(30, 29_990)), (GREEN, 0xff0000));
+        }
     });
 }
 

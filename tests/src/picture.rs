@@ -1,7 +1,7 @@
 //! Looking at pictures: the pixels of a PNG, the size of a JPEG and a WebP.
 
 /// The pixels of a PNG.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     pub width: u32,
     pub height: u32,
