@@ -35,7 +35,7 @@ use crate::domain::ports::{
 };
 pub use database::PostgresSettings;
 pub(super) use database::connect;
-use database::{Database, transaction};
+use database::{Database, statement, transaction};
 use relay::Relay;
 pub use schema::{Inspection, inspect};
 
@@ -82,8 +82,14 @@ impl PostgresQueue {
 impl PostgresQueue {
     async fn keep(&self, mut request: NewRequest, place: Option<Place>) -> Result<Acceptance, QueueError> {
         let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
-        let accepted = transaction!(self.database, connection =>
-            requests::accept(connection, &request, secrets.as_deref(), self.capacity, place.is_some()))?;
+        let at_once = place.is_none()
+            && statement!(self.database, connection =>
+                requests::accept_unlimited(connection, &request, secrets.as_deref(), self.capacity))?;
+        let accepted = match at_once {
+            true => Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms },
+            false => transaction!(self.database, connection =>
+                requests::accept(connection, &request, secrets.as_deref(), self.capacity, place.is_some()))?,
+        };
         // Whoever hears of the request finds its place free.
         drop(place);
         if matches!(accepted, Acceptance::Accepted { .. }) {
@@ -128,7 +134,8 @@ impl JobQueue for PostgresQueue {
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned());
         let waiting = serde_json::to_string(&self.under_way.all()).map_err(|error| QueueError(error.to_string()))?;
-        let claimed = transaction!(self.database, connection =>
+        // What was taken by a claim whose answer got lost comes back when its lease runs out.
+        let claimed = statement!(self.database, connection =>
             requests::claim(connection, owner, now_ms, lease_until_ms, &waiting))?;
         let Some((mut claimed, sealed)) = claimed else { return Ok(None) };
         if let Some(sealed) = sealed {

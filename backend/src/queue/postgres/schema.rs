@@ -6,7 +6,7 @@ use super::database::{PostgresSettings, failed, reach};
 use crate::domain::ports::QueueError;
 
 /// Each entry brings the schema from its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The version of a database that has had them all.
 pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
