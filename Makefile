@@ -11,7 +11,7 @@ export RUST_TEST_THREADS ?= 4
 BUILD := cargo build --quiet --workspace --bins
 IT := cargo test --workspace --test it --
 
-.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-upgrade test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue bench-service clean
+.PHONY: help run test soak build edge edge-dev verify-package lint test-native test-upgrade test-fuzz test-wasm test-edge test-it test-attack deny fuzz bench bench-quick build-bench bench-edge size-edge bench-queue bench-service bench-simulate clean
 
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench         pictures: what one costs, beside other ways to take it; bench-quick for a look'
 	@echo 'make bench-queue   what queue and webhooks take on this machine'
 	@echo 'make bench-service answers, files, memory, load and drift of the whole service'
+	@echo 'make bench-simulate  a fleet that is not there: queue ages, machines, cost'
 	@echo 'make edge          the Worker, optimised: edge/build'
 	@echo 'make fuzz          libFuzzer on all that strangers send, FUZZ_SECONDS=600 for each of six targets'
 
@@ -132,6 +133,10 @@ bench-queue: build-bench
 # The whole service without peers; ONLY=load measures a part, SNAPHOOK_BENCH_PICTURES=1000 makes drift shorter.
 bench-service: edge build-bench
 	target/release/snaphook-bench service $(ONLY)
+
+# A fleet of machines that is not there, and what it takes: docs/scale.md. ONLY=plan, ONLY="plan --peak=3", ONLY=real.
+bench-simulate: build-bench
+	target/release/snaphook-bench simulate $(ONLY)
 
 clean:
 	cargo clean

@@ -1,9 +1,9 @@
 //! Housekeeping: what is past its time goes, in small batches, and what no row knows of goes too.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -14,6 +14,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const LEASES_INTERVAL: Duration = Duration::from_secs(2);
 const ORPHANS_INTERVAL: Duration = Duration::from_secs(3600);
 const BATCH: u32 = 100;
+/// Files removed from the store at the same time: a bucket takes some tens of milliseconds for each.
+const TOGETHER: usize = 32;
 /// A file without a row may be one whose row is about to be written; one as old as this is not.
 const ORPHAN_AGE_MS: u64 = 2 * 3600 * 1000;
 
@@ -34,7 +36,10 @@ impl Sweeper {
     /// Sweeps now and then until it is told to stop. What fails is logged and tried again next time.
     pub async fn run(self, stop: CancellationToken) {
         // Whatever it is at can be broken off: the next sweep goes on with it.
-        stop.run_until_cancelled(async { tokio::join!(self.keep_returning_leases(), self.keep_removing()) }).await;
+        stop.run_until_cancelled(async {
+            tokio::join!(self.keep_returning_leases(), self.keep_removing(), self.keep_searching())
+        })
+        .await;
     }
 
     async fn keep_returning_leases(&self) {
@@ -45,18 +50,21 @@ impl Sweeper {
     }
 
     async fn keep_removing(&self) {
-        let mut orphans_searched: Option<Instant> = None;
         loop {
             self.log("expired files", self.remove_expired_files().await);
             self.log("kept answers", self.forget_answers().await);
             self.log("old requests", self.purge_requests().await);
             self.log("old failures", self.forget_failures().await);
             self.log("old figures", self.forget_usage().await);
-            if orphans_searched.is_none_or(|at| at.elapsed() > ORPHANS_INTERVAL) {
-                self.log("orphaned files", self.remove_orphans().await);
-                orphans_searched = Some(Instant::now());
-            }
             tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Apart from the rest: it lists all of the store, which takes hours where there are millions of files.
+    async fn keep_searching(&self) {
+        loop {
+            self.log("orphaned files", self.remove_orphans().await);
+            tokio::time::sleep(ORPHANS_INTERVAL).await;
         }
     }
 
@@ -73,12 +81,24 @@ impl Sweeper {
     }
 
     async fn forget_answers(&self) -> Result<u64, String> {
-        self.queue.forget_answers(self.clock.now_ms()).await.map_err(|error| error.to_string())
+        let (now_ms, mut forgotten) = (self.clock.now_ms(), 0);
+        loop {
+            match self.queue.forget_answers(now_ms).await.map_err(|error| error.to_string())? {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
     }
 
     async fn forget_failures(&self) -> Result<u64, String> {
         let before_ms = self.clock.now_ms().saturating_sub(FAILURES_KEPT_MS);
-        self.queue.forget_failures(before_ms).await.map_err(|error| error.to_string())
+        let mut forgotten = 0;
+        loop {
+            match self.queue.forget_failures(before_ms).await.map_err(|error| error.to_string())? {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
     }
 
     async fn forget_usage(&self) -> Result<u64, String> {
@@ -90,16 +110,18 @@ impl Sweeper {
         loop {
             let names =
                 self.queue.expired_files(self.clock.now_ms(), BATCH).await.map_err(|error| error.to_string())?;
-            let mut gone = 0;
-            for name in &names {
-                if self.removed(name).await {
-                    self.queue.forget_file(name).await.map_err(|error| error.to_string())?;
-                    gone += 1;
+            let count = names.len();
+            let removals = names.into_iter().map(|name| async move {
+                match self.removed(&name).await {
+                    true => self.queue.forget_file(&name).await.map(|()| 1),
+                    false => Ok(0),
                 }
-            }
+            });
+            let gone: Vec<_> = futures::stream::iter(removals).buffer_unordered(TOGETHER).collect().await;
+            let gone: u64 = gone.into_iter().sum::<Result<u64, _>>().map_err(|error| error.to_string())?;
             removed += gone;
             // What withstands is first in the next batch too, and waits for the next sweep.
-            if names.len() < BATCH as usize || gone == 0 {
+            if count < BATCH as usize || gone == 0 {
                 return Ok(removed);
             }
         }

@@ -13,11 +13,15 @@ mod plot;
 mod queue;
 mod render;
 mod service;
+mod simulate;
 
 const USAGE: &str = "\
 render [--quick] [--only=NAME]   pictures, beside other ways to take them
-queue [PART]…                    accepts, deliveries, lists, postgres
-service [PART]…                  answers, files, load, memory, drift";
+queue [PART]…                    accepts, deliveries, lists, postgres, jobs, rows [--rows=N]…
+service [PART]…                  answers, files, load, memory, drift, pinned
+simulate                         a day of a fleet, in no time: how old requests get in the queue, who waits for whom
+simulate plan [--INPUT=VALUE]…   machines, database, bucket and cost, from what was measured
+simulate real                    the simulator beside a real backend with the same arrivals";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +30,7 @@ fn main() {
         ["contender", kind] => render::raw::serve(kind),
         ["queue", parts @ ..] => queue::measure(parts),
         ["service", parts @ ..] => service::measure(parts),
+        ["simulate", rest @ ..] => simulate::run(rest),
         _ => eprintln!("{USAGE}"),
     }
 }

@@ -98,17 +98,22 @@ pub(super) fn curves(title: &str, across: &str, curves: &[Curve<'_>]) -> String 
             TOP + TALL + 18.0,
         );
     }
-    for curve in curves {
+    // Names stand at the ends of their curves, one below the other where these are close.
+    let ends = curves.iter().map(|curve| curve.points.last().map_or(0.0, |(_, last)| y(*last) + 4.0));
+    let mut names: Vec<(f64, usize)> = ends.zip(0..).collect();
+    names.sort_unstable_by(|(one, _), (other, _)| other.total_cmp(one));
+    let mut below = f64::INFINITY;
+    for (end, at) in names {
+        let (curve, end) = (&curves[at], end.min(below - 14.0));
+        below = end;
         let path: Vec<String> =
             curve.points.iter().map(|(at, value)| format!("{:.1} {:.1}", x(*at), y(*value))).collect();
-        let Some((_, last)) = curve.points.last() else { continue };
         let _ = writeln!(
             marks,
-            r#"<path d="M{}" class="{} line"/><text x="{:.1}" y="{:.1}">{}</text>"#,
+            r#"<path d="M{}" class="{1} line"/><text x="{2:.1}" y="{end:.1}" class="{1} name">{3}</text>"#,
             path.join("L"),
             curve.tone.class(),
             x(right) + 8.0,
-            y(*last) + 4.0,
             curve.name,
         );
     }
@@ -129,6 +134,7 @@ text {{ font: 12px sans-serif; fill: #222222; }}
 .ceiling {{ fill: #5b6b7f; stroke: #5b6b7f; }}
 .other {{ fill: #b8c2cc; stroke: #b8c2cc; }}
 .line {{ fill: none; stroke-width: 2; }}
+.name {{ stroke: none; }}
 .grid {{ stroke: #e3e7eb; }}
 </style>
 <rect width="{WIDTH}" height="{height}" fill="#ffffff"/>

@@ -41,6 +41,19 @@ impl Server {
         Server::start_with(5432, &[], &[])
     }
 
+    /// One with settings of its own, each `name=value`.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_with_settings(settings: &[&str]) -> Server {
+        Server::start_with(5432, &[], settings)
+    }
+
+    /// The process that leads to all of the server's.
+    pub fn pid(&self) -> u32 {
+        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
     /// One that listens on a port of 127.0.0.1 too, with TLS for who wants it.
     ///
     /// # Panics

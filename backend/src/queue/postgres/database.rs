@@ -182,11 +182,10 @@ pub(super) async fn work<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx
 /// Runs work in a transaction and returns once it is on the disk. The work is a future that borrows the connection; it is
 /// made anew for each try.
 macro_rules! transaction {
-    ($database:expr, $connection:ident => $work:expr) => {{
-        let mut tries = 0;
-        loop {
-            let mut begun = false;
-            let result: sqlx::Result<_> = $crate::queue::postgres::database::bounded($database.limit, async {
+    ($database:expr, $connection:ident => $work:expr) => {
+        $crate::queue::postgres::database::tried!(begun => $crate::queue::postgres::database::bounded(
+            $database.limit,
+            async {
                 let mut transaction = $database.pool.begin().await?;
                 begun = true;
                 let $connection = &mut *transaction;
@@ -195,12 +194,43 @@ macro_rules! transaction {
                 transaction.commit().await?;
                 $crate::fault::point("after-commit");
                 Ok(value)
-            })
-            .await;
+            }
+        ))
+    };
+}
+pub(super) use transaction;
+
+/// The same for work that is a single statement, which is a transaction by itself: one way to the server and back, not three.
+/// Where its connection turns out to be dead nobody knows whether it was done, so it must do no harm to do it again.
+macro_rules! statement {
+    ($database:expr, $connection:ident => $work:expr) => {
+        $crate::queue::postgres::database::tried!(begun => $crate::queue::postgres::database::bounded(
+            $database.limit,
+            async {
+                let mut connection = $database.pool.acquire().await?;
+                $crate::fault::point("before-commit");
+                let $connection = &mut *connection;
+                let value = $crate::queue::postgres::database::work($work).await?;
+                $crate::fault::point("after-commit");
+                Ok(value)
+            }
+        ))
+    };
+}
+pub(super) use statement;
+
+/// Tries again what was given up for the sake of another transaction.
+macro_rules! tried {
+    ($begun:ident => $work:expr) => {{
+        let mut tries = 0;
+        loop {
+            #[allow(unused_mut, reason = "a single statement never says that it has begun")]
+            let mut $begun = false;
+            let result: sqlx::Result<_> = $work.await;
             match result {
                 Err(error)
                     if tries < $crate::queue::postgres::database::TRIES_MAX
-                        && $crate::queue::postgres::database::may_go_well(&error, begun) =>
+                        && $crate::queue::postgres::database::may_go_well(&error, $begun) =>
                 {
                     tries += 1
                 }
@@ -209,7 +239,7 @@ macro_rules! transaction {
         }
     }};
 }
-pub(super) use transaction;
+pub(super) use tried;
 
 /// What a lock is for; its number is half of the lock's name.
 #[derive(Clone, Copy)]

@@ -23,15 +23,14 @@ pub(super) async fn insert(
         DeliveryBody::Inline(bytes) => (Some(bytes), None),
         DeliveryBody::File(name) => (None, Some(name)),
     };
-    let (state, finished_ms, end_reason) =
-        match endpoints::is_disabled(&mut *connection, access_key, delivery.endpoint()).await? {
-            true => (DeliveryState::Dead, Some(int(now_ms)), Some(DISABLED)),
-            false => (DeliveryState::Pending, None, None),
-        };
+    // Dead at once where the endpoint is disabled.
     sqlx::query(
         "INSERT INTO deliveries (id, request_id, access_key, url, receiver, endpoint, sign, headers, body, body_file,
                                  due_ms, state, finished_ms, end_reason)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN disabled THEN $12 ELSE $13 END,
+                CASE WHEN disabled THEN $11 END, CASE WHEN disabled THEN $14 END
+         FROM (SELECT EXISTS (SELECT 1 FROM endpoints WHERE access_key = $3 AND md5(url) = md5($6)
+                              AND disabled_ms IS NOT NULL) AS disabled) endpoint",
     )
     .bind(&delivery.id)
     .bind(request_id)
@@ -44,9 +43,9 @@ pub(super) async fn insert(
     .bind(body)
     .bind(body_file)
     .bind(int(now_ms))
-    .bind(state.name())
-    .bind(finished_ms)
-    .bind(end_reason)
+    .bind(DeliveryState::Dead.name())
+    .bind(DeliveryState::Pending.name())
+    .bind(DISABLED)
     .execute(connection)
     .await
     .map(|_| ())
@@ -145,25 +144,16 @@ pub(super) async fn finish_attempt(
     next: NextStep,
 ) -> sqlx::Result<bool> {
     let found = sqlx::query(
-        "SELECT access_key, receiver, endpoint, attempts = $2 AND state IN ('sending', 'pending') AS in_charge
-         FROM deliveries WHERE id = $1 FOR UPDATE",
-    )
-    .bind(id)
-    .bind(int(attempt.number))
-    .fetch_optional(&mut *connection)
-    .await?;
-    // It may have been removed since, with its request.
-    let Some(row) = found else { return Ok(false) };
-    let to = Destination {
-        access_key: row.try_get("access_key")?,
-        receiver: row.try_get("receiver")?,
-        endpoint: row.try_get("endpoint")?,
-    };
-    sqlx::query(
-        "INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer, headers)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (delivery_id, number) DO UPDATE
-         SET at_ms = $3, took_ms = $4, status = $5, error = $6, answer = $7, headers = $8",
+        "WITH delivery AS (
+             SELECT id, access_key, receiver, endpoint, attempts = $2 AND state IN ('sending', 'pending') AS in_charge
+             FROM deliveries WHERE id = $1 FOR UPDATE
+         ), kept AS (
+             INSERT INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer, headers)
+             SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM delivery
+             ON CONFLICT (delivery_id, number) DO UPDATE
+             SET at_ms = $3, took_ms = $4, status = $5, error = $6, answer = $7, headers = $8
+         )
+         SELECT access_key, receiver, endpoint, in_charge FROM delivery",
     )
     .bind(id)
     .bind(int(attempt.number))
@@ -173,8 +163,15 @@ pub(super) async fn finish_attempt(
     .bind(attempt.error.as_deref().map(text))
     .bind(text(&attempt.answer))
     .bind(serde_json::to_string(&attempt.headers).map_err(not_json)?)
-    .execute(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
+    // It may have been removed since, with its request.
+    let Some(row) = found else { return Ok(false) };
+    let to = Destination {
+        access_key: row.try_get("access_key")?,
+        receiver: row.try_get("receiver")?,
+        endpoint: row.try_get("endpoint")?,
+    };
     if !row.try_get::<bool, _>("in_charge")? {
         return Ok(false);
     }

@@ -19,13 +19,17 @@ pub(super) struct Destination {
 
 /// One success, and what was before is forgotten; a disabled endpoint that was tried all the same is enabled.
 pub(super) async fn succeeded(connection: &mut PgConnection, to: &Destination) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM receivers WHERE receiver = $1").bind(&to.receiver).execute(&mut *connection).await?;
-    sqlx::query("DELETE FROM endpoints WHERE access_key = $1 AND md5(url) = md5($2)")
-        .bind(&to.access_key)
-        .bind(&to.endpoint)
-        .execute(connection)
-        .await
-        .map(|_| ())
+    // The endpoint after the receiver, as where a failure is counted: what is not read of a WITH is done at the end.
+    sqlx::query(
+        "WITH endpoint AS (DELETE FROM endpoints WHERE access_key = $2 AND md5(url) = md5($3))
+         DELETE FROM receivers WHERE receiver = $1",
+    )
+    .bind(&to.receiver)
+    .bind(&to.access_key)
+    .bind(&to.endpoint)
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// Counts a failure; `gone` if the receiver asks for nothing more.

@@ -35,7 +35,7 @@ use crate::domain::ports::{
 };
 pub use database::PostgresSettings;
 pub(super) use database::connect;
-use database::{Database, transaction};
+use database::{Database, statement, transaction};
 use relay::Relay;
 pub use schema::{Inspection, inspect};
 
@@ -58,6 +58,14 @@ pub struct PostgresQueue {
 }
 
 impl PostgresQueue {
+    /// Puts the secrets back into what was claimed.
+    fn opened(&self, (mut claimed, sealed): requests::Claimed) -> Result<ClaimedRequest, QueueError> {
+        if let Some(sealed) = sealed {
+            claimed.request.options.put_secrets(self.root_key.open_secrets(&claimed.request.id, &sealed)?);
+        }
+        Ok(claimed)
+    }
+
     /// Connects, and brings the schema up to date.
     ///
     /// # Errors
@@ -83,8 +91,14 @@ impl PostgresQueue {
 impl PostgresQueue {
     async fn keep(&self, mut request: NewRequest, place: Option<Place>) -> Result<Acceptance, QueueError> {
         let secrets = self.root_key.seal_secrets(&request.id, request.options.take_secrets())?;
-        let accepted = transaction!(self.database, connection =>
-            requests::accept(connection, &request, secrets.as_deref(), self.capacity, place.is_some()))?;
+        let at_once = place.is_none()
+            && statement!(self.database, connection =>
+                requests::accept_unlimited(connection, &request, secrets.as_deref(), self.capacity))?;
+        let accepted = match at_once {
+            true => Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms },
+            false => transaction!(self.database, connection =>
+                requests::accept(connection, &request, secrets.as_deref(), self.capacity, place.is_some()))?,
+        };
         // Whoever hears of the request finds its place free.
         drop(place);
         if matches!(accepted, Acceptance::Accepted { .. }) {
@@ -128,13 +142,31 @@ impl JobQueue for PostgresQueue {
 
     async fn claim(&self, owner: &str, now_ms: u64, lease_until_ms: u64) -> Result<Option<ClaimedRequest>, QueueError> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned());
-        let claimed = transaction!(self.database, connection =>
-            requests::claim(connection, owner, now_ms, lease_until_ms, &self.under_way))?;
-        let Some((mut claimed, sealed)) = claimed else { return Ok(None) };
-        if let Some(sealed) = sealed {
-            claimed.request.options.put_secrets(self.root_key.open_secrets(&claimed.request.id, &sealed)?);
+        let waiting = self.under_way.all();
+        if !waiting.is_empty() {
+            let claimed = transaction!(self.database, connection =>
+                requests::claim_beside_callers(connection, owner, now_ms, lease_until_ms, &waiting, &self.under_way))?;
+            return claimed.map(|claimed| self.opened(claimed)).transpose();
         }
-        Ok(Some(claimed))
+        // What was taken by a claim whose answer got lost comes back when its lease runs out.
+        let claimed = statement!(self.database, connection =>
+            requests::claim(connection, owner, now_ms, lease_until_ms, &waiting))?;
+        let Some(claimed) = claimed else { return Ok(None) };
+        // A caller of a key with a limit may have come meanwhile: then it is the caller's place.
+        let access_key = &claimed.0.request.access_key;
+        let callers = self.under_way.count(access_key);
+        if callers > 0 {
+            let is_over = async {
+                let mut connection = self.database.pool.acquire().await?;
+                usage::is_over(&mut connection, access_key, callers).await
+            };
+            if self.database.ask(is_over).await? {
+                let reason = "a caller came first".to_owned();
+                let back = PutBack { now_ms, at_ms: now_ms, reason, ours: true };
+                return self.put_back(&claimed.0.request.id, owner, back).await.map(|_| None);
+            }
+        }
+        self.opened(claimed).map(Some)
     }
 
     async fn extend(&self, id: &str, owner: &str, lease_until_ms: u64) -> Result<bool, QueueError> {

@@ -1,6 +1,8 @@
 //! SQL over what moves requests: `requests`, `request_attempts` and `files`. The counters follow by the triggers of the
 //! schema.
 
+use std::collections::HashMap;
+
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
@@ -33,6 +35,27 @@ pub(super) async fn accept(
     // What was accepted before is answered as it was then, whatever holds by now.
     let earlier = already_accepted(connection, request).await?;
     earlier.or(refused).ok_or_else(|| unreadable("a request that was there a moment ago is gone"))
+}
+
+/// Takes a request of a key without limits, as most are, in one statement. False if it cannot be taken so: [`accept`] finds out
+/// why, or takes it.
+pub(super) async fn accept_unlimited(
+    connection: &mut PgConnection,
+    request: &NewRequest,
+    secrets: Option<&[u8]>,
+    capacity: u64,
+) -> sqlx::Result<bool> {
+    let free = "coalesce((SELECT sum(queued) FROM queue_sizes), 0) < $14
+         AND NOT EXISTS (SELECT 1 FROM keys WHERE access_key = $2
+                         AND (monthly_quota IS NOT NULL OR requests_per_minute IS NOT NULL))";
+    let sql = format!(
+        "{INSERT} SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13 WHERE {free} {UNLESS_THERE}"
+    );
+    bind(sqlx::query(sqlx::AssertSqlSafe(sql)), request, secrets, RequestState::Queued)?
+        .bind(int(capacity))
+        .execute(connection)
+        .await
+        .map(|done| done.rows_affected() == 1)
 }
 
 /// Why a request is not taken at this moment. A key with limits is held until the commit, so that what is checked is true
@@ -82,6 +105,11 @@ async fn already_accepted(connection: &mut PgConnection, request: &NewRequest) -
     }))
 }
 
+const INSERT: &str = "
+    INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint, urgency,
+                          state, due_ms, created_ms, secrets, traceparent)";
+const UNLESS_THERE: &str = "ON CONFLICT DO NOTHING";
+
 /// False if there is one of this id or idempotency key already.
 pub(super) async fn insert(
     connection: &mut PgConnection,
@@ -89,62 +117,66 @@ pub(super) async fn insert(
     secrets: Option<&[u8]>,
     state: RequestState,
 ) -> sqlx::Result<bool> {
-    sqlx::query(
-        "INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, idempotency_key, fingerprint,
-                               urgency, state, due_ms, created_ms, secrets, traceparent)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&request.id)
-    .bind(&request.access_key)
-    .bind(request.endpoint.path())
-    .bind(request.options.delivery.asynchronous)
-    .bind(serde_json::to_string(&request.options).map_err(not_json)?)
-    .bind(text(request.options.source.label()))
-    .bind(&request.idempotency_key)
-    .bind(&request.fingerprint)
-    .bind(i64::from(request.urgency.level()))
-    .bind(state.name())
-    .bind(int(request.created_ms))
-    .bind(secrets)
-    .bind(&request.traceparent)
-    .execute(connection)
-    .await
-    .map(|done| done.rows_affected() == 1)
+    let sql = format!("{INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13) {UNLESS_THERE}");
+    bind(sqlx::query(sqlx::AssertSqlSafe(sql)), request, secrets, state)?
+        .execute(connection)
+        .await
+        .map(|done| done.rows_affected() == 1)
 }
 
+/// Binds what [`INSERT`] says.
+fn bind<'q>(
+    query: Bound<'q>,
+    request: &'q NewRequest,
+    secrets: Option<&'q [u8]>,
+    state: RequestState,
+) -> sqlx::Result<Bound<'q>> {
+    Ok(query
+        .bind(&request.id)
+        .bind(&request.access_key)
+        .bind(request.endpoint.path())
+        .bind(request.options.delivery.asynchronous)
+        .bind(serde_json::to_string(&request.options).map_err(not_json)?)
+        .bind(text(request.options.source.label()))
+        .bind(&request.idempotency_key)
+        .bind(&request.fingerprint)
+        .bind(i64::from(request.urgency.level()))
+        .bind(state.name())
+        .bind(int(request.created_ms))
+        .bind(secrets)
+        .bind(&request.traceparent))
+}
+
+type Bound<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
 /// The columns of a request that a worker needs. Each by its name: a newer program may have added others.
+///
+/// Claims of a key wait for each other until the commit, so it is not waited for until it is on the disk. A server that
+/// crashes in that moment forgets the claim: the request waits again, and what was rendered meanwhile does not count.
 const CLAIMED: &str = "
     SELECT id, access_key, endpoint, options, secrets, idempotency_key, fingerprint, urgency, attempts, failures, postponed,
            created_ms, traceparent
-    FROM claim_request($1, $2, $3, $4::jsonb)";
+    FROM claim_request($1, $2, $3, $4::jsonb) WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
 
-/// The next request to render, with its secrets still sealed. See `claim_request` in the schema.
+/// A request that was leased, and its secrets, still sealed.
+pub(super) type Claimed = (ClaimedRequest, Option<Vec<u8>>);
+
+/// The next request to render. `waiting`: callers of each key who wait here. See `claim_request` in the schema.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     owner: &str,
     now_ms: u64,
     lease_until_ms: u64,
-    under_way: &UnderWay,
-) -> sqlx::Result<Option<(ClaimedRequest, Option<Vec<u8>>)>> {
-    let waiting = under_way.all();
+    waiting: &HashMap<String, u64>,
+) -> sqlx::Result<Option<Claimed>> {
     let claimed = sqlx::query(CLAIMED)
         .bind(owner)
         .bind(int(now_ms))
         .bind(int(lease_until_ms))
-        .bind(serde_json::to_string(&waiting).map_err(not_json)?)
-        .fetch_optional(&mut *connection)
+        .bind(serde_json::to_string(waiting).map_err(not_json)?)
+        .fetch_optional(connection)
         .await?;
     let Some(row) = claimed else { return Ok(None) };
-    let access_key: &str = row.try_get("access_key")?;
-    // Callers of a key with a limit are let in under a lock that this transaction holds by now. Some may have come before it
-    // did, after they were counted.
-    let callers = under_way.count(access_key);
-    if callers > waiting.get(access_key).copied().unwrap_or_default()
-        && usage::is_over(connection, access_key, callers).await?
-    {
-        return Err(overtaken());
-    }
     let claimed = ClaimedRequest {
         request: new_request(&row)?,
         attempt: row.number("attempts")?,
@@ -152,6 +184,27 @@ pub(super) async fn claim(
         postponed: row.number("postponed")?,
     };
     Ok(Some((claimed, row.try_get("secrets")?)))
+}
+
+/// As [`claim`], in a transaction. Callers of a key with a limit are let in under a lock that it holds by then. Some may have
+/// come before it did, after they were counted: then it is tried again.
+pub(super) async fn claim_beside_callers(
+    connection: &mut PgConnection,
+    owner: &str,
+    now_ms: u64,
+    lease_until_ms: u64,
+    waiting: &HashMap<String, u64>,
+    under_way: &UnderWay,
+) -> sqlx::Result<Option<Claimed>> {
+    let Some(claimed) = claim(connection, owner, now_ms, lease_until_ms, waiting).await? else { return Ok(None) };
+    let access_key = &claimed.0.request.access_key;
+    let callers = under_way.count(access_key);
+    if callers > waiting.get(access_key).copied().unwrap_or_default()
+        && usage::is_over(connection, access_key, callers).await?
+    {
+        return Err(overtaken());
+    }
+    Ok(Some(claimed))
 }
 
 /// A request as it was accepted, its secrets left out.
@@ -213,12 +266,19 @@ pub(super) async fn finish(
             (RequestState::Failed, None, Some(code), Some(message), Some(cause))
         }
     };
+    // The attempt under way ends with it; a request that was never leased has none.
     let ended: Option<String> = sqlx::query_scalar(
-        "UPDATE requests
-         SET state = $4, finished_ms = $3, render_ms = $5, error_code = $6, error_message = $7, error_cause = $8,
-             lease_owner = NULL, lease_until_ms = NULL, secrets = NULL, refused = $9
-         WHERE id = $1 AND state = 'rendering' AND lease_owner IS NOT DISTINCT FROM $2
-         RETURNING access_key",
+        "WITH ended AS (
+             UPDATE requests
+             SET state = $4, finished_ms = $3, render_ms = $5, error_code = $6, error_message = $7, error_cause = $8,
+                 lease_owner = NULL, lease_until_ms = NULL, secrets = NULL, refused = $9
+             WHERE id = $1 AND state = 'rendering' AND lease_owner IS NOT DISTINCT FROM $2
+             RETURNING id, access_key, attempts
+         ), attempt AS (
+             UPDATE request_attempts a SET ended_ms = $3, reason = $8 FROM ended
+             WHERE $2::text IS NOT NULL AND a.request_id = ended.id AND a.number = ended.attempts
+         )
+         SELECT access_key FROM ended",
     )
     .bind(id)
     .bind(owner)
@@ -232,9 +292,6 @@ pub(super) async fn finish(
     .fetch_optional(&mut *connection)
     .await?;
     if ended.is_some() {
-        if owner.is_some() {
-            end_attempt(connection, id, now_ms, cause.map(String::as_str)).await?;
-        }
         if let Outcome::Done { file, parts, .. } = outcome {
             for (file, part) in file.iter().map(|file| (file, 0)).chain(parts.iter().zip(1..)) {
                 insert_file(connection, id, file, part).await?;

@@ -15,7 +15,7 @@ pub(super) const KEY: &str = "bench";
 /// More than any run accepts.
 pub(super) const CAPACITY: u64 = 10_000_000;
 
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 

@@ -5,6 +5,7 @@ mod drift;
 mod files;
 mod load;
 mod memory;
+mod pinned;
 
 use crate::figures;
 
@@ -23,6 +24,10 @@ pub(crate) fn measure(parts: &[&str]) {
         }
         if wanted("load") {
             load::measure().await;
+        }
+        // Not by itself: it needs PostgreSQL.
+        if parts.contains(&"pinned") {
+            pinned::measure().await;
         }
         if wanted("drift") {
             drift::measure().await;

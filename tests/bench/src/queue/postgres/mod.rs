@@ -1,6 +1,10 @@
 //! Requests accepted, and claimed and ended, in a second on PostgreSQL, against plain appends with a sync each, in turns. The server's
 //! files are in the folder for temporary ones: TMPDIR says on which disk.
 
+mod contender;
+pub(super) mod jobs;
+pub(super) mod rows;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
