@@ -291,11 +291,11 @@ pub(super) async fn finish(
     .bind(refused)
     .fetch_optional(&mut *connection)
     .await?;
-    if ended.is_some() {
-        if let Outcome::Done { file, parts, .. } = outcome {
-            for (file, part) in file.iter().map(|file| (file, 0)).chain(parts.iter().zip(1..)) {
-                insert_file(connection, id, file, part).await?;
-            }
+    if ended.is_some()
+        && let Outcome::Done { file, parts, .. } = outcome
+    {
+        for (file, part) in file.iter().map(|file| (file, 0)).chain(parts.iter().zip(1..)) {
+            insert_file(connection, id, file, part).await?;
         }
     }
     Ok(ended)
