@@ -366,7 +366,7 @@ CREATE TRIGGER file_deleted AFTER DELETE ON files FOR EACH ROW WHEN (NOT OLD.rem
 -- Any number of claimers may be here at once. Each holds the turn of the key that it claims for. Another one takes that key
 -- for one that has a render more under way, and no turn soon: it passes it over for a key that would come next then, and
 -- waits for it where there is none. Each statement sees what was committed when it began, so what is decided on is looked at
--- again once the turn is held.
+-- again once the turn is held. What holds today is in schema_3.sql.
 CREATE FUNCTION claim_request(claimer TEXT, now_ms BIGINT, until_ms BIGINT, waiting JSONB) RETURNS SETOF requests
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -35,6 +35,13 @@ BEGIN
 END;
 $$;
 
+-- Requests that wait are counted by every accept and every claim, in whose way nobody should be: a connection has a shard that
+-- hardly any other one has. The sum is read over those that there are.
+CREATE OR REPLACE FUNCTION count_queued(difference BIGINT) RETURNS VOID LANGUAGE sql AS $$
+    INSERT INTO queue_sizes AS q (shard, queued) VALUES (pg_backend_pid() % 1024, difference)
+    ON CONFLICT (shard) DO UPDATE SET queued = q.queued + excluded.queued;
+$$;
+
 -- Leases the next request to render: of the keys that wait, of the one with the fewest renders under way, then the one whose
 -- turn is the longest ago; of that key, the most urgent request, and of those the one that is due first. `waiting` says how
 -- many callers of which key wait in the backend that asks: they count against the key's concurrency.
@@ -44,16 +51,19 @@ $$;
 -- waits for it where there is none. Each statement sees what was committed when it began, so what is decided on is looked at
 -- again once the turn is held. Callers of a key with a limit are let in under a lock (its number is Lock::UnderWay), which is
 -- held here too before its renders are counted; keys without one are not slowed by it.
-CREATE OR REPLACE FUNCTION claim_request(claimer TEXT, now_ms BIGINT, until_ms BIGINT, waiting JSONB) RETURNS SETOF requests
-LANGUAGE plpgsql AS $$
+--
+-- No part of the transaction that may be undone stands around a turn: a row that such a part has locked and the
+-- whole has then changed is kept by the server as of two transactions, and all claimers wait for its notes of which. So it is looked
+-- first whether a key is worth its turn. A turn that turns out not to be is kept until the commit, a moment later.
+CREATE OR REPLACE FUNCTION claim_request(claimer TEXT, now_ms BIGINT, until_ms BIGINT, waiting JSONB)
+RETURNS SETOF requests LANGUAGE plpgsql AS $$
 DECLARE
     candidate RECORD;
     turn BIGINT;
     next_id TEXT;
     claimed requests;
     passed_over BIGINT;             -- renders under way of the first key that another one claims for
-    patient BOOLEAN := FALSE;       -- waits for the first key, whoever claims for it
-    verdict TEXT;
+    first_held TEXT;                -- that key
     again BOOLEAN;
     scans INT := 0;
 BEGIN
@@ -82,54 +92,28 @@ BEGIN
             ORDER BY b.rendering, t.taken
         LOOP
             EXIT WHEN passed_over + 1 < candidate.rendering;
-            verdict := 'take';
-            BEGIN
-                IF patient THEN
-                    SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key FOR UPDATE;
-                    patient := FALSE;
-                ELSE
-                    SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key
-                    FOR UPDATE SKIP LOCKED;
-                END IF;
-                IF turn IS NULL THEN
-                    verdict := 'held';
-                ELSIF turn <> candidate.taken AND scans < 20 THEN
-                    -- It has had its turn since this scan began, so others may come first now. That is looked into a few
-                    -- times, and not without end.
-                    verdict := 'stale';
-                ELSE
-                    IF candidate.places IS NOT NULL THEN
-                        PERFORM pg_advisory_xact_lock(4, hashtext(candidate.access_key));
-                        IF candidate.places <= (SELECT count(*) FROM requests r
-                                                WHERE r.state = 'rendering' AND r.access_key = candidate.access_key)
-                        THEN
-                            verdict := 'busy';
-                        END IF;
-                    END IF;
-                END IF;
-                IF verdict = 'take' THEN
-                    SELECT r.id INTO next_id FROM requests r
-                    WHERE r.state = 'queued' AND r.access_key = candidate.access_key AND r.due_ms <= now_ms
-                    ORDER BY r.urgency, r.due_ms LIMIT 1 FOR UPDATE SKIP LOCKED;
-                    IF next_id IS NULL THEN
-                        verdict := 'empty';
-                    END IF;
-                END IF;
-                IF verdict IN ('stale', 'busy', 'empty') THEN
-                    -- The end of this block gives the turn back.
-                    RAISE EXCEPTION USING ERRCODE = 'SH001';
-                END IF;
-            EXCEPTION WHEN SQLSTATE 'SH001' THEN
-                NULL;
-            END;
-            IF verdict = 'stale' THEN
-                again := TRUE;
-                EXIT;
-            END IF;
-            IF verdict = 'held' THEN
+            -- It has had its turn since this scan began, so others may come first now. That is looked into a few times, and not
+            -- without end.
+            SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key;
+            again := turn <> candidate.taken AND scans < 20;
+            EXIT WHEN again;
+            SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key FOR UPDATE SKIP LOCKED;
+            IF turn IS NULL THEN
+                first_held := CASE WHEN passed_over IS NULL THEN candidate.access_key ELSE first_held END;
                 passed_over := coalesce(passed_over, candidate.rendering);
+                CONTINUE;
             END IF;
-            CONTINUE WHEN verdict <> 'take';
+            again := turn <> candidate.taken AND scans < 20;
+            EXIT WHEN again;
+            IF candidate.places IS NOT NULL THEN
+                PERFORM pg_advisory_xact_lock(4, hashtext(candidate.access_key));
+            END IF;
+            CONTINUE WHEN candidate.places <= (
+                SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = candidate.access_key);
+            SELECT r.id INTO next_id FROM requests r
+            WHERE r.state = 'queued' AND r.access_key = candidate.access_key AND r.due_ms <= now_ms
+            ORDER BY r.urgency, r.due_ms LIMIT 1 FOR UPDATE SKIP LOCKED;
+            CONTINUE WHEN next_id IS NULL;
 
             UPDATE requests r
             SET state = 'rendering', attempts = r.attempts + 1, lease_owner = claimer, lease_until_ms = until_ms,
@@ -143,8 +127,13 @@ BEGIN
             RETURN;
         END LOOP;
         IF passed_over IS NOT NULL AND NOT again THEN
-            patient := TRUE;
-            again := TRUE;
+            -- Until whoever claims for the first of them is done. The end of this block gives the turn back.
+            BEGIN
+                PERFORM FROM turns t WHERE t.access_key = first_held FOR UPDATE;
+                RAISE EXCEPTION USING ERRCODE = 'SH001';
+            EXCEPTION WHEN SQLSTATE 'SH001' THEN
+                again := TRUE;
+            END;
         END IF;
         EXIT WHEN NOT again OR scans > 100;
     END LOOP;

@@ -220,6 +220,31 @@ async fn each_request_goes_to_one_of_many_backends() {
     assert_eq!((claimed.len(), ids.len()), (80, 80), "all of them, each once");
 }
 
+/// The server keeps notes of rows that several transactions have locked, or a part of one and then the whole: all claimers
+/// would wait for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_leave_no_row_that_is_held_by_several_transactions() {
+    let server = Server::start();
+    let url = server.database();
+    let queue = backend(&url).await;
+    let noted = || {
+        server.query(&url, "CHECKPOINT");
+        server.query(&url, "SELECT next_multixact_id FROM pg_control_checkpoint()")
+    };
+    for number in 0..64 {
+        let access_key = format!("key{}", number % 4);
+        queue.accept(NewRequest { access_key, ..request(number) }).await.unwrap();
+    }
+    let before = noted();
+    let claims = (0..64).map(|number| {
+        let queue = &queue;
+        async move { queue.claim(&format!("w{number}"), NOW + 900, NOW * 2).await.unwrap() }
+    });
+    let claimed = futures::future::join_all(claims).await;
+    assert!(claimed.iter().all(Option::is_some));
+    assert_eq!(noted(), before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receivers_places_are_shared_by_all_backends() {
     let url = Server::shared().database();
