@@ -1,30 +1,30 @@
-//! One exchange: a request of the browser's decided, dialled, and carried, as a tunnel or as plain HTTP.
+//! One exchange: a request of the browser's decided, dialled, and carried, here as a tunnel.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONNECTION, HOST};
-use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::uri::Scheme;
+use http::{Method, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use snaphook_shared::target::{Host, NativeUrlParser, ParseUrl};
 use tokio::io::{AsyncWriteExt, BufReader, copy_buf, split};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::super::Refusal;
+use super::super::{Decision, Refusal};
+use super::forward::{self, Kept};
 use super::meter::{Meter, Metered};
 use super::upstream::Upstream;
-use super::{Failure, MARKER, Reply, Shared};
+use super::{Failure, Reply, Shared};
 
 const DOWNLOAD_BUFFER: usize = 32 * 1024;
 
-pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Reply> {
+/// `kept`: what the browser's connection has left of its last exchange.
+pub(super) async fn answer(shared: &Arc<Shared>, kept: &Kept, request: Request<Incoming>) -> Response<Reply> {
     let Some((host, port)) = target_of(&request) else { return Failure::BadRequest.reply() };
-    exchange(shared, request, &host, port).await.unwrap_or_else(|failure| {
+    exchange(shared, kept, request, &host, port).await.unwrap_or_else(|failure| {
         shared.failures.note(&host, port, failure);
         failure.reply()
     })
@@ -44,6 +44,7 @@ fn target_of(request: &Request<Incoming>) -> Option<(Host, u16)> {
 
 async fn exchange(
     shared: &Arc<Shared>,
+    kept: &Kept,
     request: Request<Incoming>,
     host: &Host,
     port: u16,
@@ -55,73 +56,94 @@ async fn exchange(
         return Err(Failure::OverLimit);
     }
     let upstream = shared.upstream.as_ref().filter(|upstream| !upstream.is_bypassed(host));
-    let stream = match upstream {
-        Some(upstream) => dial_upstream(shared, upstream, host, port).await?,
-        None => dial(shared, host, port).await?,
+    let decision = match upstream {
+        Some(upstream) => decide_upstream(shared, upstream, host, port).await?,
+        None => decide(shared, host, port).await?,
     };
-    let meter = Arc::new(Meter::new(Arc::clone(&shared.total), shared.limits.clone()));
-    let mut stream = Metered::new(stream, Arc::clone(&meter));
-    if request.method() == Method::CONNECT {
-        if let Some(upstream) = upstream {
-            upstream.connect(&mut stream, host, port, shared.limits.idle).await?;
-        }
-        Ok(tunnel(shared, request, stream, Carriage { meter, host: host.clone(), port, _permit: permit }))
-    } else {
-        forward(shared, request, stream, Carriage { meter, host: host.clone(), port, _permit: permit }, upstream).await
+    let way = Way { shared, decision, upstream, host, port };
+    if request.method() != Method::CONNECT {
+        return forward::forward(&way, kept, request, permit).await;
     }
+    let mut line = way.dial().await?;
+    if let Some(upstream) = upstream {
+        upstream.connect(&mut line, host, port, shared.limits.idle).await?;
+    }
+    Ok(tunnel(&way, request, line, permit))
 }
 
-async fn dial(shared: &Shared, host: &Host, port: u16) -> Result<TcpStream, Failure> {
-    let decision = shared.egress.decide(host, port).await.map_err(|refusal| {
+async fn decide(shared: &Shared, host: &Host, port: u16) -> Result<Decision, Failure> {
+    shared.egress.decide(host, port).await.map_err(|refusal| {
         tracing::debug!(%host, port, %refusal, "egress proxy refuses");
         match refusal {
             Refusal::Refused { .. } => Failure::Refused,
             Refusal::NameNotResolved { .. } => Failure::NameNotResolved,
         }
-    })?;
-    tracing::debug!(%host, port, addresses = ?decision.addresses(), "egress proxy dials");
-    decision.dial().await.map_err(|error| {
-        tracing::debug!(%host, port, %error, "egress proxy cannot connect");
-        if error.kind() == io::ErrorKind::TimedOut { Failure::TimedOut } else { Failure::ConnectFailed }
     })
 }
 
-/// A connection to the caller's own proxy, if it and the target may be asked for.
-async fn dial_upstream(shared: &Shared, upstream: &Upstream, host: &Host, port: u16) -> Result<TcpStream, Failure> {
+/// The way to the caller's own proxy, if it and the target may be asked for.
+async fn decide_upstream(shared: &Shared, upstream: &Upstream, host: &Host, port: u16) -> Result<Decision, Failure> {
     shared.egress.decide_unresolved(host, port).map_err(|refusal| {
         tracing::debug!(%host, port, %refusal, "egress proxy refuses");
         Failure::Refused
     })?;
-    let decision = shared.egress.decide_proxy(upstream.host(), upstream.port()).await.map_err(|refusal| {
+    shared.egress.decide_proxy(upstream.host(), upstream.port()).await.map_err(|refusal| {
         tracing::debug!(proxy = %upstream.host(), %refusal, "egress proxy refuses a caller's proxy");
-        Failure::ProxyUnreachable
-    })?;
-    decision.dial().await.map_err(|error| {
-        tracing::debug!(proxy = %upstream.host(), %error, "egress proxy cannot connect to a caller's proxy");
         Failure::ProxyUnreachable
     })
 }
 
-/// What goes with an exchange from its connection to its end.
-struct Carriage {
-    meter: Arc<Meter>,
-    host: Host,
-    port: u16,
-    _permit: OwnedSemaphorePermit,
+/// Where an exchange goes, once that is decided.
+pub(super) struct Way<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) decision: Decision,
+    /// The caller's own proxy, if the way leads over it.
+    pub(super) upstream: Option<&'a Upstream>,
+    pub(super) host: &'a Host,
+    pub(super) port: u16,
 }
 
-impl Carriage {
-    /// What was cut off in its middle looks like a fault of the host's.
-    fn end(self, shared: &Shared) {
-        if self.meter.is_over() {
-            shared.failures.note(&self.host, self.port, Failure::OverLimit);
-        }
+impl Way<'_> {
+    /// A new connection, to the host or to the caller's own proxy.
+    pub(super) async fn dial(&self) -> Result<Metered, Failure> {
+        let Way { host, port, upstream, .. } = self;
+        tracing::debug!(%host, port, addresses = ?self.decision.addresses(), "egress proxy dials");
+        let stream = self.decision.dial().await.map_err(|error| {
+            let by_proxy = upstream.is_some();
+            tracing::debug!(%host, port, by_proxy, %error, "egress proxy cannot connect");
+            match error.kind() {
+                _ if by_proxy => Failure::ProxyUnreachable,
+                io::ErrorKind::TimedOut => Failure::TimedOut,
+                _ => Failure::ConnectFailed,
+            }
+        })?;
+        Ok(Metered::new(stream, Meter::new(Arc::clone(&self.shared.total), self.shared.limits.clone())))
+    }
+
+    /// Carries bytes until they end or stand still. What was cut off in its middle looks like a fault of the host's, so that
+    /// is noted.
+    pub(super) fn keep(&self, meter: Arc<Meter>, carrying: impl Future<Output = ()> + Send + 'static) {
+        let (shared, host, port) = (Arc::clone(self.shared), self.host.clone(), self.port);
+        self.shared.keep(async move {
+            tokio::select! {
+                () = carrying => {}
+                () = meter.stalled() => {}
+            }
+            if meter.is_cut_off() {
+                shared.failures.note(&host, port, Failure::OverLimit);
+            }
+        });
     }
 }
 
-fn tunnel(shared: &Arc<Shared>, request: Request<Incoming>, upstream: Metered, carriage: Carriage) -> Response<Reply> {
-    let log = Arc::clone(shared);
-    shared.keep(async move {
+fn tunnel(
+    way: &Way<'_>,
+    request: Request<Incoming>,
+    upstream: Metered,
+    permit: OwnedSemaphorePermit,
+) -> Response<Reply> {
+    way.keep(upstream.meter(), async move {
+        let _permit = permit;
         // Comes once the answer below is written, or fails with the connection.
         let Ok(client) = hyper::upgrade::on(request).await else { return };
         let (from_client, mut to_client) = split(TokioIo::new(client));
@@ -137,87 +159,7 @@ fn tunnel(shared: &Arc<Shared>, request: Request<Incoming>, upstream: Metered, c
                     std::future::pending().await
                 }
             } => {}
-            () = carriage.meter.stalled() => {}
         }
-        carriage.end(&log);
     });
     Response::new(Either::Right(Full::default()))
-}
-
-async fn forward(
-    shared: &Arc<Shared>,
-    mut request: Request<Incoming>,
-    upstream: Metered,
-    carriage: Carriage,
-    proxy: Option<&Upstream>,
-) -> Result<Response<Reply>, Failure> {
-    // The URL says which host is meant; a Host header that says otherwise is replaced.
-    let authority = request.uri().authority().ok_or(Failure::BadRequest)?;
-    let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::BadRequest)?;
-    strip_hop_by_hop(request.headers_mut());
-    request.headers_mut().insert(HOST, authority);
-    match proxy {
-        // A proxy is told the whole URL.
-        Some(proxy) => proxy.authorize(request.headers_mut()),
-        None => {
-            let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-            *request.uri_mut() = Uri::from(path);
-        }
-    }
-
-    // As lenient as the browser would be by itself.
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .preserve_header_case(true)
-        .ignore_invalid_headers_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .handshake(TokioIo::new(upstream))
-        .await
-        .map_err(|_| Failure::UpstreamFailed)?;
-    let (log, meter) = (Arc::clone(shared), Arc::clone(&carriage.meter));
-    shared.keep(async move {
-        tokio::select! {
-            _ = connection => {}
-            () = carriage.meter.stalled() => {}
-        }
-        carriage.end(&log);
-    });
-    let mut response = sender.send_request(request).await.map_err(|_| meter.failure())?;
-    // Nobody asked for another protocol, so there is nobody to speak it.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure::UpstreamFailed);
-    }
-    if proxy.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        return Err(Failure::ProxyDenied);
-    }
-    strip_hop_by_hop(response.headers_mut());
-    response.headers_mut().remove(MARKER);
-    Ok(response.map(Either::Left))
-}
-
-/// Headers about this connection, not about the message (RFC 9110, 7.6.1), and whatever `Connection` names besides. Among
-/// them the proxy's credentials, both ways: no site gets them, and none can ask the browser for them in our name.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ] {
-        headers.remove(name);
-    }
 }

@@ -1,6 +1,7 @@
-//! What passes on one connection is counted, and cut off at a limit.
+//! What passes on a connection is counted, exchange by exchange, and cut off at a limit.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +17,9 @@ use super::{Failure, ProxyLimits};
 #[derive(Debug)]
 pub(super) struct Meter {
     moved: AtomicU64,
+    /// What had moved before the exchange that is under way.
+    before: AtomicU64,
+    cut_off: AtomicBool,
     total: Arc<AtomicU64>,
     stalled: AtomicBool,
     limits: ProxyLimits,
@@ -24,22 +28,36 @@ pub(super) struct Meter {
 impl Meter {
     /// Counts one connection, and into a total.
     pub(super) fn new(total: Arc<AtomicU64>, limits: ProxyLimits) -> Meter {
-        Meter { moved: AtomicU64::new(0), total, stalled: AtomicBool::new(false), limits }
+        Meter {
+            moved: AtomicU64::new(0),
+            before: AtomicU64::new(0),
+            cut_off: AtomicBool::new(false),
+            total,
+            stalled: AtomicBool::new(false),
+            limits,
+        }
+    }
+
+    /// Begins an exchange, whose bytes are counted by themselves.
+    pub(super) fn begin(&self) {
+        self.before.store(self.moved.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn count(&self, bytes: usize) -> io::Result<()> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-        if self.is_over() {
+        let moved = self.moved.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let total = self.total.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let of_exchange = moved.saturating_sub(self.before.load(Ordering::Relaxed));
+        if of_exchange > self.limits.max_bytes || total > self.limits.max_total_bytes {
+            self.cut_off.store(true, Ordering::Relaxed);
             return Err(io::Error::other("byte limit of the egress proxy"));
         }
         Ok(())
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.moved.load(Ordering::Relaxed) > self.limits.max_bytes
-            || self.total.load(Ordering::Relaxed) > self.limits.max_total_bytes
+    /// Whether a limit ended the exchange.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// Returns when nothing has moved for the idle time, give or take an eighth of it.
@@ -62,7 +80,7 @@ impl Meter {
     pub(super) fn failure(&self) -> Failure {
         if self.stalled.load(Ordering::Relaxed) {
             Failure::TimedOut
-        } else if self.is_over() {
+        } else if self.is_cut_off() {
             Failure::OverLimit
         } else {
             Failure::UpstreamFailed
@@ -117,8 +135,16 @@ impl AsyncWrite for Metered {
 }
 
 impl Metered {
-    pub(super) fn new(stream: TcpStream, meter: Arc<Meter>) -> Metered {
-        Metered { stream, meter }
+    pub(super) fn new(stream: TcpStream, meter: Meter) -> Metered {
+        Metered { stream, meter: Arc::new(meter) }
+    }
+
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    pub(super) fn peer(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 
     fn counted(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -16,6 +16,7 @@
 //! here, and asks that one, which is itself a host that somebody else named and is decided like any other.
 
 mod exchange;
+mod forward;
 mod log;
 mod meter;
 mod upstream;
@@ -33,7 +34,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +42,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
 
 use super::Egress;
+use forward::{Carried, Kept};
 pub use log::FailedExchange;
 use log::FailureLog;
 pub use upstream::Upstream;
@@ -152,7 +153,7 @@ impl Failure {
     }
 }
 
-type Reply = Either<Incoming, Full<Bytes>>;
+type Reply = Either<Carried, Full<Bytes>>;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A running proxy. Dropping it ends the listener, every connection and every tunnel.
@@ -255,9 +256,10 @@ async fn listen(socket: TcpListener, shared: Arc<Shared>, mut inbox: mpsc::Unbou
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     let _ = stream.set_nodelay(true);
+    let kept = Arc::new(Kept::default());
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(exchange::answer(&shared, request).await) }
+        let (shared, kept) = (Arc::clone(&shared), Arc::clone(&kept));
+        async move { Ok::<_, Infallible>(exchange::answer(&shared, &kept, request).await) }
     });
     // The browser hanging up in the middle is no news.
     let _ = hyper::server::conn::http1::Builder::new()

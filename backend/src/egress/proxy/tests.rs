@@ -120,6 +120,105 @@ async fn upstream(reply: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, heads)
 }
 
+/// A host that answers each request of a connection, and keeps the heads of each connection.
+async fn patient_upstream() -> (u16, Arc<Mutex<Vec<Vec<String>>>>) {
+    let (listener, port) = listen_on("127.0.0.1").await;
+    let connections: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+    let seen = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            let number = seen.lock().unwrap().len();
+            seen.lock().unwrap().push(Vec::new());
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+                        let answer = match text.contains("/last") {
+                            true => "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+                            false => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                        };
+                        let hangs_up = text.contains("/hang-up");
+                        seen.lock().unwrap()[number].push(text);
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                        if hangs_up {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (port, connections)
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request_to_the_same_host() {
+    let lab = Lab::new(ProxyLimits { max_bytes: 200, max_exchanges: 1, ..ProxyLimits::default() }).await;
+    let (port, connections) = patient_upstream().await;
+    let counts = || connections.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+    let mut client = lab.client().await;
+    for _ in 0..5 {
+        // Each is an exchange of its own for the limits: five are more bytes than one may have.
+        assert!(client.get(&format!("http://outer.example:{port}/")).await.ends_with("ok"));
+    }
+    assert_eq!(counts(), [5]);
+    // It is left where it leads elsewhere by another name, and another client never gets it.
+    assert!(client.get(&format!("http://127.0.0.1:{port}/")).await.ends_with("ok"));
+    assert!(lab.client().await.get(&format!("http://127.0.0.1:{port}/")).await.ends_with("ok"));
+    assert_eq!(counts(), [5, 1, 1]);
+    // What might do something when it comes twice has a connection of its own.
+    client.send(&format!("POST http://127.0.0.1:{port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")).await;
+    assert!(client.answer().await.ends_with("ok"));
+    assert_eq!(counts(), [5, 1, 1, 1]);
+    assert_eq!(lab.proxy.failures_since(Instant::now() - SOON), []);
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_up_between_two_requests_is_dialled_again() {
+    let lab = Lab::new(ProxyLimits::default()).await;
+    let (port, connections) = patient_upstream().await;
+    let mut client = lab.client().await;
+    for path in ["hang-up", "last", "hang-up", "last"] {
+        let answer = client.get(&format!("http://outer.example:{port}/{path}")).await;
+        assert!(answer.ends_with("ok"), "{path}: {answer}");
+    }
+    assert_eq!(connections.lock().unwrap().len(), 4);
+    assert_eq!(lab.proxy.failures_since(Instant::now() - SOON), []);
+
+    // Of a request that was sent, and answered by the end of its connection, the second try counts.
+    let (listener, port) = listen_on("127.0.0.1").await;
+    let host = tokio::spawn(async move {
+        let mut first = Client { stream: listener.accept().await.unwrap().0 };
+        first.head().await;
+        first.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        first.head().await;
+        drop(first);
+        let mut second = Client { stream: listener.accept().await.unwrap().0 };
+        second.head().await;
+        second.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        second
+    });
+    for _ in 0..2 {
+        let answer = client.get(&format!("http://outer.example:{port}/")).await;
+        assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    }
+    host.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_by_now_leaves_its_connection() {
+    let lab = Lab::new(ProxyLimits::default()).await;
+    let (port, connections) = patient_upstream().await;
+    let mut client = lab.client().await;
+    assert!(client.get(&format!("http://rebind.example:{port}/")).await.ends_with("ok"));
+    let again = client.get(&format!("http://rebind.example:{port}/")).await;
+    assert!(is_marked(&again, 403, Failure::Refused), "{again}");
+    assert_eq!(connections.lock().unwrap().iter().map(Vec::len).sum::<usize>(), 1);
+}
+
 async fn saw_nothing(canary: &TcpListener) -> bool {
     timeout(Duration::from_millis(50), canary.accept()).await.is_err()
 }
