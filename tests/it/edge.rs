@@ -315,6 +315,32 @@ fn a_render_that_outlasts_the_connection_goes_on_as_a_job() {
 }
 
 #[test]
+fn a_picture_that_only_waits_for_its_record_is_not_given_up() {
+    run(async {
+        let stack = Stack::builder().edge_with("SYNC_WAIT_SECONDS", 10).start();
+        let (edge, site) = (stack.edge_client(), Site::start());
+        // The backend has a second less than the Worker.
+        let (turns_over_after, frees_the_database_after) = (s(9), Duration::from_millis(9_200));
+        let started = Instant::now();
+        let options = json!({ "url": site.url("/slow?1000"), "format": "png" });
+        let asked = edge.take(&options);
+        let nothing_can_be_kept = async {
+            wait::for_it("the page to be asked for", s(5), || (site.count("/slow") > 0).then_some(())).await;
+            let database = rusqlite::Connection::open(stack.data_dir().join("snaphook.db")).unwrap();
+            database.busy_timeout(s(5)).unwrap();
+            database.execute_batch("BEGIN IMMEDIATE").unwrap();
+            tokio::time::sleep_until((started + frees_the_database_after).into()).await;
+            database.execute_batch("ROLLBACK").unwrap();
+        };
+        let (answer, ()) = tokio::join!(asked, nothing_can_be_kept);
+        let answer = answer.expect(200);
+        assert!(started.elapsed() > turns_over_after, "{:?}", started.elapsed());
+        assert!(answer.body.starts_with(b"\x89PNG"));
+        assert_eq!(edge.done(answer.header("x-snaphook-request-id"), s(5)).await["state"], "done");
+    });
+}
+
+#[test]
 fn a_caller_who_goes_away_ends_the_render_that_they_waited_for() {
     run(async {
         let stack = Stack::builder().set("SNAPHOOK_RENDER_CONCURRENCY", 1).edge().start();

@@ -42,6 +42,12 @@ pub struct Rendered {
     content: Option<StoredFile>,
 }
 
+/// A render for a caller who waits, before anything is known of it elsewhere.
+pub struct Finished {
+    result: Result<Rendered, Failure>,
+    render_ms: u64,
+}
+
 impl Rendered {
     fn outcome(&self, render_ms: u64) -> Outcome {
         let parts = self.slices.iter().flat_map(StoredSlices::files).chain(&self.content).cloned().collect();
@@ -99,25 +105,28 @@ impl Pipeline {
         Ok(true)
     }
 
-    /// Renders for a caller who waits. The request is kept with its outcome, like any other; its webhook too.
-    pub async fn run_now(&self, request: NewRequest, keep_file: bool) -> Result<Rendered, Failure> {
+    /// Renders for a caller who waits. What comes of it is for [`Pipeline::record`].
+    pub async fn render_now(&self, request: &NewRequest, keep_file: bool) -> Finished {
         let started = Instant::now();
         let options = &request.options;
         let keep_file = keep_file || options.delivery.webhook.url.is_some() || options.capture.full_page_slices;
-        let span = span_of(&request);
-        let finished = match keep_file {
-            true => span.scope(self.render_and_store(&request)).await,
+        let span = span_of(request);
+        let result = match keep_file {
+            true => span.scope(self.render_and_store(request)).await,
             false => {
                 let rendered = |(artifact, content)| Rendered { artifact, file: None, slices: None, content };
-                span.scope(self.render(&request)).await.map(rendered)
+                span.scope(self.render(request)).await.map(rendered)
             }
         };
-        end(span, &finished);
-        let (outcome, delivery) = match &finished {
-            Ok(rendered) => {
-                let render_ms = elapsed_ms(started);
-                (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links))
-            }
+        end(span, &result);
+        Finished { result, render_ms: elapsed_ms(started) }
+    }
+
+    /// Keeps a request that was rendered for a caller who waits, with its outcome, like any other; its webhook too.
+    pub async fn record(&self, request: NewRequest, finished: Finished) -> Result<Rendered, Failure> {
+        let Finished { result, render_ms } = finished;
+        let (outcome, delivery) = match &result {
+            Ok(rendered) => (rendered.outcome(render_ms), rendered.notice(&request, render_ms, &self.links)),
             Err(failure) => {
                 tracing::info!(error = %failure, "failed");
                 self.failed(&request, failure)
@@ -128,7 +137,7 @@ impl Pipeline {
             tracing::error!(request = id, %error, "the outcome could not be kept");
             Failure { problem: Problem::unavailable(), ..Failure::internal(error.to_string()) }
         })?;
-        finished
+        result
     }
 
     /// Ends a request that was given too many chances: its lease ran out again and again.

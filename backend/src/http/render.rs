@@ -1,6 +1,8 @@
 //! The vendors' render routes: `GET | HEAD | POST` of every [`Endpoint`].
 
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -124,15 +126,17 @@ pub(super) async fn serve_since(
 
 async fn answer_since(api: &Api, raw: RawRequest, id: String, arrival: Arrival) -> Response {
     let dialect = raw.endpoint.dialect();
-    let under_way = OnceLock::new();
+    let under_way = UnderWay::default();
     let response = match (admit(api, raw, arrival.at_s).await, arrival.wait) {
         (Ok(checked), _) if checked.options.delivery.asynchronous => accept(api, checked, &id).await,
         (Ok(checked), None) => answer_now(api, checked, &id, &under_way).await,
         (Ok(checked), Some(wait)) => {
-            let answer = answer_now(api, checked.clone(), &id, &under_way);
-            match tokio::time::timeout(wait, answer).await {
+            let mut answer = pin!(answer_now(api, checked.clone(), &id, &under_way));
+            match tokio::time::timeout(wait, &mut answer).await {
                 Ok(answer) => answer,
-                Err(_) => Err(go_on_as_job(api, checked, &id, under_way.into_inner()).await),
+                // The picture is there, and its row in a moment. A job would find that row, and the picture would be lost.
+                Err(_) if under_way.is_rendered() => answer.await,
+                Err(_) => Err(go_on_as_job(api, checked, &id, under_way.place()).await),
             }
         }
         (Err(problem), _) => Err(problem),
@@ -145,6 +149,29 @@ fn finish(mut response: Response, id: &str) -> Response {
         reply::set(&mut response, REQUEST_ID, id);
     }
     response
+}
+
+/// How far a render has come whose caller waits for it.
+#[derive(Default)]
+struct UnderWay {
+    /// The key's place, for as long as the caller of this wants to hold it.
+    place: Mutex<Option<Place>>,
+    /// Nothing but its record is missing.
+    rendered: AtomicBool,
+}
+
+impl UnderWay {
+    fn hold(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is_rendered(&self) -> bool {
+        self.rendered.load(Ordering::Relaxed)
+    }
 }
 
 /// Names the caller, and checks all that can be checked before anything is done. Whether the key was revoked counts as of
@@ -233,13 +260,7 @@ fn accepted(api: &Api, acceptance: Result<Acceptance, QueueError>) -> Result<(St
     Ok(accepted)
 }
 
-/// `under_way` gets the key's place, for as long as the caller of this wants to hold it.
-async fn answer_now(
-    api: &Api,
-    checked: CheckedRequest,
-    id: &str,
-    under_way: &OnceLock<Place>,
-) -> Result<Response, Problem> {
+async fn answer_now(api: &Api, checked: CheckedRequest, id: &str, under_way: &UnderWay) -> Result<Response, Problem> {
     let _place = place(api, &checked.access_key)?;
     let Some(key) = cache::key(&checked) else {
         return render_now(api, checked, id, under_way).await.map(|(response, _)| response);
@@ -281,14 +302,16 @@ async fn render_now(
     api: &Api,
     checked: CheckedRequest,
     id: &str,
-    under_way: &OnceLock<Place>,
+    under_way: &UnderWay,
 ) -> Result<(Response, Option<StoredFile>), Problem> {
     let place = begin(api, &checked.access_key).await?;
-    under_way.get_or_init(|| place);
+    under_way.hold(place);
     let delivery = checked.options.delivery.clone();
     let request = new_request(api, checked, id);
     let keep_file = delivery.store.enabled || delivery.cache.enabled || delivery.response_type == ResponseType::Json;
-    let rendered = api.pipeline.run_now(request.clone(), keep_file).await.map_err(|failure| failure.problem)?;
+    let finished = api.pipeline.render_now(&request, keep_file).await;
+    under_way.rendered.store(true, Ordering::Relaxed);
+    let rendered = api.pipeline.record(request.clone(), finished).await.map_err(|failure| failure.problem)?;
     api.deliveries.notify_one();
     let response = answer(api, &request, &rendered);
     Ok((response, rendered.file))

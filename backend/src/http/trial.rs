@@ -33,7 +33,8 @@ async fn run(api: &Api, raw: RawRequest, id: String) -> Result<Trial, Problem> {
     let _under_way = render::begin(api, &checked.access_key).await?;
     let started = Instant::now();
     let request = render::new_request(api, checked, &id);
-    let finished = api.pipeline.run_now(request, true).await;
+    let finished = api.pipeline.render_now(&request, true).await;
+    let finished = api.pipeline.record(request, finished).await;
     api.deliveries.notify_one();
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(match finished {

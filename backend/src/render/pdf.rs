@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use chromiumoxide::cdp::browser_protocol::io::{CloseParams, ReadParams};
+use chromiumoxide::cdp::browser_protocol::io::ReadParams;
 use chromiumoxide::cdp::browser_protocol::page::{GetLayoutMetricsParams, PrintToPdfParams, PrintToPdfTransferMode};
 use serde_json::Value;
 use snaphook_shared::code::Code;
@@ -54,10 +54,13 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
     };
     let stream = page.call(print).await.map_err(refused)?.stream;
     let stream = stream.ok_or_else(|| Failure::internal("Chromium printed and gave no stream"))?;
+    let read = || page.call(ReadParams { handle: stream.clone(), offset: None, size: Some(CHUNK_BYTES) });
     let mut bytes = Vec::new();
+    let mut next = read();
     loop {
-        let read = ReadParams { handle: stream.clone(), offset: None, size: Some(CHUNK_BYTES) };
-        let chunk = page.call(read).await?;
+        // The end is only told to one who asks for more, so that is asked for at once.
+        let following = read();
+        let chunk = next.await?;
         match chunk.base64_encoded {
             Some(true) => BASE64
                 .decode_vec(&chunk.data, &mut bytes)
@@ -70,9 +73,9 @@ pub(super) async fn print(page: &Page<'_>) -> Result<Artifact, Failure> {
         if chunk.eof {
             break;
         }
+        next = following;
     }
     // The context goes in a moment, and the stream with it.
-    let _ = page.call(CloseParams::new(stream)).await;
     if bytes.is_empty() {
         return Err(Failure::retryable(Code::InternalApplicationError, "Chromium printed nothing"));
     }
