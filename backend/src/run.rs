@@ -32,6 +32,9 @@ pub use engine::Engine;
 use listeners::Listeners;
 use parts::{ApiRoutes, Parts};
 
+/// For a connection to the store.
+const STORE_CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -151,7 +154,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let renderer = engine.map(|engine| engine.renderer);
     // The operator's own store may be anywhere; only what callers name is judged.
-    let store_client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
+    let store_client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(STORE_CONNECT_LIMIT)
+        .build()?;
     let parts = Parts {
         store: Arc::new(Store::open(&config, store_client)?),
         clock: Clock::default(),

@@ -6,6 +6,7 @@ mod upload;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub use upload::Uploader;
 const PARTS_FROM_BYTES: usize = 16 * 1024 * 1024;
 const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_AT_ONCE: usize = 4;
+const PUT_LIMIT: Duration = Duration::from_secs(60);
+const PUT_BYTES_PER_SECOND_MIN: usize = 128 * 1024;
 
 pub struct Store {
     backend: Arc<dyn ObjectStore>,
@@ -77,7 +80,7 @@ impl FileStore for Store {
         if self.keeps_attributes {
             attributes = Attributes::from_iter([(Attribute::ContentType, content_type.to_owned())]);
         }
-        let path = self.path(name);
+        let (path, length) = (self.path(name), bytes.len());
         let put = async {
             if !self.keeps_attributes || bytes.len() < PARTS_FROM_BYTES {
                 let options = PutOptions { attributes, ..PutOptions::default() };
@@ -96,7 +99,14 @@ impl FileStore for Store {
             }
             parts.finish().await.map(|_| ())
         };
-        put.await.map_err(put_failure)
+        // A request holds its place while its file is put, and its lease as long as the database is well: so a bucket that takes
+        // the bytes and says nothing has a time, after which the request is tried again, here or elsewhere.
+        match tokio::time::timeout(put_limit(length), put).await {
+            Ok(result) => result.map_err(put_failure),
+            Err(_) => {
+                Err(Failure::of_ours(Code::StorageReturnedTransientError, "the store did not take the file in time"))
+            }
+        }
     }
 
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
@@ -121,6 +131,11 @@ impl FileStore for Store {
             Err(error) => Err(io_error(error)),
         }
     }
+}
+
+/// How long a file of so many bytes may take: time for the store's client to try again, and for a slow way out.
+fn put_limit(bytes: usize) -> Duration {
+    PUT_LIMIT + Duration::from_secs((bytes / PUT_BYTES_PER_SECOND_MIN) as u64)
 }
 
 /// Removes what a crash has left of files that were being written: `name#1`, which object_store itself never lists.

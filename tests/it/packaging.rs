@@ -142,8 +142,13 @@ fn the_cluster_has_every_role_with_its_probes() {
     let all: toml::Table = read("backend/config.default.toml").parse().unwrap();
     let all: BTreeSet<&str> = all["roles"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
     assert_eq!(roles, all);
-    let trigger = &of("ScaledObject")[0]["spec"]["triggers"][0]["metadata"]["query"];
-    assert_eq!(trigger, "max(snaphook_queue_oldest_seconds)", "a metric that there is");
+    let trigger = &of("ScaledObject")[0]["spec"]["triggers"][0];
+    assert_eq!(trigger["metadata"]["query"], "max(snaphook_queue_oldest_seconds)", "a metric that there is");
+    assert_eq!(trigger["metricType"], "Value", "an age is not shared out among renderers");
+    let budgets = of("PodDisruptionBudget");
+    let protected: BTreeSet<&str> =
+        budgets.iter().filter_map(|budget| budget["spec"]["selector"]["matchLabels"]["role"].as_str()).collect();
+    assert_eq!(protected, all, "no role is ended as a whole");
     for kind in ["Service", "PodDisruptionBudget", "NetworkPolicy"] {
         assert!(!of(kind).is_empty(), "{kind}");
     }

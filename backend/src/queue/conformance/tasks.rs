@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use snaphook_shared::limits::TASKS_MAX;
+use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 use snaphook_shared::task::{Frequency, Plan};
 
-use crate::domain::task::{NextTime, Task};
+use crate::domain::job::NewRequest;
+use crate::domain::task::{Fired, NextTime, Run, Task};
 use crate::queue::Queue;
 use crate::queue::testing::{NOW, on_each_queue};
 
@@ -14,6 +17,7 @@ on_each_queue! {
     a_task_is_kept_as_it_is_and_is_its_owners_alone
     a_change_counts_once_and_moves_the_time
     what_is_due_comes_longest_due_first
+    a_run_is_fired_once_however_many_schedulers_there_are
     a_key_may_have_so_many
 }
 
@@ -36,6 +40,20 @@ fn task(id: u64) -> Task {
         runs: 0,
         last_run: None,
         revision: 0,
+    }
+}
+
+fn request(number: u64) -> NewRequest {
+    NewRequest {
+        id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
+        access_key: "alice".to_owned(),
+        endpoint: Endpoint::Pdf,
+        options: Options::default(),
+        idempotency_key: None,
+        urgency: Urgency::default(),
+        fingerprint: String::new(),
+        created_ms: NOW + number,
+        traceparent: None,
     }
 }
 
@@ -77,6 +95,27 @@ async fn what_is_due_comes_longest_due_first(queue: &Arc<dyn Queue>) {
     assert!(due(NOW + 996, 9).await.is_empty());
     assert_eq!(due(NOW + 998, 9).await, [3, 2]);
     assert_eq!(due(NOW + 5000, 2).await, [3, 2]);
+}
+
+async fn a_run_is_fired_once_however_many_schedulers_there_are(queue: &Arc<dyn Queue>) {
+    assert!(queue.add_task(task(1)).await.unwrap());
+    for run in 0..5 {
+        let due_ms = NOW + 999 + run;
+        let fire = |scheduler: u64| {
+            let run = Run {
+                task_id: 1,
+                due_ms,
+                revision: 0,
+                now_ms: due_ms,
+                next_ms: Some(due_ms + 1),
+                request: Ok(request(run * 10 + scheduler)),
+            };
+            queue.fire(run)
+        };
+        let fired = futures::future::join_all((0..10).map(fire)).await;
+        let made = fired.into_iter().filter(|fired| matches!(fired, Ok(Fired::Accepted))).count();
+        assert_eq!((made, queue.task("alice", 1).await.unwrap().unwrap().runs), (1, run + 1));
+    }
 }
 
 async fn a_key_may_have_so_many(queue: &Arc<dyn Queue>) {

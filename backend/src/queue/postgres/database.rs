@@ -39,11 +39,27 @@ pub(in crate::queue) async fn connect(
     Ok(connection)
 }
 
+/// The server ends a session whose other end takes nothing more for so long, as none of its other limits does while it writes an
+/// answer. Not every system can do that, and that is no error.
+const NOTICE_THE_LOST: &str = "DO $$ BEGIN PERFORM set_config('tcp_user_timeout', '60000', FALSE);
+                               EXCEPTION WHEN OTHERS THEN NULL; END $$";
+
 /// One connection, to whatever is there.
 pub(super) async fn reach(settings: &PostgresSettings) -> Result<PgConnection, QueueError> {
-    let connecting = tokio::time::timeout(settings.timeout, options(&settings.url)?.connect()).await;
+    let timeout_ms = settings.timeout.as_millis();
+    let options = options(&settings.url)?;
+    let connecting = tokio::time::timeout(settings.timeout, async {
+        let mut connection = options.connect().await?;
+        // What it asks may take its time, for a migration does. But it neither waits for a lock nor keeps one without end: one that
+        // loses its network while it holds the lock of the schema would keep every other service from starting.
+        let sets = format!(
+            "SET lock_timeout = {timeout_ms}; SET idle_in_transaction_session_timeout = {timeout_ms}; {NOTICE_THE_LOST}",
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sets)).execute(&mut connection).await?;
+        Ok(connection)
+    });
     let too_long = |_| QueueError("PostgreSQL does not answer".to_owned());
-    connecting.map_err(too_long)?.map_err(failed)
+    connecting.await.map_err(too_long)?.map_err(failed)
 }
 
 /// The server, as all of this backend ask it.
@@ -91,7 +107,7 @@ async fn open(settings: &PostgresSettings, root_key: &RootKey) -> Result<PgPool,
                 // By SET and not among the parameters of the start, which poolers refuse.
                 let sets = format!(
                     "SET synchronous_commit = on; SET statement_timeout = {timeout_ms}; SET lock_timeout = {timeout_ms};
-                     SET idle_in_transaction_session_timeout = {timeout_ms}"
+                     SET idle_in_transaction_session_timeout = {timeout_ms}; {NOTICE_THE_LOST}"
                 );
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sets)).execute(connection).await.map(|_| ())
             })

@@ -21,7 +21,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
 pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Held while the schema is looked at and changed, so that backends that start together do it one after the other.
-const LOCK: i64 = 0x736e_6170_686f_6f6b;
+pub(super) const LOCK: i64 = 0x736e_6170_686f_6f6b;
 
 /// Whoever waits for a table to change it is waited for by all who come later, so it is not for long, and again later.
 const TABLE_LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '2s'";
@@ -33,6 +33,9 @@ const TRIES_APART: Duration = Duration::from_secs(1);
 /// # Errors
 /// When a newer program has changed it too much, or it was sealed with another root key; then nothing was changed.
 pub(super) async fn migrate(connection: &mut PgConnection, root_key: &RootKey) -> Result<(), QueueError> {
+    if is_ready(connection, root_key).await.map_err(failed)? {
+        return Ok(());
+    }
     for _ in 1..TRIES_MAX {
         match try_to_migrate(connection, root_key).await {
             Err(error) if is_busy(&error) => tokio::time::sleep(TRIES_APART).await,
@@ -40,6 +43,23 @@ pub(super) async fn migrate(connection: &mut PgConnection, root_key: &RootKey) -
         }
     }
     try_to_migrate(connection, root_key).await.map_err(failed)?
+}
+
+/// Whether there is nothing to be done, as at most starts: then no start has to wait for another one.
+async fn is_ready(connection: &mut PgConnection, root_key: &RootKey) -> sqlx::Result<bool> {
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass('snaphook_schema') IS NOT NULL AND to_regclass('root_key') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await?;
+    if !there {
+        return Ok(false);
+    }
+    let versions = versions(connection).await?;
+    if versions.newest < KNOWN_VERSION || versions.check().is_err() {
+        return Ok(false);
+    }
+    let proof: Option<Vec<u8>> = sqlx::query_scalar("SELECT proof FROM root_key").fetch_optional(connection).await?;
+    Ok(proof.is_some_and(|proof| root_key.made(&proof)))
 }
 
 /// Whether a table was in use, so that later may be a better time.

@@ -54,6 +54,40 @@ async fn backends_that_start_at_once_make_one_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_no_other_one_where_there_is_nothing_to_change() {
+    let url = Server::shared().database();
+    backend(&url).await;
+    let mut stuck = database::reach(&settings(&url)).await.unwrap();
+    let mut migration = sqlx::Connection::begin(&mut stuck).await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(schema::LOCK).execute(&mut *migration).await.unwrap();
+    let start = tokio::time::timeout(Duration::from_secs(10), backend(&url));
+    assert!(start.await.expect("it does not wait").keys().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_backend_takes_more_connections_than_it_may() {
+    let (server, url) = (Server::shared(), Server::shared().database());
+    let queue = backend(&url).await;
+    let busy = futures::future::join_all((0..200).map(|number| queue.accept(request(number))));
+    let most = async {
+        let mut most = 0;
+        for _ in 0..20 {
+            let sql = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            );
+            most = most.max(server.query(&url, &sql).parse::<u32>().unwrap_or_default());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        most
+    };
+    let (accepted, most) = tokio::join!(busy, most);
+    assert!(accepted.iter().all(Result::is_ok));
+    // Those of the pool, and the one that listens.
+    let allowed = settings(&url).connections_max + 1;
+    assert!(most > 1 && most <= allowed, "{most} of {allowed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attempts_of_an_older_version_stay_and_have_no_headers() {
     let (server, url) = (Server::shared(), Server::shared().database());
     server.query(&url, include_str!("schema_1.sql"));

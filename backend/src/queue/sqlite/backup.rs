@@ -61,7 +61,8 @@ pub fn restore(copy: &Path, database: &Path, root_key: Option<&RootKey>) -> Resu
     Ok(earlier)
 }
 
-/// Renames a database together with its log, which holds what is not in it yet.
+/// Gives a database a second name, and its log that name alone, which holds what is not in it yet. Until it is replaced it can be
+/// found by its own name too: at no moment is there none.
 fn set_aside(database: &Path) -> io::Result<PathBuf> {
     // First what is in the log goes into the database, so that a crash between the two renames loses nothing. One that is
     // broken, which may be why there is a restore, is set aside as it is.
@@ -78,7 +79,8 @@ fn set_aside(database: &Path) -> io::Result<PathBuf> {
             result => result?,
         }
     }
-    std::fs::rename(database, &name)?;
+    // Not every file system has links.
+    std::fs::hard_link(database, &name).or_else(|_| std::fs::rename(database, &name))?;
     Ok(name)
 }
 
