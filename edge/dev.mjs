@@ -6,8 +6,8 @@
 // here); BACKEND_URL, EDGE_SECRET and the other variables below stand above that file and .dev.vars; EDGE_OPTIONS, JSON of
 // miniflare's options, stands above all: tests want queues that are in a hurry. With
 // a cron trigger the clock strikes every EDGE_CLOCK_SECONDS (60), whatever the pattern says. Prints one line, {"url":"http://127.0.0.1:PORT"}, when it answers; the Worker's log goes
-// to stderr. A line `r2 BODIES` or `kv KEYS` on standard input is answered with what that binding holds, {"names":[…]}. Ends on
-// SIGTERM, on SIGINT and when its standard input closes, so that it cannot outlive who started it.
+// to stderr. A line `r2 BODIES` or `kv KEYS` on standard input is answered with what that binding holds, {"names":[…]};
+// what stands behind `queue OUTBOX` is sent to that queue. Ends on SIGTERM, on SIGINT and when its standard input closes, so that it cannot outlive who started it.
 //
 // These are two processes. workerd outlives a parent that is killed outright, and no parent can tidy up after that. So
 // the first process only holds the second by its standard input, and the second ends workerd in good order when it closes.
@@ -62,8 +62,12 @@ function services({ kv_namespaces = [], r2_buckets = [], ratelimits = [], queues
   };
 }
 
-/** What a binding holds, by the kind and the name of it. */
-async function names(miniflare, kind, binding) {
+/** What a binding holds, by the kind and the name of it; nothing of a queue, which is sent what stands behind its name. */
+async function names(miniflare, kind, binding, message) {
+  if (kind === 'queue') {
+    await (await miniflare.getQueueProducer(binding)).send(message, { contentType: 'text' });
+    return [];
+  }
   if (kind === 'kv') return (await (await miniflare.getKVNamespace(binding)).list()).keys.map(({ name }) => name);
   if (kind === 'r2') return (await (await miniflare.getR2Bucket(binding)).list()).objects.map(({ key }) => key);
   throw new Error(`dev.mjs does not know what ${kind} is`);
@@ -147,8 +151,8 @@ async function serve() {
     const { port } = await miniflare.unsafeGetDirectURL();
     process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}` })}\n`);
     createInterface({ input: process.stdin }).on('line', async (line) => {
-      const [kind, binding] = line.split(' ');
-      process.stdout.write(`${JSON.stringify({ names: await names(miniflare, kind, binding) })}\n`);
+      const [kind, binding, ...message] = line.split(' ');
+      process.stdout.write(`${JSON.stringify({ names: await names(miniflare, kind, binding, message.join(' ')) })}\n`);
     });
     if (settings.triggers?.crons?.length > 0) {
       const { scheduled } = await miniflare.getWorker();

@@ -10,6 +10,9 @@
 //!   as long as it is there. Without R2 it stays in the dead-letter queue for as long as that keeps messages.
 //! - The backend refuses it for good (the key was revoked meanwhile, an address it does not allow): kept in R2 under
 //!   `refused/`, and logged with the code.
+//!
+//! A request with an idempotency key is not kept. Whether there is one of that key already, under which id, and whether it is
+//! the same, is known to the backend alone; and its caller can ask again without a risk.
 
 use js_sys::{Array, JsString, Promise};
 use snaphook_shared::envelope::Envelope;
@@ -38,9 +41,12 @@ const SWEEP_MAX: u32 = 200;
 /// those in front cannot hold up the others for ever.
 const SWEPT: &str = "swept";
 
-/// Keeps an envelope, of which `json` is the text, durably. False when there is nothing to keep it in, or that has failed:
-/// then nothing is promised.
+/// Keeps an envelope, of which `json` is the text, durably. False when it is one to be asked for again, when there is nothing
+/// to keep it in, or that has failed: then nothing is promised.
 pub(crate) async fn keep(env: &Env, envelope: &Envelope, json: String) -> bool {
+    if envelope.idempotency_key.is_some() {
+        return false;
+    }
     let Some(queue) = services::outbox(env) else { return false };
     let kept = async {
         let message = if json.len() <= MESSAGE_BYTES_MAX {

@@ -760,6 +760,33 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
     }
   });
 
+  test('a request with an idempotency key is for the backend to decide, and is not kept', async () => {
+    const keyed = await startEdge({ BACKEND_URL: backend(), ...everything() });
+    try {
+      away('keyed');
+      const headers = { 'x-access-key': 'keyed' };
+      const once = { ...headers, 'idempotency-key': 'once' };
+      for (const path of ['/take', '/v1/screenshot']) {
+        // The same twice, another one under its key, and one that would wait in the bucket.
+        const bodies = [{ url: PAGE, async: true }, { url: PAGE, async: true }, { html: '<p>other', async: true }, large];
+        for (const body of bodies) assertAway(await post(keyed, path, body, once), path);
+        assertAway(await call(keyed, 'GET', `${path}?url=${PAGE}&async=true`, { headers: once }), path);
+        // Beside them one without a key, which is.
+        assert.equal((await post(keyed, path, { url: PAGE, async: true }, headers)).status, 202);
+      }
+      await until('the log', () => keyed.log().match(/kept in the outbox/g)?.length === 2);
+      assert.deepEqual(await keyed.names('r2 BODIES'), []);
+      onRequest.delete('keyed');
+      // The backend knows what it has under the key, and says so itself.
+      assert.equal((await post(keyed, '/take', { url: PAGE, async: true }, once)).status, 202);
+      await until('the two', () => seen.filter(({ envelope, accepted }) => accepted && envelope.access_key === 'keyed').length === 3);
+      const keys = seen.filter(({ envelope, accepted }) => accepted && envelope.access_key === 'keyed').map(({ envelope }) => envelope.idempotency_key);
+      assert.deepEqual(keys.filter((key) => key !== undefined), ['once']);
+    } finally {
+      await keyed.stop();
+    }
+  });
+
   test("ScreenshotOne's callers read of the outbox in the status that is set", async () => {
     const set = await startEdge({ BACKEND_URL: backend(), SCREENSHOTONE_ASYNC_STATUS: '200', ...everything() });
     try {

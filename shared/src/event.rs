@@ -8,6 +8,10 @@ use crate::code::Problem;
 use crate::dialect::{self, Dialect, to_json};
 use crate::metadata::{Content, Font, HttpResponse, Icon, Metadata};
 
+/// No webhook's JSON is longer for what a page has written: receivers and what stands before them refuse large bodies. Standard
+/// Webhooks recommends less than 20 kB.
+pub const BODY_BYTES_MAX: usize = 20_000;
+
 /// What a finished render has to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished<'a> {
@@ -29,6 +33,9 @@ pub struct Finished<'a> {
     /// Of a tall picture, if they were asked for.
     pub slices: Vec<Slice>,
 }
+
+/// `"icon":`, which is there only if the icon is.
+const ICON_NAME_BYTES: usize = 7;
 
 /// Device pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -185,6 +192,16 @@ pub fn screenshotone(finished: &Finished<'_>) -> String {
     })
 }
 
+/// What `write` makes of it, [`screenshotmax`] or [`screenshotone`], with as much of the page's metadata as keeps it within
+/// [`BODY_BYTES_MAX`]: the vendor's shape stays, and so does whatever a page cannot write, links to slices above all.
+pub fn bounded(finished: &Finished<'_>, write: fn(&Finished<'_>) -> String) -> String {
+    let whole = write(finished);
+    let Some(metadata) = finished.metadata.filter(|_| whole.len() > BODY_BYTES_MAX) else { return whole };
+    let with = |metadata: &Metadata| write(&Finished { metadata: Some(metadata), ..finished.clone() });
+    let room = BODY_BYTES_MAX.saturating_sub(with(&metadata.within(0)).len()).saturating_sub(ICON_NAME_BYTES);
+    with(&metadata.within(room))
+}
+
 /// The manifest that ScreenshotOne's slices header leads to; the vendor does not say what its own looks like.
 pub fn slices(slices: &[Slice]) -> String {
     to_json(&Manifest { slices })
@@ -215,4 +232,68 @@ pub mod header {
     pub const REFERENCE: &str = "x-screenshotone-reference";
     /// What the logs can be searched by: of the caller's own trace, or the request's id.
     pub const TRACE_ID: &str = "x-screenshotone-trace-id";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Json;
+
+    fn metadata(texts: usize, length: usize) -> Metadata {
+        let map = |text: &str| (0..texts).map(|number| (format!("{number:06}"), text.repeat(length))).collect();
+        Metadata {
+            icon: Some(Icon { url: "i".repeat(length), r#type: "image/png".to_owned() }),
+            open_graph: Some(map("\u{1}")),
+            page_title: Some("\"ü\n".repeat(length)),
+            fonts: Some(vec![
+                Font { first: "f".to_owned(), fallback: vec!["g".repeat(length)], elements: vec![] };
+                texts
+            ]),
+            http_response: HttpResponse { status_code: Some(200), headers: Some(map("h")) },
+            hash: Some("0".repeat(64)),
+            content: Some(Content { url: "https://s/c".to_owned(), expires: String::new(), format: "html".to_owned() }),
+        }
+    }
+
+    fn finished(metadata: &Metadata) -> Finished<'_> {
+        Finished { id: "req_1", file_url: "https://s/f", metadata: Some(metadata), ..Finished::default() }
+    }
+
+    #[test]
+    fn what_a_page_writes_makes_no_body_larger_than_the_limit() {
+        for (texts, length) in [(0, 0), (1, 100_000), (1_000, 1), (1_000, 1_000), (3, 900), (2, 3_000), (100_000, 0)] {
+            let metadata = metadata(texts, length);
+            for write in [screenshotone, screenshotmax] {
+                let (whole, body) = (write(&finished(&metadata)), bounded(&finished(&metadata), write));
+                assert!(body.len() <= BODY_BYTES_MAX, "{texts} of {length}: {}", body.len());
+                assert!(whole.len() > BODY_BYTES_MAX || body == whole, "{texts} of {length} needed no cut");
+                let json = Json::read(&body).unwrap();
+                let file = json.get("file").or_else(|| json.get("screenshot_url"));
+                assert_eq!(file.and_then(Json::text), Some("https://s/f"), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fits_stays_beside_what_does_not() {
+        let mut metadata = Metadata { page_title: Some("short".to_owned()), ..Metadata::default() };
+        let long = ("description".to_owned(), "d".repeat(1_000_000));
+        metadata.open_graph = Some([long, ("title".to_owned(), "t".repeat(10_000))].into());
+        let body = bounded(&finished(&metadata), screenshotone);
+        let told = ["{\"title\":\"", &"t".repeat(10_000), "\"},\"page_title\":\"short\"}"].concat();
+        assert!(body.contains(&told), "{body}");
+        // A title alone has no share but its own, and uses that to the last byte.
+        metadata = Metadata { page_title: Some("ü".repeat(1_000_000)), ..Metadata::default() };
+        let body = bounded(&finished(&metadata), screenshotmax);
+        assert!(body.len() > BODY_BYTES_MAX / 6 && body.ends_with("ü\"}}"), "{body}");
+    }
+
+    #[test]
+    fn slices_are_never_left_out() {
+        let metadata = metadata(100, 1_000);
+        let slice = Slice { index: 0, offset_y: 0, width: 1, height: 1, url: "https://s/slice".to_owned() };
+        let body = bounded(&Finished { slices: vec![slice; 500], ..finished(&metadata) }, screenshotone);
+        assert_eq!(body.matches("https://s/slice").count(), 500);
+        assert!(body.contains("\"open_graph\":{}"), "{body}");
+    }
 }

@@ -74,6 +74,21 @@ fn encode(text: &str) -> String {
 }
 
 impl Metadata {
+    /// The same, with no more of what a page has written than so many bytes of JSON hold: the title cut, the rest without
+    /// whatever does not fit. What is unspent of one's share is the next one's.
+    pub fn within(&self, bytes: usize) -> Metadata {
+        let mut room = Room { bytes, sharers: 5 };
+        let page_title = room.share(&self.page_title, |title, room| Some(room.cut(title)));
+        let icon = room.share(&self.icon, |icon, room| room.takes(icon).then(|| icon.clone()));
+        let headers = room.share(&self.http_response.headers, |headers, room| Some(room.of_map(headers)));
+        let fonts = room
+            .share(&self.fonts, |fonts, room| Some(fonts.iter().filter(|font| room.takes(*font)).cloned().collect()));
+        let open_graph = room.share(&self.open_graph, |properties, room| Some(room.of_map(properties)));
+        let http_response = HttpResponse { headers, ..self.http_response };
+        let (hash, content) = (self.hash.clone(), self.content.clone());
+        Metadata { icon, open_graph, page_title, fonts, http_response, hash, content }
+    }
+
     /// The headers that tell it. ScreenshotOne documents its own; what ScreenshotMAX returns is documented nowhere and
     /// read by none of its SDKs, so there they are named after them.
     pub fn headers(&self, dialect: Dialect) -> Vec<(&'static str, String)> {
@@ -102,6 +117,46 @@ impl Metadata {
         add("x-screenshotone-content-url", "", content.map(|content| content.url.clone()));
         add("x-screenshotone-content-expires", "", content.map(|content| content.expires.clone()));
         headers
+    }
+}
+
+/// Bytes of JSON that are left, and how many have yet to take of them.
+struct Room {
+    bytes: usize,
+    sharers: usize,
+}
+
+impl Room {
+    /// Gives the next one its share of what is left.
+    fn share<T>(&mut self, value: &Option<T>, take: impl FnOnce(&T, &mut Room) -> Option<T>) -> Option<T> {
+        let share = self.bytes / self.sharers.max(1);
+        let mut own = Room { bytes: share, sharers: 1 };
+        let taken = value.as_ref().and_then(|value| take(value, &mut own));
+        self.bytes = self.bytes.saturating_sub(share.saturating_sub(own.bytes));
+        self.sharers = self.sharers.saturating_sub(1);
+        taken
+    }
+
+    fn takes_bytes(&mut self, bytes: usize) -> bool {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.unwrap_or(self.bytes);
+        left.is_some()
+    }
+
+    /// A value of an object or an array, with its comma.
+    fn takes(&mut self, value: &impl Serialize) -> bool {
+        self.takes_bytes(to_json(value).len().saturating_add(1))
+    }
+
+    /// As much of the beginning as there is room for.
+    fn cut(&mut self, text: &str) -> String {
+        // In JSON a character may be six of them; the quotation marks are there anyway.
+        text.chars().take_while(|character| self.takes_bytes(to_json(character).len().saturating_sub(2))).collect()
+    }
+
+    fn of_map(&mut self, map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        // The colon stands where the comma of a pair's brackets does, and the brackets for the comma behind it.
+        map.iter().filter(|pair| self.takes(pair)).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 

@@ -12,10 +12,12 @@ use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 use snaphook_tests::client::Answer;
 use snaphook_tests::picture::Picture;
+use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
 use snaphook_tests::serve::{Body, Port, Server, full};
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::Stack;
+use snaphook_tests::wait::s;
 
 const RED: u32 = 0xff0000;
 const GREEN: u32 = 0x00ff00;

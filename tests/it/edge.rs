@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
+use snaphook_shared::id::request_id;
 use snaphook_tests::client::Client;
+use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{Builder, KeyPair, Stack};
@@ -182,6 +184,52 @@ fn a_body_over_the_message_limit_waits_in_the_bucket() {
         })
         .await;
         backend.done(&id, s(60)).await;
+    });
+}
+
+/// As a Queue delivers: at least once.
+#[test]
+fn a_message_that_comes_twice_is_one_request() {
+    run(async {
+        let mut stack = full(&hurried(100)).start();
+        let (backend, receiver) = (stack.client(), Receiver::start());
+        let body = json!({ "html": "<p>twice", "format": "png", "async": true, "webhook_url": receiver.url() });
+        let message = |id: &str| {
+            let envelope = json!({
+                "request_id": id, "received_at_ms": now_s() * 1000, "access_key": stack.key.access_key, "method": "POST",
+                "path": "/v1/screenshot", "query": "", "content_type": "application/json", "body": body.to_string(),
+            });
+            envelope.to_string()
+        };
+        let ids: Vec<String> = (0..5).map(|number| request_id(now_s() * 1000, [number; 10])).collect();
+        let messages: Vec<String> = ids.iter().map(|id| message(id)).collect();
+        // In one batch or in two, before the first was acknowledged and after it had ended.
+        for message in messages.iter().chain(&messages) {
+            stack.send_to_outbox(message);
+        }
+        for id in &ids {
+            wait::until(id, s(60), async || {
+                (backend.get_with_key(&format!("/v1/requests/{id}")).await.status == 200).then_some(())
+            })
+            .await;
+            backend.delivered(id, s(60)).await;
+        }
+        for message in &messages {
+            stack.send_to_outbox(message);
+        }
+        // Behind them in the queue; once it has arrived they have.
+        let last = request_id(now_s() * 1000, [9; 10]);
+        stack.send_to_outbox(&messages[0].replace(&ids[0], &last));
+        wait::until(&last, s(60), async || {
+            (backend.get_with_key(&format!("/v1/requests/{last}")).await.status == 200).then_some(())
+        })
+        .await;
+        backend.delivered(&last, s(60)).await;
+        let all = all_requests(&backend).await;
+        assert_eq!(all.len(), ids.len() + 1, "one row each: {all:#?}");
+        assert!(all.iter().all(|view| view["state"] == "done" && view["attempts"] == 1), "one render each: {all:#?}");
+        assert_eq!(receiver.all().len(), all.len(), "one webhook each");
+        assert_eq!(stack.edge_bucket(), Vec::<String>::new(), "none of them was refused");
     });
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -18,7 +19,6 @@ use snaphook_tests::client::Client;
 use snaphook_tests::receiver::{Behaviour, Receiver, Webhook};
 use snaphook_tests::rogue::{Manner, Rogue};
 use snaphook_tests::run;
-use snaphook_tests::serve::Port;
 use snaphook_tests::stack::{Builder, Stack};
 use snaphook_tests::wait::{self, s};
 
@@ -28,6 +28,16 @@ use crate::programs;
 const TIMEOUT_S: u64 = 3;
 /// Generous: the machine may be busy. What matters is that it is a few seconds and not an hour.
 const SLACK_MS: u64 = 5_000;
+
+/// By how much the backend may grow while receivers misbehave in every manner, nine of them at once.
+const MANNERS_KIB_MAX: u64 = 24 << 10;
+
+/// The most memory that the backend has ever had.
+fn peak_kib(stack: &Stack) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", stack.backend_pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
 
 /// One attempt, so that what came of it is there to be read.
 fn impatient() -> Builder {
@@ -57,6 +67,10 @@ fn whatever_a_receiver_does_an_attempt_ends_in_time() {
         let stack = impatient().start();
         let client = stack.client();
         let late = format!("no complete answer within {TIMEOUT_S} s");
+        // Whatever a first render and a first webhook need.
+        let first = Receiver::start();
+        delivery(&client, &post_to(&client, &first.url()).await).await;
+        let before_kib = peak_kib(&stack);
         let meet = async |manner: Manner, state: &str, status: Option<u16>, error: Option<&str>| {
             let rogue = Rogue::start(manner.clone());
             let id = post_to(&client, &rogue.url()).await;
@@ -96,8 +110,13 @@ fn whatever_a_receiver_does_an_attempt_ends_in_time() {
         );
         // None of them keeps a sender: the next one is posted at once.
         let well = Receiver::start();
-        post_to(&client, &well.url()).await;
+        delivery(&client, &post_to(&client, &well.url()).await).await;
         well.first(s(30)).await;
+        let sending = client.get_with_key("/v1/deliveries?state=sending").await.expect(200).json();
+        assert_eq!(sending["deliveries"], json!([]), "none is still being sent");
+        // The most there ever was at a time, renders included.
+        let grown_kib = peak_kib(&stack).saturating_sub(before_kib);
+        assert!(grown_kib < MANNERS_KIB_MAX, "{grown_kib} KiB of memory for receivers that misbehave");
     });
 }
 
@@ -106,11 +125,6 @@ fn an_answer_of_ten_gigabytes_is_read_for_64_kib() {
     run(async {
         let stack = impatient().start();
         let client = stack.client();
-        let peak_kib = || {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", stack.backend_pid())).unwrap();
-            let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-        };
         // Whatever a first render and a first webhook need.
         let well = Receiver::start();
         post_to(&client, &well.url()).await;
@@ -123,12 +137,12 @@ fn an_answer_of_ten_gigabytes_is_read_for_64_kib() {
             rogue
         };
         flood().await;
-        let before_kib = peak_kib();
+        let before_kib = peak_kib(&stack);
         let rogues = futures::join!(flood(), flood(), flood(), flood());
         let taken = [rogues.0, rogues.1, rogues.2, rogues.3].map(|rogue| rogue.sent());
         // The buffers of two sockets lie between what we read and what they could write.
         assert!(taken.iter().all(|taken| *taken < 64 << 20), "{taken:?}");
-        let grown_kib = peak_kib().saturating_sub(before_kib);
+        let grown_kib = peak_kib(&stack).saturating_sub(before_kib);
         assert!(grown_kib < 24 << 10, "{grown_kib} KiB of memory for answers that nobody wants");
     });
 }
@@ -279,34 +293,84 @@ fn no_version_of_tls_below_1_2_is_offered() {
     });
 }
 
+/// More than one receiver may have under way.
+const DELIVERIES_EACH: usize = PER_RECEIVER + 2;
+/// `[webhook] per_receiver_concurrency`, by default.
+const PER_RECEIVER: usize = 8;
+const SAMPLES: usize = 100;
+
+/// A request whose webhook is there at once: its bucket has no bucket's name, which ends it before a page is opened.
+async fn tell(client: &Client, url: &str) -> String {
+    let options = json!({ "html": "<p>x", "store": true, "storage_bucket": "x", "storage_path": "x",
+        "storage_access_key_id": "x", "storage_secret_access_key": "x", "webhook_url": url, "webhook_errors": true });
+    client.enqueue("/take", &options).await
+}
+
+/// How long after its end each of so many requests, one after the other, was told to a receiver that is well; sorted.
+async fn delays(client: &Client, well: &Receiver) -> Vec<Duration> {
+    let mut delays = Vec::new();
+    for number in well.all().len() + 1..=well.all().len() + SAMPLES {
+        let id = tell(client, &well.url()).await;
+        client.request_when(&id, "an end", s(30), |view| view["finished_at"].is_string()).await;
+        let ended = Instant::now();
+        well.wait_for(number, s(30)).await;
+        delays.push(ended.elapsed());
+    }
+    delays.sort_unstable();
+    delays
+}
+
 #[test]
 fn a_hundred_receivers_that_hang_do_not_delay_one_that_is_well() {
     run(async {
-        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_TIMEOUT_SECONDS", 120).start();
+        let schedule = format!("0{}", ",1".repeat(30));
+        let mut stack = Stack::builder()
+            .set("SNAPHOOK_WEBHOOK_TIMEOUT_SECONDS", 600)
+            .set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", schedule)
+            .start();
         let client = stack.client();
-        // Nobody listens there. A page that cannot be had is told at once, and a hundred of them are soon there.
-        let nowhere = Port::reserve();
-        let url = format!("http://{}/", nowhere.address);
         let hanging: Vec<Receiver> = (0..100).map(|_| Receiver::start()).collect();
         for receiver in &hanging {
             receiver.behave(Behaviour::Hang);
-            let options = json!({ "url": url, "webhook_url": receiver.url() });
-            client.enqueue("/v1/screenshot", &options).await;
         }
-        for receiver in &hanging {
-            receiver.first(s(60)).await;
-        }
-        let well = Receiver::start();
-        let mut delays = Vec::new();
-        for number in 1..=20 {
-            let id = post_to(&client, &well.url()).await;
-            client.done(&id, s(30)).await;
-            let done = Instant::now();
-            well.wait_for(number, s(30)).await;
-            delays.push(done.elapsed());
-        }
-        assert!(delays.iter().all(|delay| *delay < Duration::from_secs(5)), "{delays:?}");
-        assert!(hanging.iter().all(|receiver| receiver.all().len() == 1), "they still hang");
+        let urls = hanging.iter().flat_map(|receiver| vec![receiver.url(); DELIVERIES_EACH]);
+        futures::stream::iter(urls)
+            .for_each_concurrent(16, async |url| {
+                tell(&client, &url).await;
+            })
+            .await;
+        let came = || hanging.iter().map(|receiver| receiver.all().len());
+        wait::for_it("them to hang", s(90), || came().all(|count| count >= PER_RECEIVER).then_some(())).await;
+
+        let (well, p99) = (Receiver::start(), SAMPLES * 99 / 100 - 1);
+        let beside_many = delays(&client, &well).await;
+        assert!(beside_many[p99] < s(2), "{beside_many:?}");
+        assert!(
+            came().all(|count| count == PER_RECEIVER),
+            "each has all that it may have, and no more: {:?}",
+            came().collect::<Vec<_>>()
+        );
+
+        // Now their attempts end, and fail, and whoever fails again and again has one under way.
+        stack.kill9();
+        stack.try_restart_with(&[("SNAPHOOK_WEBHOOK_TIMEOUT_SECONDS", "2")]).unwrap();
+        let began = Instant::now();
+        wait::for_it("their second failure", s(90), || came().all(|count| count > 2 * PER_RECEIVER).then_some(()))
+            .await;
+        let before: Vec<usize> = came().collect();
+        let failing = Instant::now();
+        let beside_failing = delays(&client, &well).await;
+        assert!(beside_failing[p99] < s(2), "{beside_failing:?}");
+        // One every two seconds, and as many at once as may have been on their way when the fifth failure was counted.
+        let most = PER_RECEIVER + (failing.elapsed().as_secs() / 2 + 1) as usize;
+        let more: Vec<usize> = came().zip(&before).map(|(now, before)| now - before).collect();
+        assert!(more.iter().all(|more| *more <= most), "at most {most} in {:?}: {more:?}", failing.elapsed());
+        eprintln!(
+            "p99 {:?} beside 100 receivers with {PER_RECEIVER} attempts each, {:?} beside those that fail for {:?}",
+            beside_many[p99],
+            beside_failing[p99],
+            began.elapsed()
+        );
     });
 }
 

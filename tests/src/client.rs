@@ -99,7 +99,13 @@ impl Client {
 
     /// As [`Client::post`], but for a server that may go away: None when there was no whole answer.
     pub async fn try_post(&self, path: &str, body: &Json) -> Option<Answer> {
+        self.try_post_with(path, &[], body).await
+    }
+
+    /// As [`Client::try_post`], with more headers.
+    pub async fn try_post_with(&self, path: &str, headers: &[(&str, &str)], body: &Json) -> Option<Answer> {
         let request = self.http.post(format!("{}{path}", self.base)).header("x-access-key", &self.key.access_key);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         receive(request.json(body)).await.ok()
     }
 

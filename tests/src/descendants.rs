@@ -11,6 +11,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// What it was started with, blanks between the words; empty if it is gone.
+    pub fn command_line(&self) -> String {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    }
+
     /// Ends it, if it is still there.
     pub fn kill9(&self) {
         if still_running(std::slice::from_ref(self)).is_empty() {

@@ -133,11 +133,19 @@ impl Stack {
 
     /// The names of what the Worker's bucket holds.
     pub fn edge_bucket(&mut self) -> Vec<String> {
-        let (part, _) = self.edge.as_mut().expect("built with .edge()");
-        let listed = part.tell("r2 BODIES").and_then(|()| part.json_line(LOG_LIMIT));
-        let listed = listed.unwrap_or_else(|error| panic!("{error}"));
+        let listed = self.tell_edge("r2 BODIES");
         let names = listed["names"].as_array().unwrap_or_else(|| panic!("{listed}"));
         names.iter().filter_map(Json::as_str).map(str::to_owned).collect()
+    }
+
+    /// Sends a message to the Worker's outbox.
+    pub fn send_to_outbox(&mut self, message: &str) {
+        self.tell_edge(&format!("queue OUTBOX {message}"));
+    }
+
+    fn tell_edge(&mut self, line: &str) -> Json {
+        let (part, _) = self.edge.as_mut().expect("built with .edge()");
+        part.tell(line).and_then(|()| part.json_line(LOG_LIMIT)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A client that talks to the backend itself, with the stack's key.

@@ -62,10 +62,21 @@ impl Links {
         metadata: &Metadata,
         slices: Option<&StoredSlices>,
     ) -> String {
+        self.write_screenshotone(request, file, metadata, slices, event::screenshotone)
+    }
+
+    fn write_screenshotone(
+        &self,
+        request: &NewRequest,
+        file: &StoredFile,
+        metadata: &Metadata,
+        slices: Option<&StoredSlices>,
+        write: impl Fn(&Finished<'_>) -> String,
+    ) -> String {
         let url = self.file(&file.name);
         let size = file.size.filter(|_| request.options.output.tell_size);
         let stored = self.stored(request, file);
-        event::screenshotone(&Finished {
+        write(&Finished {
             id: &request.id,
             file_url: &url,
             expires_s: file.expires_ms / 1000,
@@ -102,18 +113,22 @@ pub fn of_success(
 ) -> Option<NewDelivery> {
     let delivery = start(request)?;
     if request.dialect() == Dialect::ScreenshotMax {
-        let body = event::screenshotmax(&Finished {
+        let finished = Finished {
             id: &request.id,
             file_url: &links.file(&file.name),
             expires_s: file.expires_ms / 1000,
             created_s: request.created_ms / 1000,
             metadata: Some(metadata),
             ..Finished::default()
-        });
+        };
+        let body = event::bounded(&finished, event::screenshotmax);
         return Some(with_json(delivery, body));
     }
     let mut delivery = match request.options.delivery.response_type {
-        ResponseType::Json => with_json(delivery, links.screenshotone_json(request, file, metadata, slices)),
+        ResponseType::Json => {
+            let write = |finished: &Finished<'_>| event::bounded(finished, event::screenshotone);
+            with_json(delivery, links.write_screenshotone(request, file, metadata, slices, write))
+        }
         ResponseType::ByFormat | ResponseType::Empty => {
             let mut delivery = NewDelivery { body: DeliveryBody::File(file.name.clone()), ..delivery };
             delivery.headers.push(("content-type".to_owned(), file.content_type.clone()));

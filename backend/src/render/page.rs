@@ -28,6 +28,8 @@ use crate::domain::artifact::Artifact;
 use crate::domain::failure::Failure;
 use crate::metrics::Laps;
 
+/// Chromium's word for a navigation that was given up.
+const ABORTED: &str = "net::ERR_ABORTED";
 /// The origin of HTML that has no address of its own. `.invalid` never resolves, so nothing else can live there.
 const HTML_ADDRESS: &str = "https://html.snaphook.invalid/";
 /// No request for this long is what "idle" means (the vendors' and Puppeteer's figure).
@@ -232,12 +234,13 @@ impl Page<'_> {
         };
         let opened =
             tokio::time::timeout(navigation_limit(self.options), opening).await.map_err(|_| unanswered())??;
+        if opened.opening() == Some(Err(ABORTED)) {
+            self.still_there().await?;
+        }
         match opened.opening() {
             Some(Ok(loader)) => self.opened.loader = loader.to_owned(),
             // What has no page to show, and is said to have one, is there to be kept.
-            Some(Err("net::ERR_ABORTED"))
-                if opened.main.as_ref().is_some_and(|main| ![204, 205].contains(&main.status)) =>
-            {
+            Some(Err(ABORTED)) if opened.main.as_ref().is_some_and(|main| ![204, 205].contains(&main.status)) => {
                 return Err(download());
             }
             // The proxy's own refusal of a plain request is a document, and is judged below; this is all the rest.
@@ -257,11 +260,24 @@ impl Page<'_> {
             return Err(download());
         }
         if let Some(error) = navigated.error_text.filter(|text| !text.is_empty()) {
+            if error == ABORTED {
+                self.still_there().await?;
+            }
             return Err(navigation_failure(&error));
         }
         let loader = navigated.loader_id.ok_or_else(|| Failure::internal("the navigation opened no document"))?;
         self.opened = Opened { frame: navigated.frame_id.into(), loader: loader.into() };
         Ok(())
+    }
+
+    /// A page whose process ends on its way to a document is said to have given up, as one that was led to a download is; the
+    /// word that it crashed comes after that. Only one that is there answers.
+    async fn still_there(&mut self) -> Result<(), Failure> {
+        let answer = self.call(EvaluateParams::new("0"));
+        tokio::select! {
+            _ = self.watcher.until(|_| false) => Err(crashed()),
+            answer = answer => answer.map(drop),
+        }
     }
 
     /// Goes to another page as a visitor does who follows a link: whatever status it answers is shown. What was to be kept

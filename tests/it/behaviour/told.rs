@@ -51,6 +51,55 @@ fn what_is_known_of_a_page_is_told_in_json() {
     });
 }
 
+/// A megabyte of Open Graph, and a script that undoes whatever cuts it in the page.
+#[test]
+fn no_page_makes_a_webhook_larger_than_receivers_take() {
+    run(async {
+        let (stack, receiver) = (stack(), Receiver::start());
+        let client = stack.client();
+        let tags: String =
+            (0..1000).map(|n| format!("<meta property='og:p{n}' content='{}'>", "\u{e9}\"".repeat(400))).collect();
+        let grown = "<script>String.prototype.slice = function () { return String(this) };
+            document.title = 't'.repeat(1e6); document.querySelector('link').type = 'image/' + 'x'.repeat(1e6)</script>";
+        let html =
+            |script: &str| format!("<head><title>short</title><link rel=icon href='data:,x'>{tags}{script}</head><p>x");
+        for (number, (script, path)) in
+            ["", grown].into_iter().flat_map(|script| [(script, "/take"), (script, "/v1/screenshot")]).enumerate()
+        {
+            let mut options = json!({
+                "html": html(script), "format": "png", "webhook_url": receiver.url(), "metadata_icon": true,
+                "metadata_fonts": true,
+            });
+            let own: &[&str] = match path {
+                "/take" => &["metadata_open_graph", "metadata_page_title"],
+                _ => &["metadata_title", "metadata_hash"],
+            };
+            for name in own {
+                options[name] = json!(true);
+            }
+            if path == "/take" {
+                options["response_type"] = json!("json");
+            }
+            let id = client.enqueue(path, &options).await;
+            client.delivered(&id, s(60)).await;
+            let webhook = receiver.wait_for(number + 1, s(10)).await.swap_remove(number);
+            assert!(webhook.body.len() <= 20_000, "{path}: {} bytes", webhook.body.len());
+            let (told, title) = (webhook.json(), if path == "/take" { "page_title" } else { "title" });
+            let link = if path == "/take" { "screenshot_url" } else { "file" };
+            client.get(told[link].as_str().unwrap()).await.expect(200);
+            let title = told["metadata"][title].as_str().unwrap();
+            assert_eq!((title == "short", title.len() > 1_000), (script.is_empty(), !script.is_empty()), "{title}");
+            if path == "/take" {
+                // As many as there is room for, and none in part.
+                let properties = told["metadata"]["open_graph"].as_object().unwrap();
+                let wanted = if script.is_empty() { 8..50 } else { 1..50 };
+                assert!(wanted.contains(&properties.len()), "{}", properties.len());
+                assert!(properties.values().all(|text| text == &"\u{e9}\"".repeat(400)), "{told:#}");
+            }
+        }
+    });
+}
+
 #[test]
 fn what_is_known_of_a_page_is_told_in_headers() {
     run(async {

@@ -72,10 +72,9 @@ async fn no_backend_takes_more_connections_than_it_may() {
     let most = async {
         let mut most = 0;
         for _ in 0..20 {
-            let sql = format!(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            );
-            most = most.max(server.query(&url, &sql).parse::<u32>().unwrap_or_default());
+            let sql =
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            most = most.max(server.query(&url, sql).parse::<u32>().unwrap_or_default());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         most
