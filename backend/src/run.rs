@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Role, Sizing};
+use crate::domain::delivery::Release;
 use crate::domain::notice::Links;
 use crate::domain::operator::NoRandomness;
 use crate::domain::ports::QueueError;
@@ -85,6 +86,7 @@ pub struct Running {
     abandon: CancellationToken,
     tasks: TaskTracker,
     queue: Arc<dyn Queue>,
+    clock: Clock,
     renderer: Option<Arc<ChromiumRenderer>>,
     _lock: File,
 }
@@ -164,7 +166,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let watch = Arc::new(parts.watch(renderer.clone()));
     let pipeline = renderer.clone().map(|renderer| parts.pipeline(renderer)).transpose()?.map(Arc::new);
-    let released = queue.release(None).await?;
+    let released = queue.release(Release::Found { now_ms: parts.clock.now_ms() }).await?;
     if released > 0 {
         tracing::info!(released, "taken up again after an unclean end");
     }
@@ -215,6 +217,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         abandon,
         tasks,
         queue,
+        clock: parts.clock,
         renderer,
         _lock: lock,
     })
@@ -243,7 +246,7 @@ impl Running {
         if !all_ended {
             // Before the browser goes: a render that lost it would count as one that failed.
             self.abandon.cancel();
-            match self.queue.release(None).await {
+            match self.queue.release(Release::Stopping { now_ms: self.clock.now_ms() }).await {
                 Ok(released) => tracing::warn!(released, "what did not end in time is taken up at the next start"),
                 // Nor is it lost then: the next start releases what it finds.
                 Err(error) => tracing::error!(%error, "what did not end in time could not be given back"),

@@ -12,7 +12,7 @@ use snaphook_shared::options::model::Options;
 
 use super::artifact::Artifact;
 use super::delivery::{
-    ClaimedDelivery, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery, NextStep,
+    ClaimedDelivery, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
 };
 use super::failure::Failure;
 use super::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
@@ -160,9 +160,9 @@ pub trait JobQueue: Send + Sync {
         outcome: Outcome,
         delivery: Option<NewDelivery>,
     ) -> Result<(), QueueError>;
-    /// Returns what will not be finished: what ran out by then, or (`expired_at_ms` None) all that this service holds, at its
-    /// start or its end. Where others work on the same queue, what they hold stays theirs until it runs out.
-    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError>;
+    /// Returns what will not be finished. Where others work on the same queue, what they hold stays theirs until it runs out.
+    /// Requests wait again at once; deliveries as [`Release::returns`] says, each with the attempt in its log.
+    async fn release(&self, release: Release) -> Result<u64, QueueError>;
 
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;
     /// Newest first.

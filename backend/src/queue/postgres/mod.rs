@@ -26,7 +26,9 @@ use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
-use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
+use crate::domain::delivery::{
+    ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
+};
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use crate::domain::limits::{Place, UnderWay, Usage};
 use crate::domain::operator::random_text;
@@ -231,15 +233,15 @@ impl JobQueue for PostgresQueue {
         Ok(())
     }
 
-    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError> {
+    async fn release(&self, release: Release) -> Result<u64, QueueError> {
         // Other backends may be alive: of theirs, only what ran out is returned. This one's own are known by their owners.
         let owners: Vec<String> = self.owners.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let released = transaction!(self.database, connection => async {
-            match expired_at_ms {
+            match release.expired_at_ms() {
                 Some(at_ms) => Ok(requests::release_expired(connection, at_ms).await?
-                    + deliveries::release_expired(connection, at_ms).await?),
+                    + deliveries::release_expired(connection, release).await?),
                 None => Ok(requests::release_of(connection, &owners).await?
-                    + deliveries::release_of(connection, &self.name).await?),
+                    + deliveries::release_of(connection, release, &self.name).await?),
             }
         })?;
         if released > 0 {

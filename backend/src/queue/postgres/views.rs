@@ -7,7 +7,9 @@ use super::database::{Numbers, int, not_json, unreadable};
 use super::deliveries::body;
 use super::requests::new_request;
 use crate::domain::artifact::Size;
-use crate::domain::delivery::{DeliveryAttempt, DeliveryState, DeliveryView, WebhookView, first_delivery_id};
+use crate::domain::delivery::{
+    ATTEMPTS_SHOWN, DeliveryAttempt, DeliveryState, DeliveryView, WebhookView, first_delivery_id,
+};
 use crate::domain::job::{RequestAttempt, RequestState, RequestView, StoredFile, first_request_id};
 use crate::domain::operator::{DeliveryDetail, RequestDetail};
 use crate::domain::ports::{DeliveryFilter, RequestFilter};
@@ -224,10 +226,15 @@ pub(super) async fn deliveries(pool: &PgPool, filter: &DeliveryFilter) -> sqlx::
     let mut views = rows.iter().map(delivery_view).collect::<sqlx::Result<Vec<_>>>()?;
     let ids: Vec<String> = views.iter().map(|view| view.id.clone()).collect();
     let attempts = sqlx::query(
-        "SELECT delivery_id, number, at_ms, took_ms, status, error, answer, headers FROM attempts
-         WHERE delivery_id = ANY($1) ORDER BY delivery_id, number",
+        "SELECT a.* FROM unnest($1::text[]) AS d (id)
+         CROSS JOIN LATERAL (
+             SELECT delivery_id, number, at_ms, took_ms, status, error, answer, headers FROM attempts
+             WHERE delivery_id = d.id ORDER BY number DESC LIMIT $2
+         ) a
+         ORDER BY a.delivery_id, a.number",
     )
     .bind(ids)
+    .bind(int(ATTEMPTS_SHOWN))
     .fetch_all(pool)
     .await?;
     for row in &attempts {

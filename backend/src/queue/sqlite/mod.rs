@@ -24,7 +24,9 @@ use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
-use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
+use crate::domain::delivery::{
+    ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
+};
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use crate::domain::limits::{Place, UnderWay, Usage};
 use crate::domain::ports::{
@@ -189,8 +191,11 @@ impl JobQueue for SqliteQueue {
         self.database.write(work).await
     }
 
-    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError> {
-        self.database.write(move |connection| requests::release(connection, expired_at_ms)).await
+    async fn release(&self, release: Release) -> Result<u64, QueueError> {
+        let work = move |connection: &rusqlite::Connection| {
+            Ok(requests::release(connection, release)? + deliveries::release(connection, release)?)
+        };
+        self.database.write(work).await
     }
 
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError> {

@@ -7,7 +7,7 @@ use snaphook_shared::request::Endpoint;
 
 use super::usage;
 use crate::domain::artifact::Size;
-use crate::domain::delivery::{DeliveryState, WebhookView};
+use crate::domain::delivery::{DeliveryState, Release, WebhookView};
 use crate::domain::job::{
     ClaimedRequest, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
     first_request_id,
@@ -305,30 +305,24 @@ pub(super) fn cancel(
     Ok(state.and_then(|state| RequestState::from_name(&state)))
 }
 
-pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> rusqlite::Result<u64> {
+pub(super) fn release(connection: &Connection, release: Release) -> rusqlite::Result<u64> {
+    let given_back = params![release.expired_at_ms(), release.reason()];
     // Nobody knows when they ended, so no time is noted.
     connection
         .prepare_cached(
-            "UPDATE request_attempts SET reason = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
+            "UPDATE request_attempts SET reason = ?2
              WHERE (request_id, number) IN (SELECT id, attempts FROM requests
                                             WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1))",
         )?
-        .execute([expired_at_ms])?;
-    let requests = connection
+        .execute(given_back)?;
+    connection
         .prepare_cached(
             "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL,
-                                 error_cause = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
+                                 error_cause = ?2
              WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1)",
         )?
-        .execute([expired_at_ms])?;
-    // An attempt that ended with its service is none of the schedule's.
-    let deliveries = connection
-        .prepare_cached(
-            "UPDATE deliveries SET state = 'pending', lease_until_ms = NULL, first_attempt = first_attempt + 1
-             WHERE state = 'sending' AND (?1 IS NULL OR lease_until_ms <= ?1)",
-        )?
-        .execute([expired_at_ms])?;
-    Ok((requests + deliveries) as u64)
+        .execute(given_back)
+        .map(|rows| rows as u64)
 }
 
 const COLUMNS: &str = "
