@@ -103,7 +103,13 @@ impl Sweeper {
     }
 
     async fn forget_usage(&self) -> Result<u64, String> {
-        self.queue.forget_usage(self.clock.now_ms()).await.map_err(|error| error.to_string())
+        let (now_ms, mut forgotten) = (self.clock.now_ms(), 0);
+        loop {
+            match self.queue.forget_usage(now_ms).await.map_err(|error| error.to_string())? {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
     }
 
     async fn remove_expired_files(&self) -> Result<u64, String> {

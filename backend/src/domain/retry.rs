@@ -23,6 +23,9 @@ pub const LOST_ATTEMPTS_MAX: u32 = 50;
 /// How long an endpoint may fail, with no success in between, until nothing more is sent to it.
 pub const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
 
+/// How long a file stays for a webhook that was to take it along and is dead, so that it can be sent again.
+pub const DEAD_FILE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Failures in a row after which a receiver is sent one delivery at a time, until one arrives.
 pub const FAILURES_IN_A_ROW: u32 = 5;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
@@ -13,7 +14,7 @@ use crate::domain::delivery::{
 };
 use crate::domain::job::{NewRequest, Outcome, PutBack, RequestAttempt, RequestState, StoredFile};
 use crate::domain::ports::{Acceptance, DeliveryFilter, ReplayFilter, RequestFilter};
-use crate::domain::retry::LOST_ATTEMPTS_MAX;
+use crate::domain::retry::{DEAD_FILE_KEPT, LOST_ATTEMPTS_MAX};
 use crate::queue::Queue;
 use crate::queue::testing::{CAPACITY, NOW, on_each_queue};
 
@@ -32,6 +33,8 @@ on_each_queue! {
     requests_are_listed_newest_first_by_key_and_state
     files_expire_once
     a_file_stays_until_its_webhook_has_taken_it_along
+    a_file_stays_for_a_while_for_a_webhook_that_is_dead_and_may_be_replayed
+    however_much_waits_for_an_endpoint_that_is_disabled_all_of_it_ends
     what_has_nothing_to_send_is_dead_and_charged_to_nobody
     a_late_outcome_changes_nothing_that_a_later_claim_decides
     what_takes_its_service_down_waits_longer_each_time_and_counts_in_the_end
@@ -454,6 +457,45 @@ async fn a_file_stays_until_its_webhook_has_taken_it_along(queue: &Arc<dyn Queue
     let answer = attempt(claimed.number, 204);
     queue.finish_attempt(&claimed.delivery.id, answer, NextStep::Delivered).await.unwrap();
     assert_eq!(expired().await, ["a.png"]);
+}
+
+async fn a_file_stays_for_a_while_for_a_webhook_that_is_dead_and_may_be_replayed(queue: &Arc<dyn Queue>) {
+    let request = request(1, "alice");
+    let webhook = NewDelivery { body: DeliveryBody::File("a.png".to_owned()), ..delivery(&request) };
+    queue.record(request.clone(), NOW, done("a.png", NOW + 10), Some(webhook)).await.unwrap();
+    let kept_ms = DEAD_FILE_KEPT.as_millis() as u64;
+    let die = async |at_ms: u64| {
+        let claimed = queue.claim_deliveries(at_ms, at_ms + 9, 10, 8).await.unwrap().remove(0);
+        let at = DeliveryAttempt { at_ms, ..attempt(claimed.number, 500) };
+        queue.finish_attempt(&claimed.delivery.id, at, NextStep::Dead).await.unwrap();
+        assert!(queue.expired_files(at_ms + kept_ms - 1, 10).await.unwrap().is_empty());
+        assert_eq!(queue.expired_files(at_ms + kept_ms, 10).await.unwrap(), ["a.png"]);
+    };
+    let replayed_ms = NOW + 5 * DAY;
+    die(NOW + 20).await;
+    assert_eq!(queue.replay(only("alice", None), replayed_ms).await.unwrap(), 1);
+    assert!(queue.expired_files(NOW * 2, 10).await.unwrap().is_empty(), "it waits again");
+    die(replayed_ms).await;
+    // And then all of it goes.
+    assert_eq!(queue.purge(NOW * 2, 10).await.unwrap(), 0);
+    queue.forget_file("a.png").await.unwrap();
+    assert_eq!(queue.purge(NOW * 2, 10).await.unwrap(), 1);
+    assert!(queue.request(&request.id).await.unwrap().is_none());
+}
+
+async fn however_much_waits_for_an_endpoint_that_is_disabled_all_of_it_ends(queue: &Arc<dyn Queue>) {
+    // More than two batches.
+    let waiting = 2_100;
+    let told = (0..=waiting).map(|number| told(queue, number, "alice", "https://example.com/hook"));
+    futures::stream::iter(told).buffer_unordered(64).collect::<Vec<_>>().await;
+    let other = self::told(queue, 5_000, "alice", "https://example.com/other").await;
+    let claimed = queue.claim_deliveries(NOW, NOW + 9, 1, 8).await.unwrap().remove(0);
+    assert!(queue.finish_attempt(&claimed.delivery.id, attempt(1, 410), NextStep::Gone).await.unwrap());
+    let pending = DeliveryFilter { state: Some(DeliveryState::Pending), limit: 9, ..DeliveryFilter::default() };
+    let pending: Vec<String> = queue.deliveries(pending).await.unwrap().into_iter().map(|view| view.id).collect();
+    assert_eq!(pending, [other]);
+    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), limit: 9_000, ..DeliveryFilter::default() };
+    assert_eq!(queue.deliveries(dead).await.unwrap().len() as u64, waiting + 1);
 }
 
 async fn what_has_nothing_to_send_is_dead_and_charged_to_nobody(queue: &Arc<dyn Queue>) {

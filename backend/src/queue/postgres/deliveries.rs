@@ -136,13 +136,13 @@ pub(super) fn body(row: &PgRow) -> sqlx::Result<DeliveryBody> {
     })
 }
 
-/// True if the endpoint was disabled by it.
+/// Gives the endpoint if it was disabled by it. What waits for that is not ended yet.
 pub(super) async fn finish_attempt(
     connection: &mut PgConnection,
     id: &str,
     attempt: &DeliveryAttempt,
     next: NextStep,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Option<Destination>> {
     let found = sqlx::query(
         "WITH delivery AS (
              SELECT id, access_key, receiver, endpoint, attempts = $2 AND state IN ('sending', 'pending') AS in_charge
@@ -166,22 +166,19 @@ pub(super) async fn finish_attempt(
     .fetch_optional(&mut *connection)
     .await?;
     // It may have been removed since, with its request.
-    let Some(row) = found else { return Ok(false) };
+    let Some(row) = found else { return Ok(None) };
     let to = Destination {
         access_key: row.try_get("access_key")?,
         receiver: row.try_get("receiver")?,
         endpoint: row.try_get("endpoint")?,
     };
     if !row.try_get::<bool, _>("in_charge")? {
-        return Ok(false);
+        return Ok(None);
     }
     let standing = match next.is_failure() {
         true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone).await?,
         false => Standing::Enabled,
     };
-    if standing == Standing::DisabledNow {
-        endpoints::end_waiting(connection, &to, attempt.at_ms).await?;
-    }
     if next == NextStep::Delivered {
         endpoints::succeeded(connection, &to).await?;
     }
@@ -206,7 +203,7 @@ pub(super) async fn finish_attempt(
     if moved.postponed {
         thin_out(connection, &[id.to_owned()], &[int(attempt.number)]).await?;
     }
-    Ok(standing == Standing::DisabledNow)
+    Ok((standing == Standing::DisabledNow).then_some(to))
 }
 
 /// Removes what lies between the first attempts and the last, up to these.

@@ -291,7 +291,19 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
-        transaction!(self.database, connection => deliveries::finish_attempt(connection, id, &attempt, next))
+        let at_ms = attempt.at_ms;
+        let disabled = transaction!(self.database, connection => async {
+            match deliveries::finish_attempt(connection, id, &attempt, next).await? {
+                Some(to) => Ok(Some((endpoints::end_waiting(connection, &to, at_ms, BATCH).await?, to))),
+                None => Ok(None),
+            }
+        })?;
+        let Some((mut ended, to)) = disabled else { return Ok(false) };
+        while ended == u64::from(BATCH) {
+            ended = transaction!(self.database, connection =>
+                endpoints::end_waiting(connection, &to, at_ms, BATCH))?;
+        }
+        Ok(true)
     }
 
     async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
@@ -307,7 +319,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
-        self.database.ask(figures::forget(&self.database.pool, now_ms)).await
+        self.database.ask(figures::forget(&self.database.pool, now_ms, BATCH)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {

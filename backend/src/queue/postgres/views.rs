@@ -13,6 +13,7 @@ use crate::domain::delivery::{
 use crate::domain::job::{RequestAttempt, RequestState, RequestView, StoredFile, first_request_id};
 use crate::domain::operator::{DeliveryDetail, RequestDetail};
 use crate::domain::ports::{DeliveryFilter, RequestFilter};
+use crate::domain::retry::DEAD_FILE_KEPT;
 
 const REQUESTS: &str = "
     SELECT r.id, r.access_key, r.endpoint, r.asynchronous, r.state, r.target, r.attempts, r.created_ms, r.started_ms,
@@ -164,10 +165,12 @@ pub(super) async fn expired_files(pool: &PgPool, now_ms: u64, limit: u32) -> sql
         "SELECT name FROM files f
          WHERE NOT removed AND expires_ms <= $1
            AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = f.request_id
-                           AND d.body_file = f.name AND d.state IN ('pending', 'sending'))
-         ORDER BY expires_ms LIMIT $2",
+                           AND d.body_file = f.name
+                           AND (d.state IN ('pending', 'sending') OR d.state = 'dead' AND d.finished_ms > $2))
+         ORDER BY expires_ms LIMIT $3",
     )
     .bind(int(now_ms))
+    .bind(int(now_ms.saturating_sub(DEAD_FILE_KEPT.as_millis() as u64)))
     .bind(int(limit))
     .fetch_all(pool)
     .await

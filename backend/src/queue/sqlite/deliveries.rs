@@ -128,13 +128,13 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
         })
 }
 
-/// True if the endpoint was disabled by it.
+/// Gives the endpoint if it was disabled by it. What waits for that is not ended yet.
 pub(super) fn finish_attempt(
     connection: &Connection,
     id: &str,
     attempt: &DeliveryAttempt,
     next: NextStep,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<Destination>> {
     let found = connection
         .prepare_cached(
             "SELECT access_key, receiver, endpoint, attempts = ?2 AND state IN ('sending', 'pending')
@@ -146,18 +146,15 @@ pub(super) fn finish_attempt(
         })
         .optional()?;
     // It may have been removed since, with its request.
-    let Some((to, in_charge)) = found else { return Ok(false) };
+    let Some((to, in_charge)) = found else { return Ok(None) };
     keep(connection, id, attempt)?;
     if !in_charge {
-        return Ok(false);
+        return Ok(None);
     }
     let standing = match next.is_failure() {
         true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone)?,
         false => Standing::Enabled,
     };
-    if standing == Standing::DisabledNow {
-        endpoints::end_waiting(connection, &to, attempt.at_ms)?;
-    }
     if next == NextStep::Delivered {
         endpoints::succeeded(connection, &to)?;
     }
@@ -182,7 +179,7 @@ pub(super) fn finish_attempt(
     if moved.postponed {
         thin_out(connection, id, attempt.number)?;
     }
-    Ok(standing == Standing::DisabledNow)
+    Ok((standing == Standing::DisabledNow).then_some(to))
 }
 
 fn keep(connection: &Connection, id: &str, attempt: &DeliveryAttempt) -> rusqlite::Result<()> {

@@ -243,8 +243,21 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
-        let id = id.to_owned();
-        self.database.write(move |connection| deliveries::finish_attempt(connection, &id, &attempt, next)).await
+        let (id, at_ms) = (id.to_owned(), attempt.at_ms);
+        let work = move |connection: &rusqlite::Connection| {
+            let disabled = deliveries::finish_attempt(connection, &id, &attempt, next)?;
+            match disabled {
+                Some(to) => Ok(Some((endpoints::end_waiting(connection, &to, at_ms, BATCH)?, to))),
+                None => Ok(None),
+            }
+        };
+        let Some((mut ended, to)) = self.database.write(work).await? else { return Ok(false) };
+        while ended == u64::from(BATCH) {
+            let to = to.clone();
+            let work = move |connection: &rusqlite::Connection| endpoints::end_waiting(connection, &to, at_ms, BATCH);
+            ended = self.database.write(work).await?;
+        }
+        Ok(true)
     }
 
     async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
@@ -266,7 +279,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
-        self.database.write(move |connection| usage_hours::forget(connection, now_ms)).await
+        self.database.write(move |connection| usage_hours::forget(connection, now_ms, BATCH)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {

@@ -14,6 +14,7 @@ use crate::domain::job::{
 };
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
+use crate::domain::retry::DEAD_FILE_KEPT;
 
 /// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
 pub(super) fn accept(
@@ -479,10 +480,11 @@ pub(super) fn expired_files(connection: &Connection, now_ms: u64, limit: u32) ->
             "SELECT name FROM files
              WHERE removed = 0 AND expires_ms <= ?
                AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = files.request_id
-                               AND d.body_file = files.name AND d.state IN ('pending', 'sending'))
+                               AND d.body_file = files.name
+                               AND (d.state IN ('pending', 'sending') OR d.state = 'dead' AND d.finished_ms > ?))
              ORDER BY expires_ms LIMIT ?",
         )?
-        .query_map(params![now_ms, limit], |row| row.get(0))?
+        .query_map(params![now_ms, now_ms.saturating_sub(DEAD_FILE_KEPT.as_millis() as u64), limit], |row| row.get(0))?
         .collect()
 }
 
