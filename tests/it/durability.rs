@@ -196,6 +196,47 @@ fn a_full_disk_refuses_and_loses_nothing() {
     });
 }
 
+#[test]
+fn a_disk_that_stalls_refuses_in_time() {
+    run(async {
+        let stack = Stack::builder().start();
+        let client = stack.client();
+        client.enqueue("/v1/screenshot", &json!({ "html": "<p>before" })).await;
+        let wait =
+            async || client.get_with_key("/v1/requests").await.expect(200).json()["requests"].as_array().unwrap().len();
+        assert_eq!(wait().await, 1);
+        // Nothing can be written, as on a disk that does not answer.
+        let other = rusqlite::Connection::open(stack.data_dir().join("snaphook.db")).unwrap();
+        other.busy_timeout(s(10)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // More than there is room for: what waits for the disk counts.
+        let html = "x".repeat(4 << 20);
+        let options = json!({ "html": html, "async": true });
+        let asked = std::time::Instant::now();
+        let late = futures::future::join_all(
+            (0..80).map(|_| async { (client.post("/v1/screenshot", &options).await, asked.elapsed()) }),
+        )
+        .await;
+        for (answer, after) in &late {
+            assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (503, &json!("temporary_unavailable")));
+            assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+            assert!(*after < s(25), "{after:?}");
+        }
+        let at_once = late.iter().filter(|(_, after)| *after < s(8)).count();
+        assert!(at_once > 0 && at_once < 60, "{at_once} were refused for want of room");
+        let waits = client.post("/take", &json!({ "html": "<p>x" })).await;
+        assert_eq!((waits.status.as_u16(), &waits.json()["error_code"]), (503, &json!("temporary_unavailable")));
+        other.execute_batch("COMMIT").unwrap();
+        let small = json!({ "html": "<p>after" });
+        wait::until("a 202", s(30), async || {
+            let answer = client.post("/v1/screenshot", &json!({ "async": true, "html": small["html"] })).await;
+            (answer.status == 202).then_some(())
+        })
+        .await;
+        assert_eq!(wait().await, 2, "nothing of what was refused is there");
+    });
+}
+
 fn fill_but_for(disk: &Path, ballast: &Path, left: u64) {
     let stat = rustix::fs::statvfs(disk).unwrap();
     let free = stat.f_bavail * stat.f_frsize;

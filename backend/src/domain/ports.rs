@@ -26,7 +26,8 @@ pub trait Renderer: Send + Sync {
     async fn render(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure>;
 }
 
-/// Why the durable state could not be read or changed. Nothing was committed.
+/// Why the durable state could not be read or changed. Nothing was committed, unless the disk did not answer in time: then
+/// nobody knows.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue failed: {0}")]
 pub struct QueueError(pub String);

@@ -59,11 +59,14 @@ async fn handle(
     };
     let read = async {
         let (endpoint, method) = gate(head)?;
-        let body = match method {
-            Method::Post => body::read(body, BODY_BYTES_MAX, api.body_timeout).await?,
-            Method::Get | Method::Head => Vec::new(),
+        let (body, room) = match method {
+            Method::Post => {
+                let (body, room) = body::read(body, BODY_BYTES_MAX, api.body_timeout).await?;
+                (body, Some(room))
+            }
+            Method::Get | Method::Head => (Vec::new(), None),
         };
-        Ok(RawRequest {
+        let raw = RawRequest {
             endpoint,
             method,
             query: query.clone(),
@@ -71,10 +74,11 @@ async fn handle(
             idempotency_key: text("idempotency-key").map(str::to_owned),
             priority: text("priority").map(str::to_owned),
             body,
-        })
+        };
+        Ok((raw, room))
     };
     match read.await {
-        Ok(raw) => serve(&api, raw, id, caller_of(&headers).as_ref()).await,
+        Ok((raw, _room)) => serve(&api, raw, id, caller_of(&headers).as_ref()).await,
         Err(problem) => finish(reply::problem(endpoint.dialect(), &problem, &api.links), &id),
     }
 }

@@ -18,6 +18,7 @@ mod usage_hours;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use snaphook_shared::key::KeyRecord;
@@ -38,6 +39,9 @@ pub use inspect::{Inspection, inspect};
 
 /// Rows removed or changed in one transaction; others wait behind it.
 const BATCH: u32 = 1000;
+/// How long a caller waits until the disk has their request. A disk that takes longer has stalled, and what waits for it takes
+/// up memory.
+const CALLER_WAITS_MAX: Duration = Duration::from_secs(10);
 /// Endpoints that are listed at the most.
 const ENDPOINTS_MAX: u32 = 1000;
 
@@ -73,7 +77,7 @@ impl SqliteQueue {
         let work = move |connection: &rusqlite::Connection| {
             requests::accept(connection, &request, secrets.as_deref(), capacity, counted)
         };
-        self.database.write(work).await
+        self.database.write_within(CALLER_WAITS_MAX, work).await
     }
 }
 
@@ -108,7 +112,7 @@ impl JobQueue for SqliteQueue {
             usage::start(connection, &access_key, now_ms)?;
             Ok(Admission::Admitted(under_way.enter(&access_key)))
         };
-        self.database.write(work).await
+        self.database.write_within(CALLER_WAITS_MAX, work).await
     }
 
     async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError> {
