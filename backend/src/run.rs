@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Role, Sizing};
+use crate::disk::LastLook;
 use crate::domain::delivery::Release;
 use crate::domain::notice::Links;
 use crate::domain::operator::NoRandomness;
@@ -160,6 +161,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         links: links(&config, listeners.api_address.unwrap_or(config.http.listen)),
         policies: config.policies().map_err(|error| StartError::Policy(error.to_string()))?,
         bells: Bells::default(),
+        disk: LastLook::default(),
         queue: queue.clone(),
         egress,
         config,

@@ -219,6 +219,9 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
 
 /// The id under which it is kept, and since when.
 pub(super) async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
+    if api.disk.is_short() {
+        return Err(Problem::unavailable());
+    }
     accepted(api, api.queue.accept(request).await)
 }
 
