@@ -85,6 +85,7 @@ pub struct QueueConfig {
     database_url: SecretKey,
     pub database_connections_max: u32,
     pub database_timeout_seconds: u64,
+    pub disk_free_min_mb: u64,
     pub capacity: u64,
     pub lease_seconds: u64,
     pub request_lifetime_seconds: u64,
@@ -173,6 +174,13 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Bytes that must be free below the data directory for new work to be accepted; None if nothing is kept there.
+    pub fn disk_free_min(&self) -> Option<u64> {
+        let keeps_here = self.database_url().is_none() || self.store.url.is_empty();
+        let bytes = self.queue.disk_free_min_mb.saturating_mul(1024 * 1024);
+        (keeps_here && bytes > 0).then_some(bytes)
+    }
+
     /// Reads everything. `environment` gives the value of a variable.
     pub fn load(file: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let (mut settings, over) = read(file)?;

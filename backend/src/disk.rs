@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::statvfs;
 
@@ -29,6 +31,29 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { free: bytes(disk.f_bavail), total: bytes(disk.f_blocks) })
 }
 
+/// Whether there was room for new work when somebody last looked. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct LastLook {
+    short: Arc<AtomicBool>,
+}
+
+impl LastLook {
+    pub fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the file system of a path. One that cannot be looked at is not known to be short of room.
+    pub fn look(&self, path: &Path, free_min: u64) {
+        let short = room(path).is_ok_and(|room| room.free < free_min);
+        if short != self.short.swap(short, Ordering::Relaxed) {
+            match short {
+                true => tracing::error!("the disk is nearly full: nothing new is accepted"),
+                false => tracing::info!("there is room on the disk again"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +64,12 @@ mod tests {
         let Room { free, total } = room(folder.path()).unwrap();
         assert!(total > 0 && free <= total, "{free} of {total}");
         assert!(room(&folder.path().join("nothing")).is_err());
+        let last = LastLook::default();
+        for (path, free_min, short) in
+            [("", 0, false), ("", u64::MAX, true), ("", 1, false), ("nothing", u64::MAX, false)]
+        {
+            last.look(&folder.path().join(path), free_min);
+            assert_eq!(last.is_short(), short, "{path} {free_min}");
+        }
     }
 }

@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Role, Sizing};
+use crate::disk::LastLook;
+use crate::domain::delivery::Release;
 use crate::domain::notice::Links;
 use crate::domain::operator::NoRandomness;
 use crate::domain::ports::QueueError;
@@ -88,6 +90,7 @@ pub struct Running {
     abandon: CancellationToken,
     tasks: TaskTracker,
     queue: Arc<dyn Queue>,
+    clock: Clock,
     renderer: Option<Arc<ChromiumRenderer>>,
     _lock: File,
 }
@@ -165,13 +168,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         links: links(&config, listeners.api_address.unwrap_or(config.http.listen)),
         policies: config.policies().map_err(|error| StartError::Policy(error.to_string()))?,
         bells: Bells::default(),
+        disk: LastLook::default(),
         queue: queue.clone(),
         egress,
         config,
     };
     let watch = Arc::new(parts.watch(renderer.clone()));
     let pipeline = renderer.clone().map(|renderer| parts.pipeline(renderer)).transpose()?.map(Arc::new);
-    let released = queue.release(None).await?;
+    let released = queue.release(Release::Found { now_ms: parts.clock.now_ms() }).await?;
     if released > 0 {
         tracing::info!(released, "taken up again after an unclean end");
     }
@@ -222,6 +226,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         abandon,
         tasks,
         queue,
+        clock: parts.clock,
         renderer,
         _lock: lock,
     })
@@ -250,7 +255,7 @@ impl Running {
         if !all_ended {
             // Before the browser goes: a render that lost it would count as one that failed.
             self.abandon.cancel();
-            match self.queue.release(None).await {
+            match self.queue.release(Release::Stopping { now_ms: self.clock.now_ms() }).await {
                 Ok(released) => tracing::warn!(released, "what did not end in time is taken up at the next start"),
                 // Nor is it lost then: the next start releases what it finds.
                 Err(error) => tracing::error!(%error, "what did not end in time could not be given back"),

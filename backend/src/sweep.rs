@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::delivery::Release;
 use crate::domain::ports::{FileStore, JobQueue};
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -77,7 +78,7 @@ impl Sweeper {
     }
 
     async fn return_leases(&self) -> Result<u64, String> {
-        self.queue.release(Some(self.clock.now_ms())).await.map_err(|error| error.to_string())
+        self.queue.release(Release::Expired { now_ms: self.clock.now_ms() }).await.map_err(|error| error.to_string())
     }
 
     async fn forget_answers(&self) -> Result<u64, String> {
@@ -102,7 +103,13 @@ impl Sweeper {
     }
 
     async fn forget_usage(&self) -> Result<u64, String> {
-        self.queue.forget_usage(self.clock.now_ms()).await.map_err(|error| error.to_string())
+        let (now_ms, mut forgotten) = (self.clock.now_ms(), 0);
+        loop {
+            match self.queue.forget_usage(now_ms).await.map_err(|error| error.to_string())? {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
     }
 
     async fn remove_expired_files(&self) -> Result<u64, String> {

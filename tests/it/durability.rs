@@ -187,12 +187,81 @@ fn a_full_disk_refuses_and_loses_nothing() {
         let data = disk.0.path().join("data");
         let ballast = disk.0.path().join("ballast");
         std::fs::create_dir(&data).unwrap();
-        let stack = Stack::builder().data_dir(&data).set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5).start();
+        let stack = Stack::builder()
+            .data_dir(&data)
+            .set("SNAPHOOK_QUEUE_DISK_FREE_MIN_MB", 0)
+            .set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5)
+            .start();
         // The browser writes while it starts; what is left after that is taken but for a little.
         stack.client().take(&json!({ "html": "<p>x" })).await.expect(200);
         fill_but_for(disk.0.path(), &ballast, 3 << 20);
         fill_up(&stack, || std::fs::remove_file(&ballast).unwrap()).await;
         drop(stack);
+    });
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_takes_nothing_new() {
+    run(async {
+        let mut stack = Stack::builder().start();
+        let (client, receiver) = (stack.client(), Receiver::start());
+        let options = json!({ "html": "<p>x", "async": true, "webhook_url": receiver.url() });
+        let slow = client.enqueue("/take", &json!({ "html": "<p>x", "delay": 3 })).await;
+        stack.kill9();
+        // More than any disk has.
+        stack.try_restart_with(&[("SNAPHOOK_QUEUE_DISK_FREE_MIN_MB", "1000000000000")]).unwrap();
+        let client = stack.client();
+        let refused = wait::until("a refusal", s(10), async || {
+            let answer = client.post("/v1/screenshot", &options).await;
+            (answer.status != 202).then_some(answer)
+        })
+        .await;
+        assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (503, &json!("temporary_unavailable")));
+        assert!(refused.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+        let ready = client.get(&format!("{}/readyz", stack.operations)).await.expect(503).json();
+        assert_eq!(ready["missing"], json!(["disk"]));
+        // What was accepted before comes to its end, and who waits for an answer gets it.
+        client.done(&slow, s(60)).await;
+        client.take(&json!({ "html": "<p>x" })).await.expect(200);
+        stack.kill9();
+        stack.try_restart_with(&[("SNAPHOOK_QUEUE_DISK_FREE_MIN_MB", "1")]).unwrap();
+        assert_eq!(stack.client().post("/v1/screenshot", &options).await.status, 202);
+    });
+}
+
+#[test]
+fn a_disk_that_stalls_refuses_in_time() {
+    run(async {
+        let stack = Stack::builder().start();
+        let client = stack.client();
+        client.enqueue("/v1/screenshot", &json!({ "html": "<p>before" })).await;
+        let wait =
+            async || client.get_with_key("/v1/requests").await.expect(200).json()["requests"].as_array().unwrap().len();
+        assert_eq!(wait().await, 1);
+        // Nothing can be written, as on a disk that does not answer.
+        let other = rusqlite::Connection::open(stack.data_dir().join("snaphook.db")).unwrap();
+        other.busy_timeout(s(10)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let options = json!({ "html": "<p>refused", "async": true });
+        let post = async || {
+            let asked = std::time::Instant::now();
+            (client.post("/v1/screenshot", &options).await, asked.elapsed())
+        };
+        for (answer, after) in futures::future::join_all((0..20).map(|_| post())).await {
+            assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (503, &json!("temporary_unavailable")));
+            assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+            assert!(after < s(15), "{after:?}");
+        }
+        let waits = client.post("/take", &json!({ "html": "<p>x" })).await;
+        assert_eq!((waits.status.as_u16(), &waits.json()["error_code"]), (503, &json!("temporary_unavailable")));
+        other.execute_batch("COMMIT").unwrap();
+        let small = json!({ "html": "<p>after" });
+        wait::until("a 202", s(30), async || {
+            let answer = client.post("/v1/screenshot", &json!({ "async": true, "html": small["html"] })).await;
+            (answer.status == 202).then_some(())
+        })
+        .await;
+        assert_eq!(wait().await, 2, "nothing of what was refused is there");
     });
 }
 

@@ -1,6 +1,7 @@
 //! A webhook as it is kept: its states, its attempts, and what one attempt means for it and for its endpoint.
 
 use super::job::first_request_id;
+use super::retry::{LOST_ATTEMPTS_MAX, lost_attempt_delay};
 
 /// `pending → sending → delivered | dead`, and back to `pending` until the schedule ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +67,16 @@ pub struct DeliveryView {
     pub finished_ms: Option<u64>,
     /// Why it is dead.
     pub end_reason: Option<String>,
-    /// Every attempt, oldest first.
+    /// The last attempts of those that are kept, oldest first; at most [`ATTEMPTS_SHOWN`].
     pub log: Vec<DeliveryAttempt>,
 }
+
+/// Attempts of one delivery that are shown.
+pub const ATTEMPTS_SHOWN: u32 = 100;
+
+/// Of a delivery that is postponed again and again, so many attempts are kept from the first on, and as many up to the last.
+/// Of those between only such stay that the receiver answered.
+pub const ATTEMPTS_KEPT: u32 = 20;
 
 /// An endpoint whose last attempt failed, as its owner sees it.
 #[derive(Clone, Debug)]
@@ -198,7 +206,73 @@ impl NextStep {
     }
 }
 
+/// Leases that are given back without an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Those that have run out, whoever held them.
+    Expired { now_ms: u64 },
+    /// All that a service finds of its own at its start: it ended without a word.
+    Found { now_ms: u64 },
+    /// All that a service holds at its end, if that is an orderly one.
+    Stopping { now_ms: u64 },
+}
+
+/// What becomes of a delivery whose lease is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// When it is due again; None for at once.
+    pub due_ms: Option<u64>,
+    /// Whether the schedule leaves the attempt out.
+    pub uncounted: bool,
+    /// Whether it is one of those that are left out only so often.
+    pub postponed: bool,
+}
+
+impl Release {
+    pub fn now_ms(self) -> u64 {
+        match self {
+            Release::Expired { now_ms } | Release::Found { now_ms } | Release::Stopping { now_ms } => now_ms,
+        }
+    }
+
+    /// By when a lease must have run out; None if it need not have.
+    pub fn expired_at_ms(self) -> Option<u64> {
+        matches!(self, Release::Expired { .. }).then_some(self.now_ms())
+    }
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Release::Expired { .. } => "the lease ran out",
+            Release::Found { .. } | Release::Stopping { .. } => "the service ended",
+        }
+    }
+
+    /// Nobody is to blame for an orderly end. Else it may be the delivery itself that took its service down. `postponed` counts
+    /// what was left out before, `place` is its place among those that are given back together.
+    pub fn returns(self, postponed: u32, place: usize) -> Returned {
+        let (Release::Expired { now_ms } | Release::Found { now_ms }) = self else {
+            return Returned { due_ms: None, uncounted: true, postponed: false };
+        };
+        let due_ms = now_ms + lost_attempt_delay(postponed, place).as_millis() as u64;
+        let left_out = postponed < LOST_ATTEMPTS_MAX;
+        Returned { due_ms: Some(due_ms), uncounted: left_out, postponed: left_out }
+    }
+}
+
 impl DeliveryAttempt {
+    /// One that was under way when its lease was given back. Nobody knows what came of it, nor for how long it went on.
+    pub fn lost(number: u32, release: Release) -> DeliveryAttempt {
+        DeliveryAttempt {
+            number,
+            at_ms: release.now_ms(),
+            took_ms: 0,
+            status: None,
+            error: Some(release.reason().to_owned()),
+            answer: String::new(),
+            headers: Vec::new(),
+        }
+    }
+
     /// What the owner of a failing endpoint is told.
     pub fn failure(&self) -> String {
         let status = || self.status.map_or_else(String::new, |status| format!("status {status}"));

@@ -12,7 +12,7 @@ use snaphook_shared::options::model::Options;
 
 use super::artifact::Artifact;
 use super::delivery::{
-    ClaimedDelivery, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery, NextStep,
+    ClaimedDelivery, DeliveryAttempt, DeliveryState, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
 };
 use super::failure::Failure;
 use super::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
@@ -26,7 +26,8 @@ pub trait Renderer: Send + Sync {
     async fn render(&self, options: &Options, deadline: Instant) -> Result<Artifact, Failure>;
 }
 
-/// Why the durable state could not be read or changed. Nothing was committed.
+/// Why the durable state could not be read or changed. Nothing was committed, unless the disk did not answer in time: then
+/// nobody knows.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue failed: {0}")]
 pub struct QueueError(pub String);
@@ -160,15 +161,16 @@ pub trait JobQueue: Send + Sync {
         outcome: Outcome,
         delivery: Option<NewDelivery>,
     ) -> Result<(), QueueError>;
-    /// Returns what will not be finished: what ran out by then, or (`expired_at_ms` None) all that this service holds, at its
-    /// start or its end. Where others work on the same queue, what they hold stays theirs until it runs out.
-    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError>;
+    /// Returns what will not be finished. Where others work on the same queue, what they hold stays theirs until it runs out.
+    /// Requests wait again at once; deliveries as [`Release::returns`] says, each with the attempt in its log.
+    async fn release(&self, release: Release) -> Result<u64, QueueError>;
 
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError>;
     /// Newest first.
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>, QueueError>;
     async fn file(&self, name: &str) -> Result<Option<StoredFile>, QueueError>;
-    /// Names of files whose time was over at `now_ms`, but for those that a webhook has yet to take along.
+    /// Names of files whose time was over at `now_ms`, but for those that a webhook has yet to take along, or could be replayed
+    /// with: one that died less than [`DEAD_FILE_KEPT`](super::retry::DEAD_FILE_KEPT) ago.
     async fn expired_files(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, QueueError>;
     /// Notes that a file has been removed from the store.
     async fn forget_file(&self, name: &str) -> Result<(), QueueError>;
@@ -187,7 +189,8 @@ pub trait JobQueue: Send + Sync {
         per_receiver: u32,
     ) -> Result<Vec<ClaimedDelivery>, QueueError>;
     /// Keeps an attempt and moves its delivery on. True if its endpoint was disabled by it: it is gone, or has failed for
-    /// too long. What else waits for a disabled endpoint is dead, and so is what comes later.
+    /// too long. What else waits for a disabled endpoint is dead, and so is what comes later. Where much of it waits, it ends in
+    /// further transactions; what a crash leaves of it is tried once more, and dead when that fails.
     ///
     /// An attempt whose lease ran out and whose delivery was claimed again, or has ended, is only kept: the later claim
     /// decides.
@@ -199,7 +202,7 @@ pub trait JobQueue: Send + Sync {
     /// Forgets some failures of before that time, but for those of disabled endpoints, and says how many.
     async fn forget_failures(&self, before_ms: u64) -> Result<u64, QueueError>;
 
-    /// Forgets what was done long ago, as figures go, and says how much of it.
+    /// Forgets some of what was done long ago, as figures go, and says how much of it.
     async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError>;
 
     /// An answer that may be given again.

@@ -16,8 +16,15 @@ pub const LOST_BROWSERS_MAX: u32 = 8;
 /// that is more than three days.
 pub const POSTPONEMENTS_MAX: u32 = 5_000;
 
+/// Attempts of a webhook that ended with their service and are not counted, of all that were postponed; from then on they are.
+/// By then it is likely that this webhook takes the service down, and the schedule brings it to an end.
+pub const LOST_ATTEMPTS_MAX: u32 = 50;
+
 /// How long an endpoint may fail, with no success in between, until nothing more is sent to it.
 pub const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// How long a file stays for a webhook that was to take it along and is dead, so that it can be sent again.
+pub const DEAD_FILE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Failures in a row after which a receiver is sent one delivery at a time, until one arrives.
 pub const FAILURES_IN_A_ROW: u32 = 5;
@@ -49,6 +56,12 @@ pub fn next_render(fault: Fault, failures: u32, postponed: u32) -> Option<Durati
 /// How long a request or a delivery waits that failed by a fault of this installation, for the n-th time.
 pub fn postponement(postponed: u32) -> Duration {
     Duration::from_secs(2 << postponed.min(5)).min(Duration::from_secs(60))
+}
+
+/// How long a webhook waits whose attempt was lost with its service. `place` is its place among those lost together: they come
+/// back a second apart, so that one that takes the service down does not take the same others along each time.
+pub fn lost_attempt_delay(postponed: u32, place: usize) -> Duration {
+    postponement(postponed) + Duration::from_secs(place as u64 % 60)
 }
 
 /// The pause after the `attempt`-th attempt (from 1) of a webhook, moved by up to ±20 % by `dice` (0..=1).
@@ -121,5 +134,7 @@ mod tests {
         let pauses: Vec<u64> = (0..8).map(|postponed| postponement(postponed).as_secs()).collect();
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(postponement(u32::MAX), Duration::from_secs(60));
+        let together: Vec<u64> = [0, 1, 59, 60].map(|place| lost_attempt_delay(1, place).as_secs()).to_vec();
+        assert_eq!(together, [4, 5, 63, 4]);
     }
 }

@@ -9,8 +9,15 @@ use snaphook_shared::limits::BODY_BYTES_MAX;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 const MIB: usize = 1024 * 1024;
-/// Whole mebibytes of bodies that are still on their way, of all callers together: nobody has said yet who they are.
+/// Whole mebibytes of bodies that are on their way or worked on, of all callers together: nobody has said yet who they are.
 static ROOM: Semaphore = Semaphore::const_new(256);
+
+/// The room that a body takes up, to be held for as long as anything is made of it: while the disk stalls, what was read waits
+/// in memory.
+#[must_use]
+pub(super) struct Room(
+    #[expect(dead_code, reason = "held, and given back when it is dropped")] Option<SemaphorePermit<'static>>,
+);
 
 /// # Errors
 /// `request_body_too_large`, `request_aborted` for a body that broke off or took too long, and `temporary_unavailable` where
@@ -19,11 +26,11 @@ pub(super) async fn read(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     bytes_max: usize,
     limit: Duration,
-) -> Result<Vec<u8>, Problem> {
+) -> Result<(Vec<u8>, Room), Problem> {
     let broken = |_| Problem::new(Code::RequestAborted);
     let collect = async {
         futures::pin_mut!(body);
-        let (mut all, mut room) = (Vec::new(), None::<SemaphorePermit<'_>>);
+        let (mut all, mut room) = (Vec::new(), None::<SemaphorePermit<'static>>);
         while let Some(mut chunk) = body.try_next().await.map_err(broken)? {
             let length = all.len() + chunk.remaining();
             if length > bytes_max {
@@ -44,7 +51,7 @@ pub(super) async fn read(
                 chunk.advance(length);
             }
         }
-        Ok(all)
+        Ok((all, Room(room)))
     };
     tokio::time::timeout(limit, collect).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestAborted)))
 }
@@ -68,12 +75,18 @@ mod tests {
     #[tokio::test]
     async fn bodies_that_do_not_end_take_so_much_memory_together_and_no_more() {
         let limit = Duration::from_millis(500);
-        let read = |mebibytes| async move { super::read(stuck(mebibytes), 100 * MIB, limit).await.unwrap_err().code };
+        let read = |mebibytes| async move { super::read(stuck(mebibytes), 100 * MIB, limit).await.err().unwrap().code };
         let (first, second, third) = tokio::join!(read(90), read(90), read(90));
         let mut codes = [first, second, third];
         codes.sort_by_key(|code| *code == Code::RequestAborted);
         assert_eq!(codes, [Code::TemporaryUnavailable, Code::RequestAborted, Code::RequestAborted]);
         assert_eq!(ROOM.available_permits(), 256, "all of it is given back");
         assert_eq!(read(101).await, Code::RequestBodyTooLarge);
+
+        let whole = futures::stream::iter((0..90).map(|_| Ok(Bytes::from(vec![b' '; MIB]))));
+        let (body, room) = super::read(whole, 100 * MIB, limit).await.ok().unwrap();
+        assert_eq!((body.len(), ROOM.available_permits()), (90 * MIB, 166), "it is worked on");
+        drop(room);
+        assert_eq!(ROOM.available_permits(), 256);
     }
 }

@@ -61,7 +61,7 @@ async fn handle(
             content_type: text("content-type"),
             content_length: text("content-length").and_then(|length| length.parse().ok()),
         })?;
-        let body = body::read(body, BODY_BYTES_MAX, api.body_timeout).await?;
+        let (body, _room) = body::read(body, BODY_BYTES_MAX, api.body_timeout).await?;
         answer(&api, &query, &headers, &body).await
     };
     match answer.await {

@@ -45,7 +45,7 @@ pub(super) fn routes(dashboard: Arc<Dashboard>, body_timeout: Duration) -> Boxed
                 async move {
                     let is_playground = path.split('/').nth(1) == Some("playground");
                     let bytes_max = if is_playground { PLAYGROUND_BYTES_MAX } else { FORM_BYTES_MAX };
-                    let body = match read(body, bytes_max, body_timeout).await {
+                    let (body, _room) = match read(body, bytes_max, body_timeout).await {
                         Ok(body) => body,
                         Err(status) => return plain(status),
                     };
@@ -79,7 +79,7 @@ async fn read(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     bytes_max: usize,
     limit: Duration,
-) -> Result<Vec<u8>, http::StatusCode> {
+) -> Result<(Vec<u8>, body::Room), http::StatusCode> {
     body::read(body, bytes_max, limit).await.map_err(|problem| match problem.code {
         Code::RequestBodyTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
         _ => http::StatusCode::BAD_REQUEST,

@@ -44,7 +44,7 @@ async fn take_over(
     headers: HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
-    let body = match body::read(body, ENVELOPE_BYTES_MAX, api.body_timeout).await {
+    let (body, _room) = match body::read(body, ENVELOPE_BYTES_MAX, api.body_timeout).await {
         Ok(body) => body,
         Err(problem) => return reply::problem(Dialect::Native, &problem, &api.links),
     };

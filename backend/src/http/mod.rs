@@ -41,6 +41,7 @@ use warp::{Filter, Reply};
 
 use crate::clock::Clock;
 use crate::dashboard::Dashboard;
+use crate::disk::LastLook;
 use crate::domain::notice::Links;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::ports::{FileStore, JobQueue};
@@ -61,6 +62,8 @@ pub struct Api {
     pub queue: Arc<dyn JobQueue>,
     pub tasks: Arc<dyn Tasks>,
     pub store: Arc<dyn FileStore>,
+    /// Nothing new is accepted while it is short of room.
+    pub disk: LastLook,
     pub clock: Clock,
     pub links: Links,
     pub policies: Policies,

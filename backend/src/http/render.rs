@@ -61,11 +61,14 @@ async fn handle(
     };
     let read = async {
         let (endpoint, method) = gate(head)?;
-        let body = match method {
-            Method::Post => body::read(body, BODY_BYTES_MAX, api.body_timeout).await?,
-            Method::Get | Method::Head => Vec::new(),
+        let (body, room) = match method {
+            Method::Post => {
+                let (body, room) = body::read(body, BODY_BYTES_MAX, api.body_timeout).await?;
+                (body, Some(room))
+            }
+            Method::Get | Method::Head => (Vec::new(), None),
         };
-        Ok(RawRequest {
+        let raw = RawRequest {
             endpoint,
             method,
             query: query.clone(),
@@ -73,10 +76,11 @@ async fn handle(
             idempotency_key: text("idempotency-key").map(str::to_owned),
             priority: text("priority").map(str::to_owned),
             body,
-        })
+        };
+        Ok((raw, room))
     };
     match read.await {
-        Ok(raw) => serve(&api, raw, id, caller_of(&headers).as_ref()).await,
+        Ok((raw, _room)) => serve(&api, raw, id, caller_of(&headers).as_ref()).await,
         Err(problem) => finish(reply::problem(endpoint.dialect(), &problem, &api.links), &id),
     }
 }
@@ -242,6 +246,9 @@ async fn accept(api: &Api, checked: CheckedRequest, id: &str) -> Result<Response
 
 /// The id under which it is kept, and since when.
 pub(super) async fn enqueue(api: &Api, request: NewRequest) -> Result<(String, u64), Problem> {
+    if api.disk.is_short() {
+        return Err(Problem::unavailable());
+    }
     accepted(api, api.queue.accept(request).await)
 }
 

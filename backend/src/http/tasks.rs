@@ -59,11 +59,11 @@ async fn handle(
                 Ok((200, to_json(&task)?))
             }
             ("POST", None) => {
-                let (access_key, fields) = read(&api, &method, &query, &headers, body).await?;
+                let (access_key, fields, _room) = read(&api, &method, &query, &headers, body).await?;
                 create(&api, access_key, &fields).await.map(|json| (201, json))
             }
             ("PATCH", Some(id)) => {
-                let (access_key, fields) = read(&api, &method, &query, &headers, body).await?;
+                let (access_key, fields, _room) = read(&api, &method, &query, &headers, body).await?;
                 let id = id.parse().map_err(|_| not_found())?;
                 change(&api, &access_key, id, &fields).await.map(|json| (200, json))
             }
@@ -90,7 +90,7 @@ async fn read(
     query: &str,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<(String, Fields), Problem> {
+) -> Result<(String, Fields, body::Room), Problem> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     gate_body(Head {
         method: method.as_str(),
@@ -99,11 +99,11 @@ async fn read(
         content_type: text("content-type"),
         content_length: text("content-length").and_then(|length| length.parse().ok()),
     })?;
-    let body = body::read(body, BODY_BYTES_MAX, api.body_timeout).await?;
+    let (body, room) = body::read(body, BODY_BYTES_MAX, api.body_timeout).await?;
     let mut fields =
         Fields::from_json(&body).map_err(|error| Problem::with_detail(Code::RequestNotValid, "", error.to_string()))?;
     let record = owner::live_key(api, fields.take("access_key"), query, headers).await?;
-    Ok((record.access_key, fields))
+    Ok((record.access_key, fields, room))
 }
 
 async fn list(api: &Api, query: &str, headers: &HeaderMap) -> Result<Json, Problem> {

@@ -103,7 +103,10 @@ impl Sender {
         span.set("snaphook.attempt", i64::from(claimed.attempt));
         fault::point("during-post");
         let mut headers = Vec::new();
-        let answer = self.post(&claimed, at_ms / 1000, span.context(), &mut headers).await;
+        let answer = match self.is_hopeless(&claimed) {
+            true => Answer::failed("it is not sent any more: its attempts have ended with their service too often"),
+            false => self.post(&claimed, at_ms / 1000, span.context(), &mut headers).await,
+        };
         fault::point("after-post");
         let attempt = DeliveryAttempt {
             number: claimed.number,
@@ -148,6 +151,11 @@ impl Sender {
             // The lease runs out and the delivery is sent again: at least once, never less.
             Err(error) => tracing::error!(delivery = id, %error, "the outcome of a webhook could not be kept"),
         }
+    }
+
+    /// Whether the schedule was over before this attempt, as attempts were lost with their service so often that they count.
+    fn is_hopeless(&self, claimed: &ClaimedDelivery) -> bool {
+        claimed.postponed >= retry::LOST_ATTEMPTS_MAX && claimed.attempt as usize > self.schedule_seconds.len()
     }
 
     /// `own` gets the headers that are this attempt's and no other's.
@@ -247,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::domain::delivery::{DeliveryState, NewDelivery};
+    use crate::domain::delivery::{DeliveryState, NewDelivery, Release};
     use crate::domain::job::{NewRequest, Outcome};
     use crate::domain::operator::{NewKey, Operator};
     use crate::domain::ports::{DeliveryFilter, ReplayFilter};
@@ -402,6 +410,32 @@ mod tests {
         bench.sender.wake.notify_one();
         assert_eq!(bench.after(11).await.state, DeliveryState::Pending, "a replay has the whole schedule before it");
         bench.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn what_took_its_service_down_too_often_is_dead_without_being_sent_again() {
+        let (url, mut seen) = receiver("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        let bench = bench(&url).await;
+        bench.after(1).await;
+        assert!(seen.recv().await.is_some());
+        bench.stop.cancel();
+        let (queue, mut now_ms) = (&bench.sender.queue, bench.sender.clock.now_ms());
+        let counted = bench.sender.schedule_seconds.len() - 1;
+        for lost in 0..retry::LOST_ATTEMPTS_MAX as usize + counted {
+            now_ms += 60_000;
+            assert_eq!(queue.claim_deliveries(now_ms, now_ms, 1, 1).await.unwrap().len(), 1, "{lost}");
+            assert_eq!(queue.release(Release::Expired { now_ms }).await.unwrap(), 1);
+        }
+        bench.sender.clock.advance(Duration::from_millis(now_ms + 60_000 - bench.sender.clock.now_ms()));
+        let stop = CancellationToken::new();
+        tokio::spawn(bench.sender.clone().run(stop.clone(), CancellationToken::new()));
+        // The first and the last attempts are left of those that were lost.
+        let view = bench.after(2 * crate::domain::delivery::ATTEMPTS_KEPT as usize + 1).await;
+        assert_eq!((view.state, view.end_reason.as_deref()), (DeliveryState::Dead, Some("the schedule is over")));
+        let why = view.log.last().unwrap().error.clone().unwrap();
+        assert!(why.contains("ended with their service too often"), "{why}");
+        assert!(seen.try_recv().is_err(), "it was sent once more");
+        stop.cancel();
     }
 
     #[tokio::test]

@@ -306,7 +306,7 @@ mod tests {
 
     use super::*;
     use crate::domain::admin::NewSession;
-    use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep};
+    use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep, Release};
     use crate::domain::job::{NewRequest, Outcome, StoredFile};
     use crate::domain::operator::NewKey;
     use crate::domain::ports::{CachedAnswer, DeliveryFilter, RequestFilter};
@@ -473,7 +473,7 @@ mod tests {
             assert_eq!(*before, after);
         }
         // Secrets of requests open, and leases run out as they would have.
-        assert_eq!(queue.release(Some(NOW + 999)).await.unwrap(), 1);
+        assert_eq!(queue.release(Release::Expired { now_ms: NOW + 999 }).await.unwrap(), 1);
         let mut ids = Vec::new();
         while let Some(claimed) = queue.claim("w", NOW + 999, NOW + 9999).await.unwrap() {
             let number = claimed.request.created_ms - NOW;

@@ -3,6 +3,7 @@
 //! The browser and the database are looked at in the background, so that whoever asks gets the answer at once, however busy
 //! they are. One failure may be chance, two in a row are not.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::NO_FFMPEG;
 use crate::clock::Clock;
+use crate::disk::LastLook;
 use crate::domain::ports::Readiness;
 use crate::http::Scrape;
 use crate::metrics::{self, Snapshot};
@@ -62,6 +64,15 @@ pub(super) struct Operations {
     sandbox: bool,
     browser: Watched,
     database: Watched,
+    disk: Disk,
+}
+
+/// The disk, if anything is kept on it.
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    pub(super) last: LastLook,
+    pub(super) data_dir: PathBuf,
+    pub(super) free_min: Option<u64>,
 }
 
 impl Operations {
@@ -70,9 +81,10 @@ impl Operations {
         queue: Arc<dyn Queue>,
         clock: Clock,
         sandbox: bool,
+        disk: Disk,
     ) -> Operations {
         let (browser, database) = (Watched::new(BROWSER_LIMIT), Watched::new(DATABASE_LIMIT));
-        Operations { renderer, queue, clock, sandbox, browser, database }
+        Operations { renderer, queue, clock, sandbox, browser, database, disk }
     }
 
     /// Looks at everything, again and again.
@@ -81,6 +93,7 @@ impl Operations {
             () = stop.cancelled() => {}
             () = self.watch_browser() => {}
             () = self.watch_database() => {}
+            () = self.watch_disk() => {}
         }
     }
 }
@@ -102,12 +115,25 @@ impl Operations {
     }
 }
 
+impl Operations {
+    async fn watch_disk(&self) {
+        let Some(free_min) = self.disk.free_min else { return std::future::pending().await };
+        loop {
+            let Disk { last, data_dir, .. } = self.disk.clone();
+            // A file system of the network may take its time.
+            let _ = tokio::task::spawn_blocking(move || last.look(&data_dir, free_min)).await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
 #[async_trait]
 impl Readiness for Operations {
     fn missing(&self) -> Vec<String> {
         let parts = [("browser", self.renderer.as_ref().map(|_| &self.browser)), ("database", Some(&self.database))];
         let is_ill = |part: &Watched| !part.is_well();
-        parts.into_iter().filter(|(_, part)| part.is_some_and(is_ill)).map(|(name, _)| name.to_owned()).collect()
+        let ill = parts.into_iter().filter(|(_, part)| part.is_some_and(is_ill)).map(|(name, _)| name);
+        ill.chain(self.disk.last.is_short().then_some("disk")).map(str::to_owned).collect()
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -7,11 +7,12 @@ use snaphook_shared::request::Policies;
 
 use super::StartError;
 use super::listeners::Listeners;
-use super::operations::Operations;
+use super::operations::{Disk, Operations};
 use super::places::places;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dashboard::{self, Dashboard};
+use crate::disk::LastLook;
 use crate::domain::notice::Links;
 use crate::domain::operator::random_text;
 use crate::domain::pipeline::Pipeline;
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) egress: Egress,
     pub(super) policies: Policies,
     pub(super) bells: Bells,
+    pub(super) disk: LastLook,
 }
 
 /// What the role `api` serves.
@@ -48,7 +50,12 @@ pub(super) struct ApiRoutes {
 impl Parts {
     pub(super) fn watch(&self, renderer: Option<Arc<ChromiumRenderer>>) -> Operations {
         let sandbox = !self.config.render.allow_no_sandbox;
-        Operations::new(renderer, self.queue.clone(), self.clock.clone(), sandbox)
+        let disk = Disk {
+            last: self.disk.clone(),
+            data_dir: self.config.data_dir.clone(),
+            free_min: self.config.disk_free_min(),
+        };
+        Operations::new(renderer, self.queue.clone(), self.clock.clone(), sandbox, disk)
     }
 
     pub(super) fn pipeline(&self, renderer: Arc<ChromiumRenderer>) -> Result<Pipeline, StartError> {
@@ -80,6 +87,7 @@ impl Parts {
             queue: self.queue.clone(),
             tasks: self.queue.clone(),
             store: self.store.clone(),
+            disk: self.disk.clone(),
             clock: self.clock.clone(),
             links: self.links.clone(),
             policies: self.policies.clone(),

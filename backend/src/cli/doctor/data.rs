@@ -26,7 +26,7 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 /// What was found, and the clocks of those who were asked.
 pub(super) async fn look(config: &Config) -> (Vec<Finding>, Vec<OtherClock>) {
     let mut clocks = Vec::new();
-    let mut findings = vec![directory(&config.data_dir), room(&config.data_dir)];
+    let mut findings = vec![directory(&config.data_dir), room(config)];
     let found_key = run::existing_root_key(config);
     let key = found_key.as_ref().ok().and_then(Option::as_ref);
     let (of_database, fits) = match config.database_url() {
@@ -66,17 +66,22 @@ fn directory(path: &Path) -> Finding {
     }
 }
 
-fn room(path: &Path) -> Finding {
-    let there = existing(path);
-    judge_room(there, disk::room(there))
+fn room(config: &Config) -> Finding {
+    let there = existing(&config.data_dir);
+    judge_room(there, disk::room(there), config.disk_free_min().unwrap_or_default())
 }
 
-fn judge_room(path: &Path, room: io::Result<Room>) -> Finding {
+/// Below `free_min` nothing new is accepted.
+fn judge_room(path: &Path, room: io::Result<Room>, free_min: u64) -> Finding {
     let mend = "make room, or shorten [store] file_lifetime_seconds";
     match room {
         Ok(Room { free, .. }) => {
             let says = format!("{:.1} GB are free below {}", free as f64 / 1e9, path.display());
             match free {
+                free if free < free_min => {
+                    let says = format!("{says}, and nothing new is accepted below {:.1} GB", free_min as f64 / 1e9);
+                    Finding::fail("disk", says, format!("{mend}, or lower [queue] disk_free_min_mb"))
+                }
                 0..ROOM_NEEDED => Finding::fail("disk", says, mend),
                 ROOM_NEEDED..ROOM_WANTED => Finding::warn("disk", says, mend),
                 _ => Finding::ok("disk", says),
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_fills_up_is_found_before_it_is_full() {
-        let judged = |free| judge_room(Path::new("/data"), Ok(Room { free, total: 10 * ROOM_WANTED }));
+        let judged = |free| judge_room(Path::new("/data"), Ok(Room { free, total: 10 * ROOM_WANTED }), 0);
         for (free, state) in [
             (0, State::Fail),
             (ROOM_NEEDED - 1, State::Fail),
@@ -224,7 +229,9 @@ mod tests {
             let found = judged(free);
             assert_eq!((found.state, found.mend.is_some()), (state, state != State::Ok), "{free}: {found:?}");
         }
-        let unknown = judge_room(Path::new("/data"), Err(io::Error::other("odd")));
+        let bounded = judge_room(Path::new("/data"), Ok(Room { free: ROOM_WANTED, total: u64::MAX }), ROOM_WANTED + 1);
+        assert!(bounded.state == State::Fail && bounded.says.contains("nothing new is accepted"), "{bounded:?}");
+        let unknown = judge_room(Path::new("/data"), Err(io::Error::other("odd")), 1);
         assert!(unknown.state == State::Warn && unknown.says == "/data: odd", "{unknown:?}");
     }
 

@@ -8,7 +8,7 @@ use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 
-use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep};
+use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep, Release};
 use crate::domain::job::{NewRequest, Outcome, StoredFile};
 use crate::domain::operator::{NewKey, Rotation, USAGE_KEPT_HOURS};
 use crate::domain::ports::{Backlog, RequestFilter};
@@ -191,7 +191,7 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
     let backlog = Backlog { queued: 2, rendering: 1, oldest_queued_ms: Some(NOW + 2), webhooks_open: 2 };
     assert_eq!(queue.backlog().await.unwrap(), backlog);
     // What runs out, is put back or cancelled is counted where it is then.
-    assert_eq!(queue.release(Some(NOW + 99)).await.unwrap(), 2);
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 99 }).await.unwrap(), 2);
     assert_eq!(
         queue.backlog().await.unwrap(),
         Backlog { queued: 3, rendering: 0, oldest_queued_ms: Some(NOW + 1), ..backlog }

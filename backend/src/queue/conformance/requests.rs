@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
 use crate::domain::artifact::Size;
-use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep};
+use crate::domain::delivery::{
+    ATTEMPTS_KEPT, ATTEMPTS_SHOWN, ClaimedDelivery, DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView,
+    NewDelivery, NextStep, Release,
+};
 use crate::domain::job::{NewRequest, Outcome, PutBack, RequestAttempt, RequestState, StoredFile};
 use crate::domain::ports::{Acceptance, DeliveryFilter, ReplayFilter, RequestFilter};
+use crate::domain::retry::{DEAD_FILE_KEPT, LOST_ATTEMPTS_MAX};
 use crate::queue::Queue;
 use crate::queue::testing::{CAPACITY, NOW, on_each_queue};
 
@@ -28,8 +33,13 @@ on_each_queue! {
     requests_are_listed_newest_first_by_key_and_state
     files_expire_once
     a_file_stays_until_its_webhook_has_taken_it_along
+    a_file_stays_for_a_while_for_a_webhook_that_is_dead_and_may_be_replayed
+    however_much_waits_for_an_endpoint_that_is_disabled_all_of_it_ends
     what_has_nothing_to_send_is_dead_and_charged_to_nobody
     a_late_outcome_changes_nothing_that_a_later_claim_decides
+    what_takes_its_service_down_waits_longer_each_time_and_counts_in_the_end
+    an_orderly_end_costs_a_delivery_nothing
+    of_attempts_that_are_postponed_for_long_the_first_and_the_last_are_kept
     a_receiver_that_fails_holds_up_nobody_else
     what_is_dead_can_be_replayed_and_keeps_its_log
     a_cancelled_request_stays_cancelled
@@ -190,10 +200,10 @@ async fn a_lease_ends_with_its_owner_or_its_time(queue: &Arc<dyn Queue>) {
     queue.accept(request(1, "alice")).await.unwrap();
     assert!(queue.claim("old", NOW, NOW + 10).await.unwrap().is_none(), "not due yet");
     assert_eq!(queue.claim("old", NOW + 5, NOW + 10).await.unwrap().unwrap().attempt, 1);
-    assert_eq!(queue.release(Some(NOW + 9)).await.unwrap(), 0);
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 9 }).await.unwrap(), 0);
     assert!(queue.extend(&id, "old", NOW + 20).await.unwrap());
-    assert_eq!(queue.release(Some(NOW + 15)).await.unwrap(), 0);
-    assert_eq!(queue.release(Some(NOW + 20)).await.unwrap(), 1);
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 15 }).await.unwrap(), 0);
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 20 }).await.unwrap(), 1);
     assert_eq!(queue.claim("new", NOW + 30, NOW + 99).await.unwrap().unwrap().attempt, 2);
     // The old one comes back from wherever it was; nothing of what it says counts.
     assert!(!queue.extend(&id, "old", NOW + 500).await.unwrap());
@@ -276,8 +286,9 @@ async fn a_webhook_is_sent_again_until_it_ends(queue: &Arc<dyn Queue>) {
     let again = queue.claim_deliveries(NOW + 100, NOW + 130, 10, 8).await.unwrap();
     assert_eq!((again.len(), &again[0].delivery.id, again[0].attempt), (1, first, 2));
     // A sender that died: its lease runs out and the delivery is due again.
-    assert_eq!(queue.release(Some(NOW + 130)).await.unwrap(), 1);
-    let after = queue.claim_deliveries(NOW + 130, NOW + 160, 10, 8).await.unwrap();
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 130 }).await.unwrap(), 1);
+    assert!(queue.claim_deliveries(NOW + 2_129, NOW + 2_160, 10, 8).await.unwrap().is_empty());
+    let after = queue.claim_deliveries(NOW + 2_130, NOW + 2_160, 10, 8).await.unwrap();
     queue.finish_attempt(first, attempt(3, 204), NextStep::Delivered).await.unwrap();
     assert_eq!((after[0].number, after[0].attempt), (3, 2), "what ended with its sender is none of the schedule's");
     let view = queue.request(&request(1, "alice").id).await.unwrap().unwrap().webhook.unwrap();
@@ -290,10 +301,13 @@ async fn a_late_outcome_changes_nothing_that_a_later_claim_decides(queue: &Arc<d
         let id = told(queue, number, "alice", &format!("https://{number}.example.com/hook")).await;
         let claimed = queue.claim_deliveries(NOW, NOW + 30, 10, 8).await.unwrap();
         assert_eq!((claimed.len(), claimed[0].number), (1, 1));
-        assert_eq!(queue.release(Some(NOW + 30)).await.unwrap(), 1);
+        assert_eq!(queue.release(Release::Expired { now_ms: NOW + 30 }).await.unwrap(), 1);
         id
     };
-    let again = async || assert_eq!(queue.claim_deliveries(NOW + 30, NOW + 60, 10, 8).await.unwrap()[0].number, 2);
+    let again = async || {
+        let claimed = queue.claim_deliveries(NOW + 2_030, NOW + 2_060, 10, 8).await.unwrap();
+        assert_eq!(claimed[0].number, 2);
+    };
     let late = async |id: &str, status, next| queue.finish_attempt(id, attempt(1, status), next).await.unwrap();
 
     // Another sends it meanwhile, or has ended it: neither a failure nor a success of before has a say.
@@ -307,8 +321,7 @@ async fn a_late_outcome_changes_nothing_that_a_later_claim_decides(queue: &Arc<d
     assert!(!late(&id, 500, NextStep::Dead).await);
     assert_eq!(state_of(queue, &id).await.0, DeliveryState::Delivered);
     assert!(queue.endpoints(None).await.unwrap().is_empty(), "no endpoint is charged with it");
-    let filter = DeliveryFilter { id: Some(id), limit: 1, ..DeliveryFilter::default() };
-    let log = queue.deliveries(filter).await.unwrap().remove(0).log;
+    let log = view_of(queue, &id).await.log;
     let log: Vec<_> = log.iter().map(|attempt| (attempt.number, attempt.status)).collect();
     assert_eq!(log, [(1, Some(500)), (2, Some(204))], "each attempt is kept at its place");
 
@@ -316,9 +329,98 @@ async fn a_late_outcome_changes_nothing_that_a_later_claim_decides(queue: &Arc<d
     let id = hung(2).await;
     late(&id, 204, NextStep::Delivered).await;
     assert_eq!(state_of(queue, &id).await.0, DeliveryState::Delivered);
-    assert!(queue.claim_deliveries(NOW + 30, NOW + 60, 10, 8).await.unwrap().is_empty());
+    assert!(queue.claim_deliveries(NOW + 2_030, NOW + 2_060, 10, 8).await.unwrap().is_empty());
+
+    // Nor is it left out of the schedule a second time.
+    let id = hung(3).await;
+    late(&id, 0, NextStep::PostponedTo { ms: NOW + 30 }).await;
+    let claimed = queue.claim_deliveries(NOW + 30, NOW + 60, 10, 8).await.unwrap().remove(0);
+    assert_eq!((claimed.number, claimed.attempt, claimed.postponed), (2, 1, 1));
 
     assert!(!late("msg_unknown", 500, NextStep::Dead).await);
+}
+
+/// Claims the only delivery as soon as it is due, which may be `after_ms` from then on, and not before.
+async fn claim_after(queue: &Arc<dyn Queue>, now_ms: u64, after_ms: u64) -> ClaimedDelivery {
+    if after_ms > 0 {
+        assert!(queue.claim_deliveries(now_ms + after_ms - 1, now_ms * 2, 10, 8).await.unwrap().is_empty());
+    }
+    queue.claim_deliveries(now_ms + after_ms, now_ms + after_ms, 10, 8).await.unwrap().remove(0)
+}
+
+async fn what_takes_its_service_down_waits_longer_each_time_and_counts_in_the_end(queue: &Arc<dyn Queue>) {
+    let id = told(queue, 1, "alice", "https://example.com/hook").await;
+    let (mut now_ms, mut pause_ms) = (NOW, 0);
+    for (lost, pause_s) in (0_u32..).zip([2, 4, 8, 16, 32].into_iter().chain([60; LOST_ATTEMPTS_MAX as usize])) {
+        let claimed = claim_after(queue, now_ms, pause_ms).await;
+        now_ms += pause_ms;
+        let counted = lost.saturating_sub(LOST_ATTEMPTS_MAX);
+        assert_eq!((claimed.number, claimed.attempt), (lost + 1, counted + 1));
+        assert_eq!(claimed.postponed, lost.min(LOST_ATTEMPTS_MAX));
+        assert_eq!(queue.release(Release::Expired { now_ms }).await.unwrap(), 1);
+        pause_ms = pause_s * 1000;
+        let view = view_of(queue, &id).await;
+        assert_eq!((view.state, view.next_attempt_ms), (DeliveryState::Pending, Some(now_ms + pause_ms)));
+        let last = view.log.last().unwrap();
+        assert_eq!((last.number, last.at_ms, last.status), (lost + 1, now_ms, None));
+        assert_eq!(last.error.as_deref(), Some("the lease ran out"));
+    }
+    assert!(queue.endpoints(None).await.unwrap().is_empty(), "the receiver is not to blame");
+    // Several that are lost together come back one after the other.
+    for number in 2..=4 {
+        told(queue, number, "bob", "https://other.example.com/hook").await;
+    }
+    assert_eq!(queue.claim_deliveries(NOW, NOW + 9, 10, 8).await.unwrap().len(), 3);
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 9 }).await.unwrap(), 3);
+    for after in [2, 3, 4] {
+        assert_eq!(queue.claim_deliveries(NOW + 9 + after * 1000, NOW * 2, 10, 8).await.unwrap().len(), 1);
+    }
+}
+
+async fn an_orderly_end_costs_a_delivery_nothing(queue: &Arc<dyn Queue>) {
+    let id = told(queue, 1, "alice", "https://example.com/hook").await;
+    for number in 1..=3 {
+        let claimed = claim_after(queue, NOW, 0).await;
+        assert_eq!((claimed.number, claimed.attempt, claimed.postponed), (number, 1, 0));
+        assert_eq!(queue.release(Release::Stopping { now_ms: NOW + 5 }).await.unwrap(), 1);
+    }
+    let log = view_of(queue, &id).await.log;
+    assert_eq!(log.len(), 3);
+    assert!(log.iter().all(|attempt| attempt.error.as_deref() == Some("the service ended")));
+}
+
+async fn of_attempts_that_are_postponed_for_long_the_first_and_the_last_are_kept(queue: &Arc<dyn Queue>) {
+    let id = told(queue, 1, "alice", "https://example.com/hook").await;
+    let answered = ATTEMPTS_KEPT + 5;
+    for number in 1..=4 * ATTEMPTS_KEPT {
+        assert_eq!(claim_after(queue, NOW, 0).await.number, number);
+        let nobody = DeliveryAttempt { status: None, error: Some("no store".to_owned()), ..attempt(number, 0) };
+        let postponed = NextStep::PostponedTo { ms: NOW };
+        match number {
+            number if number == answered => {
+                queue.finish_attempt(&id, attempt(number, 500), NextStep::RetryAt { ms: NOW }).await.unwrap();
+            }
+            // However it is postponed.
+            number if number % 2 == 0 => {
+                queue.release(Release::Stopping { now_ms: NOW }).await.unwrap();
+            }
+            _ => assert!(!queue.finish_attempt(&id, nobody, postponed).await.unwrap()),
+        }
+    }
+    let kept: Vec<u32> = view_of(queue, &id).await.log.iter().map(|attempt| attempt.number).collect();
+    let first = 1..=ATTEMPTS_KEPT;
+    let last = 3 * ATTEMPTS_KEPT + 1..=4 * ATTEMPTS_KEPT;
+    assert_eq!(kept, first.chain([answered]).chain(last).collect::<Vec<_>>());
+
+    // What receivers answered all stays, and so much of it is shown.
+    for number in 4 * ATTEMPTS_KEPT + 1..=4 * ATTEMPTS_KEPT + ATTEMPTS_SHOWN {
+        claim_after(queue, NOW, 0).await;
+        queue.finish_attempt(&id, attempt(number, 500), NextStep::RetryAt { ms: NOW }).await.unwrap();
+    }
+    let view = view_of(queue, &id).await;
+    assert_eq!((view.attempts, view.log.len()), (4 * ATTEMPTS_KEPT + ATTEMPTS_SHOWN, ATTEMPTS_SHOWN as usize));
+    let numbers = view.log.iter().map(|attempt| attempt.number);
+    assert!(numbers.eq(4 * ATTEMPTS_KEPT + 1..=4 * ATTEMPTS_KEPT + ATTEMPTS_SHOWN));
 }
 
 async fn requests_are_listed_newest_first_by_key_and_state(queue: &Arc<dyn Queue>) {
@@ -355,6 +457,45 @@ async fn a_file_stays_until_its_webhook_has_taken_it_along(queue: &Arc<dyn Queue
     let answer = attempt(claimed.number, 204);
     queue.finish_attempt(&claimed.delivery.id, answer, NextStep::Delivered).await.unwrap();
     assert_eq!(expired().await, ["a.png"]);
+}
+
+async fn a_file_stays_for_a_while_for_a_webhook_that_is_dead_and_may_be_replayed(queue: &Arc<dyn Queue>) {
+    let request = request(1, "alice");
+    let webhook = NewDelivery { body: DeliveryBody::File("a.png".to_owned()), ..delivery(&request) };
+    queue.record(request.clone(), NOW, done("a.png", NOW + 10), Some(webhook)).await.unwrap();
+    let kept_ms = DEAD_FILE_KEPT.as_millis() as u64;
+    let die = async |at_ms: u64| {
+        let claimed = queue.claim_deliveries(at_ms, at_ms + 9, 10, 8).await.unwrap().remove(0);
+        let at = DeliveryAttempt { at_ms, ..attempt(claimed.number, 500) };
+        queue.finish_attempt(&claimed.delivery.id, at, NextStep::Dead).await.unwrap();
+        assert!(queue.expired_files(at_ms + kept_ms - 1, 10).await.unwrap().is_empty());
+        assert_eq!(queue.expired_files(at_ms + kept_ms, 10).await.unwrap(), ["a.png"]);
+    };
+    let replayed_ms = NOW + 5 * DAY;
+    die(NOW + 20).await;
+    assert_eq!(queue.replay(only("alice", None), replayed_ms).await.unwrap(), 1);
+    assert!(queue.expired_files(NOW * 2, 10).await.unwrap().is_empty(), "it waits again");
+    die(replayed_ms).await;
+    // And then all of it goes.
+    assert_eq!(queue.purge(NOW * 2, 10).await.unwrap(), 0);
+    queue.forget_file("a.png").await.unwrap();
+    assert_eq!(queue.purge(NOW * 2, 10).await.unwrap(), 1);
+    assert!(queue.request(&request.id).await.unwrap().is_none());
+}
+
+async fn however_much_waits_for_an_endpoint_that_is_disabled_all_of_it_ends(queue: &Arc<dyn Queue>) {
+    // More than two batches.
+    let waiting = 2_100;
+    let told = (0..=waiting).map(|number| told(queue, number, "alice", "https://example.com/hook"));
+    futures::stream::iter(told).buffer_unordered(64).collect::<Vec<_>>().await;
+    let other = self::told(queue, 5_000, "alice", "https://example.com/other").await;
+    let claimed = queue.claim_deliveries(NOW, NOW + 9, 1, 8).await.unwrap().remove(0);
+    assert!(queue.finish_attempt(&claimed.delivery.id, attempt(1, 410), NextStep::Gone).await.unwrap());
+    let pending = DeliveryFilter { state: Some(DeliveryState::Pending), limit: 9, ..DeliveryFilter::default() };
+    let pending: Vec<String> = queue.deliveries(pending).await.unwrap().into_iter().map(|view| view.id).collect();
+    assert_eq!(pending, [other]);
+    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), limit: 9_000, ..DeliveryFilter::default() };
+    assert_eq!(queue.deliveries(dead).await.unwrap().len() as u64, waiting + 1);
 }
 
 async fn what_has_nothing_to_send_is_dead_and_charged_to_nobody(queue: &Arc<dyn Queue>) {
@@ -439,7 +580,7 @@ async fn every_attempt_is_kept_with_its_times_and_its_reason(queue: &Arc<dyn Que
     queue.claim("w", NOW + 5, NOW + 6).await.unwrap().unwrap();
     assert!(queue.put_back(&id, "w", back(NOW + 100, false)).await.unwrap());
     queue.claim("w", NOW + 100, NOW + 101).await.unwrap().unwrap();
-    assert_eq!(queue.release(Some(NOW + 200)).await.unwrap(), 1);
+    assert_eq!(queue.release(Release::Expired { now_ms: NOW + 200 }).await.unwrap(), 1);
     queue.claim("w", NOW + 200, NOW + 300).await.unwrap().unwrap();
     queue.finish(&id, "w", NOW + 250, done("a.png", NOW), None).await.unwrap();
     let attempt = |started_ms, ended_ms, reason: Option<&str>| RequestAttempt {
@@ -487,9 +628,13 @@ async fn told(queue: &Arc<dyn Queue>, number: u64, access_key: &str, url: &str) 
     id
 }
 
-async fn state_of(queue: &Arc<dyn Queue>, id: &str) -> (DeliveryState, Option<String>) {
+async fn view_of(queue: &Arc<dyn Queue>, id: &str) -> DeliveryView {
     let filter = DeliveryFilter { id: Some(id.to_owned()), limit: 1, ..DeliveryFilter::default() };
-    let view = queue.deliveries(filter).await.unwrap().remove(0);
+    queue.deliveries(filter).await.unwrap().remove(0)
+}
+
+async fn state_of(queue: &Arc<dyn Queue>, id: &str) -> (DeliveryState, Option<String>) {
+    let view = view_of(queue, id).await;
     (view.state, view.end_reason)
 }
 

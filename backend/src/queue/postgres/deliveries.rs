@@ -6,8 +6,8 @@ use sqlx::{PgConnection, PgPool, Row};
 use super::database::{Lock, Numbers, int, lock, not_json, text};
 use super::endpoints::{self, Destination};
 use crate::domain::delivery::{
-    ClaimedDelivery, DISABLED, DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep, Standing,
-    first_delivery_id,
+    ATTEMPTS_KEPT, ClaimedDelivery, DISABLED, DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep,
+    Release, Standing, first_delivery_id,
 };
 use crate::domain::ports::ReplayFilter;
 use crate::domain::retry::FAILURES_IN_A_ROW;
@@ -136,13 +136,13 @@ pub(super) fn body(row: &PgRow) -> sqlx::Result<DeliveryBody> {
     })
 }
 
-/// True if the endpoint was disabled by it.
+/// Gives the endpoint if it was disabled by it. What waits for that is not ended yet.
 pub(super) async fn finish_attempt(
     connection: &mut PgConnection,
     id: &str,
     attempt: &DeliveryAttempt,
     next: NextStep,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Option<Destination>> {
     let found = sqlx::query(
         "WITH delivery AS (
              SELECT id, access_key, receiver, endpoint, attempts = $2 AND state IN ('sending', 'pending') AS in_charge
@@ -166,22 +166,19 @@ pub(super) async fn finish_attempt(
     .fetch_optional(&mut *connection)
     .await?;
     // It may have been removed since, with its request.
-    let Some(row) = found else { return Ok(false) };
+    let Some(row) = found else { return Ok(None) };
     let to = Destination {
         access_key: row.try_get("access_key")?,
         receiver: row.try_get("receiver")?,
         endpoint: row.try_get("endpoint")?,
     };
     if !row.try_get::<bool, _>("in_charge")? {
-        return Ok(false);
+        return Ok(None);
     }
     let standing = match next.is_failure() {
         true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone).await?,
         false => Standing::Enabled,
     };
-    if standing == Standing::DisabledNow {
-        endpoints::end_waiting(connection, &to, attempt.at_ms).await?;
-    }
     if next == NextStep::Delivered {
         endpoints::succeeded(connection, &to).await?;
     }
@@ -189,7 +186,10 @@ pub(super) async fn finish_attempt(
     sqlx::query(
         "UPDATE deliveries
          SET state = $2, due_ms = coalesce($3, due_ms), finished_ms = $4, end_reason = $5, lease_owner = NULL,
-             lease_until_ms = NULL, first_attempt = first_attempt + $6, postponed = postponed + $6
+             lease_until_ms = NULL,
+             -- An attempt whose lease was given back before has been left out then.
+             first_attempt = first_attempt + CASE state WHEN 'sending' THEN $6 ELSE 0 END,
+             postponed = postponed + CASE state WHEN 'sending' THEN $6 ELSE 0 END
          WHERE id = $1",
     )
     .bind(id)
@@ -198,35 +198,87 @@ pub(super) async fn finish_attempt(
     .bind(moved.due_ms.is_none().then(|| int(attempt.at_ms)))
     .bind(moved.end_reason)
     .bind(i64::from(moved.postponed))
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(standing == Standing::DisabledNow)
+    if moved.postponed {
+        thin_out(connection, &[id.to_owned()], &[int(attempt.number)]).await?;
+    }
+    Ok((standing == Standing::DisabledNow).then_some(to))
 }
 
-/// Returns what ran out by then, whoever held it. An attempt that ended with its service is none of the schedule's.
-pub(super) async fn release_expired(connection: &mut PgConnection, at_ms: u64) -> sqlx::Result<u64> {
+/// Removes what lies between the first attempts and the last, up to these.
+async fn thin_out(connection: &mut PgConnection, ids: &[String], numbers: &[i64]) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE deliveries
-         SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL, first_attempt = first_attempt + 1
-         WHERE id IN (SELECT id FROM deliveries WHERE state = 'sending' AND lease_until_ms <= $1 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM attempts a USING unnest($1::text[], $2::bigint[]) AS d (id, number)
+         WHERE a.delivery_id = d.id AND a.number > $3 AND a.number <= d.number - $3 AND a.status IS NULL",
     )
-    .bind(int(at_ms))
+    .bind(ids)
+    .bind(numbers)
+    .bind(int(ATTEMPTS_KEPT))
     .execute(connection)
     .await
-    .map(|done| done.rows_affected())
+    .map(|_| ())
+}
+
+/// Returns what has run out, whoever held it.
+pub(super) async fn release_expired(connection: &mut PgConnection, release: Release) -> sqlx::Result<u64> {
+    let held = sqlx::query(
+        "SELECT id, attempts, postponed FROM deliveries WHERE state = 'sending' AND lease_until_ms <= $1
+         ORDER BY id FOR UPDATE SKIP LOCKED",
+    )
+    .bind(int(release.now_ms()))
+    .fetch_all(&mut *connection)
+    .await?;
+    give_back(connection, release, &held).await
 }
 
 /// Returns all that this backend was sending.
-pub(super) async fn release_of(connection: &mut PgConnection, owner: &str) -> sqlx::Result<u64> {
-    sqlx::query(
-        "UPDATE deliveries
-         SET state = 'pending', lease_owner = NULL, lease_until_ms = NULL, first_attempt = first_attempt + 1
-         WHERE id IN (SELECT id FROM deliveries WHERE state = 'sending' AND lease_owner = $1 FOR UPDATE SKIP LOCKED)",
+pub(super) async fn release_of(connection: &mut PgConnection, release: Release, owner: &str) -> sqlx::Result<u64> {
+    let held = sqlx::query(
+        "SELECT id, attempts, postponed FROM deliveries WHERE state = 'sending' AND lease_owner = $1
+         ORDER BY id FOR UPDATE SKIP LOCKED",
     )
     .bind(owner)
-    .execute(connection)
-    .await
-    .map(|done| done.rows_affected())
+    .fetch_all(&mut *connection)
+    .await?;
+    give_back(connection, release, &held).await
+}
+
+async fn give_back(connection: &mut PgConnection, release: Release, held: &[PgRow]) -> sqlx::Result<u64> {
+    if held.is_empty() {
+        return Ok(0);
+    }
+    let (mut ids, mut numbers, mut returned) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, row) in held.iter().enumerate() {
+        ids.push(row.try_get::<String, _>("id")?);
+        numbers.push(row.try_get::<i64, _>("attempts")?);
+        returned.push(release.returns(row.number("postponed")?, place));
+    }
+    sqlx::query(
+        "WITH returned AS (
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+                 AS r (id, number, due_ms, uncounted, postponed)
+         ), kept AS (
+             INSERT INTO attempts (delivery_id, number, at_ms, took_ms, error, answer, headers)
+             SELECT id, number, $6, 0, $7, '', '[]' FROM returned
+             ON CONFLICT (delivery_id, number) DO NOTHING
+         )
+         UPDATE deliveries d
+         SET state = 'pending', due_ms = coalesce(r.due_ms, d.due_ms), lease_owner = NULL, lease_until_ms = NULL,
+             first_attempt = d.first_attempt + r.uncounted, postponed = d.postponed + r.postponed
+         FROM returned r WHERE d.id = r.id",
+    )
+    .bind(&ids)
+    .bind(&numbers)
+    .bind(returned.iter().map(|returned| returned.due_ms.map(int)).collect::<Vec<_>>())
+    .bind(returned.iter().map(|returned| i64::from(returned.uncounted)).collect::<Vec<_>>())
+    .bind(returned.iter().map(|returned| i64::from(returned.postponed)).collect::<Vec<_>>())
+    .bind(int(release.now_ms()))
+    .bind(release.reason())
+    .execute(&mut *connection)
+    .await?;
+    thin_out(connection, &ids, &numbers).await?;
+    Ok(held.len() as u64)
 }
 
 /// Makes at most `limit` deliveries due again that had ended by now, with the schedule from its start.

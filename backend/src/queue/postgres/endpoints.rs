@@ -68,20 +68,31 @@ pub(super) async fn failed(
     Ok(Standing::of(before, disabled))
 }
 
-/// Everything that waits for an endpoint is dead.
-pub(super) async fn end_waiting(connection: &mut PgConnection, to: &Destination, now_ms: u64) -> sqlx::Result<()> {
+/// What waits for an endpoint is dead, at most `limit` at a time, if it is still disabled. Gives their number.
+pub(super) async fn end_waiting(
+    connection: &mut PgConnection,
+    to: &Destination,
+    now_ms: u64,
+    limit: u32,
+) -> sqlx::Result<u64> {
+    if !is_disabled(&mut *connection, &to.access_key, &to.endpoint).await? {
+        return Ok(0);
+    }
     sqlx::query(
         "UPDATE deliveries SET state = 'dead', finished_ms = $4, end_reason = $5
-         WHERE state = 'pending' AND receiver = $1 AND access_key = $2 AND endpoint = $3",
+         WHERE id IN (SELECT id FROM deliveries
+                      WHERE state = 'pending' AND receiver = $1 AND access_key = $2 AND endpoint = $3
+                      LIMIT $6 FOR UPDATE SKIP LOCKED)",
     )
     .bind(&to.receiver)
     .bind(&to.access_key)
     .bind(&to.endpoint)
     .bind(int(now_ms))
     .bind(DISABLED)
+    .bind(int(limit))
     .execute(connection)
     .await
-    .map(|_| ())
+    .map(|done| done.rows_affected())
 }
 
 pub(super) async fn is_disabled(executor: impl PgExecutor<'_>, access_key: &str, url: &str) -> sqlx::Result<bool> {

@@ -99,12 +99,17 @@ pub(super) async fn by_key(pool: &PgPool, from_ms: u64, to_ms: u64) -> sqlx::Res
     Ok(keys)
 }
 
-/// Forgets what is older than is remembered.
-pub(super) async fn forget(pool: &PgPool, now_ms: u64) -> sqlx::Result<u64> {
+/// Forgets what is older than is remembered, at most `limit` rows of each kind at a time.
+pub(super) async fn forget(pool: &PgPool, now_ms: u64, limit: u32) -> sqlx::Result<u64> {
     let before = int((now_ms / HOUR_MS).saturating_sub(USAGE_KEPT_HOURS));
     let mut rows = 0;
-    for sql in ["DELETE FROM usage_hours WHERE hour < $1", "DELETE FROM render_hours WHERE hour < $1"] {
-        rows += sqlx::query(sql).bind(before).execute(pool).await?.rows_affected();
+    for sql in [
+        "DELETE FROM usage_hours WHERE (hour, access_key, shard) IN (
+             SELECT hour, access_key, shard FROM usage_hours WHERE hour < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM render_hours WHERE (hour, access_key, class_ms, shard) IN (
+             SELECT hour, access_key, class_ms, shard FROM render_hours WHERE hour < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ] {
+        rows += sqlx::query(sql).bind(before).bind(int(limit)).execute(pool).await?.rows_affected();
     }
     Ok(rows)
 }

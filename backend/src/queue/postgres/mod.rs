@@ -26,7 +26,9 @@ use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
-use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
+use crate::domain::delivery::{
+    ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
+};
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use crate::domain::limits::{Place, UnderWay, Usage};
 use crate::domain::operator::random_text;
@@ -231,15 +233,15 @@ impl JobQueue for PostgresQueue {
         Ok(())
     }
 
-    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError> {
+    async fn release(&self, release: Release) -> Result<u64, QueueError> {
         // Other backends may be alive: of theirs, only what ran out is returned. This one's own are known by their owners.
         let owners: Vec<String> = self.owners.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let released = transaction!(self.database, connection => async {
-            match expired_at_ms {
+            match release.expired_at_ms() {
                 Some(at_ms) => Ok(requests::release_expired(connection, at_ms).await?
-                    + deliveries::release_expired(connection, at_ms).await?),
+                    + deliveries::release_expired(connection, release).await?),
                 None => Ok(requests::release_of(connection, &owners).await?
-                    + deliveries::release_of(connection, &self.name).await?),
+                    + deliveries::release_of(connection, release, &self.name).await?),
             }
         })?;
         if released > 0 {
@@ -289,7 +291,19 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
-        transaction!(self.database, connection => deliveries::finish_attempt(connection, id, &attempt, next))
+        let at_ms = attempt.at_ms;
+        let disabled = transaction!(self.database, connection => async {
+            match deliveries::finish_attempt(connection, id, &attempt, next).await? {
+                Some(to) => Ok(Some((endpoints::end_waiting(connection, &to, at_ms, BATCH).await?, to))),
+                None => Ok(None),
+            }
+        })?;
+        let Some((mut ended, to)) = disabled else { return Ok(false) };
+        while ended == u64::from(BATCH) {
+            ended = transaction!(self.database, connection =>
+                endpoints::end_waiting(connection, &to, at_ms, BATCH))?;
+        }
+        Ok(true)
     }
 
     async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
@@ -305,7 +319,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
-        self.database.ask(figures::forget(&self.database.pool, now_ms)).await
+        self.database.ask(figures::forget(&self.database.pool, now_ms, BATCH)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {

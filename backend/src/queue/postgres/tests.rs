@@ -10,7 +10,7 @@ use snaphook_shared::signing::SecretKey;
 use snaphook_test_postgres::Server;
 
 use super::*;
-use crate::domain::delivery::DeliveryBody;
+use crate::domain::delivery::{DeliveryBody, Release};
 use crate::domain::operator::{NewKey, Operator};
 use crate::queue::migration;
 use crate::queue::testing::{CAPACITY, NOW, backend, settings};
@@ -227,13 +227,21 @@ async fn a_backend_that_starts_or_ends_leaves_the_others_their_leases() {
     assert_eq!(one.claim_deliveries(NOW, NOW + 99, 1, 8).await.unwrap().len(), 1);
     assert_eq!(other.claim_deliveries(NOW, NOW + 99, 1, 8).await.unwrap().len(), 1);
     let third = backend(&url).await;
-    assert_eq!(third.release(None).await.unwrap(), 0);
-    assert_eq!(one.release(None).await.unwrap(), 2, "its own request and its own delivery");
+    assert_eq!(third.release(Release::Found { now_ms: NOW }).await.unwrap(), 0);
+    assert_eq!(
+        one.release(Release::Stopping { now_ms: NOW }).await.unwrap(),
+        2,
+        "its own request and its own delivery"
+    );
     assert!(!one.extend(&of_one.request.id, "one", NOW + 200).await.unwrap());
     assert!(other.extend(&of_other.request.id, "other", NOW + 200).await.unwrap());
     // Whoever fell silent without a word is waited for until its time is over, by whomever.
-    assert_eq!(third.release(Some(NOW + 199)).await.unwrap(), 1, "the delivery's lease was not prolonged");
-    assert_eq!(third.release(Some(NOW + 200)).await.unwrap(), 1);
+    assert_eq!(
+        third.release(Release::Expired { now_ms: NOW + 199 }).await.unwrap(),
+        1,
+        "the delivery's lease was not prolonged"
+    );
+    assert_eq!(third.release(Release::Expired { now_ms: NOW + 200 }).await.unwrap(), 1);
     assert!(!other.finish(&of_other.request.id, "other", NOW, done(), None).await.unwrap());
 }
 

@@ -7,10 +7,13 @@ use super::database::{Numbers, int, not_json, unreadable};
 use super::deliveries::body;
 use super::requests::new_request;
 use crate::domain::artifact::Size;
-use crate::domain::delivery::{DeliveryAttempt, DeliveryState, DeliveryView, WebhookView, first_delivery_id};
+use crate::domain::delivery::{
+    ATTEMPTS_SHOWN, DeliveryAttempt, DeliveryState, DeliveryView, WebhookView, first_delivery_id,
+};
 use crate::domain::job::{RequestAttempt, RequestState, RequestView, StoredFile, first_request_id};
 use crate::domain::operator::{DeliveryDetail, RequestDetail};
 use crate::domain::ports::{DeliveryFilter, RequestFilter};
+use crate::domain::retry::DEAD_FILE_KEPT;
 
 const REQUESTS: &str = "
     SELECT r.id, r.access_key, r.endpoint, r.asynchronous, r.state, r.target, r.attempts, r.created_ms, r.started_ms,
@@ -162,10 +165,12 @@ pub(super) async fn expired_files(pool: &PgPool, now_ms: u64, limit: u32) -> sql
         "SELECT name FROM files f
          WHERE NOT removed AND expires_ms <= $1
            AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = f.request_id
-                           AND d.body_file = f.name AND d.state IN ('pending', 'sending'))
-         ORDER BY expires_ms LIMIT $2",
+                           AND d.body_file = f.name
+                           AND (d.state IN ('pending', 'sending') OR d.state = 'dead' AND d.finished_ms > $2))
+         ORDER BY expires_ms LIMIT $3",
     )
     .bind(int(now_ms))
+    .bind(int(now_ms.saturating_sub(DEAD_FILE_KEPT.as_millis() as u64)))
     .bind(int(limit))
     .fetch_all(pool)
     .await
@@ -224,10 +229,15 @@ pub(super) async fn deliveries(pool: &PgPool, filter: &DeliveryFilter) -> sqlx::
     let mut views = rows.iter().map(delivery_view).collect::<sqlx::Result<Vec<_>>>()?;
     let ids: Vec<String> = views.iter().map(|view| view.id.clone()).collect();
     let attempts = sqlx::query(
-        "SELECT delivery_id, number, at_ms, took_ms, status, error, answer, headers FROM attempts
-         WHERE delivery_id = ANY($1) ORDER BY delivery_id, number",
+        "SELECT a.* FROM unnest($1::text[]) AS d (id)
+         CROSS JOIN LATERAL (
+             SELECT delivery_id, number, at_ms, took_ms, status, error, answer, headers FROM attempts
+             WHERE delivery_id = d.id ORDER BY number DESC LIMIT $2
+         ) a
+         ORDER BY a.delivery_id, a.number",
     )
     .bind(ids)
+    .bind(int(ATTEMPTS_SHOWN))
     .fetch_all(pool)
     .await?;
     for row in &attempts {

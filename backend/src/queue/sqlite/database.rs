@@ -65,6 +65,27 @@ impl Database {
         receiver.await.map_err(|_| QueueError("the writer has ended".to_owned()))?
     }
 
+    /// As [`Database::write`], for a caller who waits for so long and no longer. Work whose turn has not come by then is not
+    /// done, nor does it take up memory until its turn comes; nor is it if nobody waits any more. What was under way by then
+    /// may still be committed.
+    pub(super) async fn write_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let offer = Offer(Arc::new(Mutex::new(Some(work))));
+        let work = offer.0.clone();
+        let take_up = move |connection: &Connection| {
+            let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            work.map(|work| work(connection)).transpose()
+        };
+        let late = || QueueError(format!("the disk did not take it within {} s", limit.as_secs_f32()));
+        match tokio::time::timeout(limit, self.write(take_up)).await {
+            Ok(done) => done?.ok_or_else(late),
+            Err(_) => Err(late()),
+        }
+    }
+
     /// Runs a query beside the writer, on what was committed last.
     pub(super) async fn read<T: Send + 'static>(
         &self,
@@ -85,6 +106,16 @@ impl Database {
             result
         };
         tokio::task::spawn_blocking(run).await.map_err(|error| QueueError(error.to_string()))?.map_err(failed)
+    }
+}
+
+/// Work that is taken back when nobody waits for it any more.
+struct Offer<W>(Arc<Mutex<Option<W>>>);
+
+impl<W> Drop for Offer<W> {
+    fn drop(&mut self) {
+        let withdrawn = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(withdrawn);
     }
 }
 
@@ -153,6 +184,41 @@ fn in_savepoint<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_nobody_waits_for_any_more_is_let_go_at_once_and_never_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let database = Database::open(&path, &RootKey::load("", folder.path()).unwrap()).unwrap();
+        database.write(|connection| connection.execute_batch("CREATE TABLE t (n INTEGER)")).await.unwrap();
+        // The disk stalls: somebody else has the file.
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let large = Arc::new(());
+        let insert = |limit_ms| {
+            let (database, large) = (database.clone(), large.clone());
+            let work = move |connection: &Connection| {
+                let _large = large;
+                connection.execute("INSERT INTO t VALUES (1)", [])
+            };
+            async move { database.write_within(Duration::from_millis(limit_ms), work).await }
+        };
+        let (first, second) = tokio::join!(insert(100), insert(100));
+        for late in [first, second] {
+            assert!(late.unwrap_err().to_string().contains("within 0.1 s"));
+        }
+        let hung_up = tokio::spawn(insert(60_000));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(Arc::strong_count(&large), 2);
+        hung_up.abort();
+        assert!(hung_up.await.unwrap_err().is_cancelled());
+        assert_eq!(Arc::strong_count(&large), 1, "nothing of it is kept until its turn comes");
+        other.execute_batch("COMMIT").unwrap();
+        insert(60_000).await.unwrap();
+        let count =
+            database.read(|connection| connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)));
+        assert_eq!(count.await.unwrap(), 1, "only what somebody waited for");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_failing_piece_does_not_take_its_group_along() {

@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use super::endpoints::{self, Destination};
 use super::requests::not_json;
 use crate::domain::delivery::{
-    ClaimedDelivery, DISABLED, DeliveryAttempt, DeliveryBody, DeliveryState, DeliveryView, NewDelivery, NextStep,
-    Standing, first_delivery_id,
+    ATTEMPTS_KEPT, ATTEMPTS_SHOWN, ClaimedDelivery, DISABLED, DeliveryAttempt, DeliveryBody, DeliveryState,
+    DeliveryView, NewDelivery, NextStep, Release, Standing, first_delivery_id,
 };
 use crate::domain::ports::{DeliveryFilter, ReplayFilter};
 use crate::domain::retry::FAILURES_IN_A_ROW;
@@ -128,13 +128,13 @@ fn lease(connection: &Connection, id: &str, lease_until_ms: u64) -> rusqlite::Re
         })
 }
 
-/// True if the endpoint was disabled by it.
+/// Gives the endpoint if it was disabled by it. What waits for that is not ended yet.
 pub(super) fn finish_attempt(
     connection: &Connection,
     id: &str,
     attempt: &DeliveryAttempt,
     next: NextStep,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<Destination>> {
     let found = connection
         .prepare_cached(
             "SELECT access_key, receiver, endpoint, attempts = ?2 AND state IN ('sending', 'pending')
@@ -146,7 +146,43 @@ pub(super) fn finish_attempt(
         })
         .optional()?;
     // It may have been removed since, with its request.
-    let Some((to, in_charge)) = found else { return Ok(false) };
+    let Some((to, in_charge)) = found else { return Ok(None) };
+    keep(connection, id, attempt)?;
+    if !in_charge {
+        return Ok(None);
+    }
+    let standing = match next.is_failure() {
+        true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone)?,
+        false => Standing::Enabled,
+    };
+    if next == NextStep::Delivered {
+        endpoints::succeeded(connection, &to)?;
+    }
+    let moved = next.moves(standing);
+    connection
+        .prepare_cached(
+            "UPDATE deliveries
+             SET state = ?2, due_ms = coalesce(?3, due_ms), finished_ms = ?4, end_reason = ?5, lease_until_ms = NULL,
+                 -- An attempt whose lease was given back before has been left out then.
+                 first_attempt = first_attempt + (?6 AND state = 'sending'),
+                 postponed = postponed + (?6 AND state = 'sending')
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            id,
+            moved.state.name(),
+            moved.due_ms,
+            moved.due_ms.is_none().then_some(attempt.at_ms),
+            moved.end_reason,
+            moved.postponed
+        ])?;
+    if moved.postponed {
+        thin_out(connection, id, attempt.number)?;
+    }
+    Ok((standing == Standing::DisabledNow).then_some(to))
+}
+
+fn keep(connection: &Connection, id: &str, attempt: &DeliveryAttempt) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO attempts (delivery_id, number, at_ms, took_ms, status, error, answer, headers)
@@ -161,37 +197,42 @@ pub(super) fn finish_attempt(
             attempt.error,
             attempt.answer,
             serde_json::to_string(&attempt.headers).map_err(not_json)?
-        ])?;
-    if !in_charge {
-        return Ok(false);
-    }
-    let standing = match next.is_failure() {
-        true => endpoints::failed(connection, &to, attempt, next == NextStep::Gone)?,
-        false => Standing::Enabled,
-    };
-    if standing == Standing::DisabledNow {
-        endpoints::end_waiting(connection, &to, attempt.at_ms)?;
-    }
-    if next == NextStep::Delivered {
-        endpoints::succeeded(connection, &to)?;
-    }
-    let moved = next.moves(standing);
+        ])
+        .map(|_| ())
+}
+
+/// Removes what lies between the first attempts and the last, up to this one.
+fn thin_out(connection: &Connection, id: &str, number: u32) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE deliveries
-             SET state = ?2, due_ms = coalesce(?3, due_ms), finished_ms = ?4, end_reason = ?5, lease_until_ms = NULL,
-                 first_attempt = first_attempt + ?6, postponed = postponed + ?6
-             WHERE id = ?1",
+            "DELETE FROM attempts WHERE delivery_id = ?1 AND number > ?3 AND number <= ?2 - ?3 AND status IS NULL",
         )?
-        .execute(params![
-            id,
-            moved.state.name(),
-            moved.due_ms,
-            moved.due_ms.is_none().then_some(attempt.at_ms),
-            moved.end_reason,
-            moved.postponed
-        ])?;
-    Ok(standing == Standing::DisabledNow)
+        .execute(params![id, number, ATTEMPTS_KEPT])
+        .map(|_| ())
+}
+
+pub(super) fn release(connection: &Connection, release: Release) -> rusqlite::Result<u64> {
+    let held: Vec<(String, u32, u32)> = connection
+        .prepare_cached(
+            "SELECT id, attempts, postponed FROM deliveries
+             WHERE state = 'sending' AND (?1 IS NULL OR lease_until_ms <= ?1) ORDER BY id",
+        )?
+        .query_map([release.expired_at_ms()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (place, (id, number, postponed)) in held.iter().enumerate() {
+        let returned = release.returns(*postponed, place);
+        connection
+            .prepare_cached(
+                "UPDATE deliveries
+                 SET state = 'pending', due_ms = coalesce(?2, due_ms), lease_until_ms = NULL,
+                     first_attempt = first_attempt + ?3, postponed = postponed + ?4
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, returned.due_ms, returned.uncounted, returned.postponed])?;
+        keep(connection, id, &DeliveryAttempt::lost(*number, release))?;
+        thin_out(connection, id, *number)?;
+    }
+    Ok(held.len() as u64)
 }
 
 const VIEW: &str = "
@@ -251,10 +292,11 @@ pub(super) fn list(connection: &Connection, filter: &DeliveryFilter) -> rusqlite
 fn attempts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DeliveryAttempt>> {
     connection
         .prepare_cached(
-            "SELECT number, at_ms, took_ms, status, error, answer, headers FROM attempts
-             WHERE delivery_id = ? ORDER BY number",
+            "SELECT number, at_ms, took_ms, status, error, answer, headers FROM (
+                 SELECT * FROM attempts WHERE delivery_id = ? ORDER BY number DESC LIMIT ?)
+             ORDER BY number",
         )?
-        .query_map([id], |row| {
+        .query_map(params![id, ATTEMPTS_SHOWN], |row| {
             let headers: String = row.get(6)?;
             Ok(DeliveryAttempt {
                 number: row.get(0)?,

@@ -9,6 +9,7 @@ use crate::domain::delivery::{DISABLED, DeliveryAttempt, EndpointView, Standing}
 use crate::domain::retry::ENDPOINT_PATIENCE;
 
 /// Whose delivery it is.
+#[derive(Clone)]
 pub(super) struct Destination {
     pub(super) access_key: String,
     pub(super) receiver: String,
@@ -54,15 +55,19 @@ pub(super) fn failed(
     Ok(Standing::of(before, disabled))
 }
 
-/// Everything that waits for an endpoint is dead.
-pub(super) fn end_waiting(connection: &Connection, to: &Destination, now_ms: u64) -> rusqlite::Result<()> {
+/// What waits for an endpoint is dead, at most `limit` at a time, if it is still disabled. Gives their number.
+pub(super) fn end_waiting(connection: &Connection, to: &Destination, now_ms: u64, limit: u32) -> rusqlite::Result<u64> {
+    if !is_disabled(connection, &to.access_key, &to.endpoint)? {
+        return Ok(0);
+    }
     connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'dead', finished_ms = ?4, end_reason = ?5
-             WHERE state = 'pending' AND receiver = ?1 AND access_key = ?2 AND endpoint = ?3",
+             WHERE id IN (SELECT id FROM deliveries
+                          WHERE state = 'pending' AND receiver = ?1 AND access_key = ?2 AND endpoint = ?3 LIMIT ?6)",
         )?
-        .execute(params![to.receiver, to.access_key, to.endpoint, now_ms, DISABLED])
-        .map(|_| ())
+        .execute(params![to.receiver, to.access_key, to.endpoint, now_ms, DISABLED, limit])
+        .map(|rows| rows as u64)
 }
 
 pub(super) fn is_disabled(connection: &Connection, access_key: &str, url: &str) -> rusqlite::Result<bool> {

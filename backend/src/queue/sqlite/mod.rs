@@ -18,13 +18,16 @@ mod usage_hours;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
-use crate::domain::delivery::{ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep};
+use crate::domain::delivery::{
+    ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
+};
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, RequestView, StoredFile};
 use crate::domain::limits::{Place, UnderWay, Usage};
 use crate::domain::ports::{
@@ -36,6 +39,9 @@ pub use inspect::{Inspection, inspect};
 
 /// Rows removed or changed in one transaction; others wait behind it.
 const BATCH: u32 = 1000;
+/// How long a caller waits until the disk has their request. A disk that takes longer has stalled, and what waits for it takes
+/// up memory.
+const CALLER_WAITS_MAX: Duration = Duration::from_secs(10);
 /// Endpoints that are listed at the most.
 const ENDPOINTS_MAX: u32 = 1000;
 
@@ -71,7 +77,7 @@ impl SqliteQueue {
         let work = move |connection: &rusqlite::Connection| {
             requests::accept(connection, &request, secrets.as_deref(), capacity, counted)
         };
-        self.database.write(work).await
+        self.database.write_within(CALLER_WAITS_MAX, work).await
     }
 }
 
@@ -106,7 +112,7 @@ impl JobQueue for SqliteQueue {
             usage::start(connection, &access_key, now_ms)?;
             Ok(Admission::Admitted(under_way.enter(&access_key)))
         };
-        self.database.write(work).await
+        self.database.write_within(CALLER_WAITS_MAX, work).await
     }
 
     async fn usage(&self, access_key: &str, now_ms: u64) -> Result<Usage, QueueError> {
@@ -189,8 +195,11 @@ impl JobQueue for SqliteQueue {
         self.database.write(work).await
     }
 
-    async fn release(&self, expired_at_ms: Option<u64>) -> Result<u64, QueueError> {
-        self.database.write(move |connection| requests::release(connection, expired_at_ms)).await
+    async fn release(&self, release: Release) -> Result<u64, QueueError> {
+        let work = move |connection: &rusqlite::Connection| {
+            Ok(requests::release(connection, release)? + deliveries::release(connection, release)?)
+        };
+        self.database.write(work).await
     }
 
     async fn request(&self, id: &str) -> Result<Option<RequestView>, QueueError> {
@@ -238,8 +247,21 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn finish_attempt(&self, id: &str, attempt: DeliveryAttempt, next: NextStep) -> Result<bool, QueueError> {
-        let id = id.to_owned();
-        self.database.write(move |connection| deliveries::finish_attempt(connection, &id, &attempt, next)).await
+        let (id, at_ms) = (id.to_owned(), attempt.at_ms);
+        let work = move |connection: &rusqlite::Connection| {
+            let disabled = deliveries::finish_attempt(connection, &id, &attempt, next)?;
+            match disabled {
+                Some(to) => Ok(Some((endpoints::end_waiting(connection, &to, at_ms, BATCH)?, to))),
+                None => Ok(None),
+            }
+        };
+        let Some((mut ended, to)) = self.database.write(work).await? else { return Ok(false) };
+        while ended == u64::from(BATCH) {
+            let to = to.clone();
+            let work = move |connection: &rusqlite::Connection| endpoints::end_waiting(connection, &to, at_ms, BATCH);
+            ended = self.database.write(work).await?;
+        }
+        Ok(true)
     }
 
     async fn endpoints(&self, access_key: Option<&str>) -> Result<Vec<EndpointView>, QueueError> {
@@ -261,7 +283,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn forget_usage(&self, now_ms: u64) -> Result<u64, QueueError> {
-        self.database.write(move |connection| usage_hours::forget(connection, now_ms)).await
+        self.database.write(move |connection| usage_hours::forget(connection, now_ms, BATCH)).await
     }
 
     async fn cached_answer(&self, key: &str, now_ms: u64) -> Result<Option<CachedAnswer>, QueueError> {

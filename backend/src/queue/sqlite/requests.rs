@@ -7,13 +7,14 @@ use snaphook_shared::request::Endpoint;
 
 use super::usage;
 use crate::domain::artifact::Size;
-use crate::domain::delivery::{DeliveryState, WebhookView};
+use crate::domain::delivery::{DeliveryState, Release, WebhookView};
 use crate::domain::job::{
     ClaimedRequest, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
     first_request_id,
 };
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
+use crate::domain::retry::DEAD_FILE_KEPT;
 
 /// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
 pub(super) fn accept(
@@ -305,30 +306,24 @@ pub(super) fn cancel(
     Ok(state.and_then(|state| RequestState::from_name(&state)))
 }
 
-pub(super) fn release(connection: &Connection, expired_at_ms: Option<u64>) -> rusqlite::Result<u64> {
+pub(super) fn release(connection: &Connection, release: Release) -> rusqlite::Result<u64> {
+    let given_back = params![release.expired_at_ms(), release.reason()];
     // Nobody knows when they ended, so no time is noted.
     connection
         .prepare_cached(
-            "UPDATE request_attempts SET reason = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
+            "UPDATE request_attempts SET reason = ?2
              WHERE (request_id, number) IN (SELECT id, attempts FROM requests
                                             WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1))",
         )?
-        .execute([expired_at_ms])?;
-    let requests = connection
+        .execute(given_back)?;
+    connection
         .prepare_cached(
             "UPDATE requests SET state = 'queued', lease_owner = NULL, lease_until_ms = NULL,
-                                 error_cause = iif(?1 IS NULL, 'the service ended', 'the lease ran out')
+                                 error_cause = ?2
              WHERE state = 'rendering' AND (?1 IS NULL OR lease_until_ms <= ?1)",
         )?
-        .execute([expired_at_ms])?;
-    // An attempt that ended with its service is none of the schedule's.
-    let deliveries = connection
-        .prepare_cached(
-            "UPDATE deliveries SET state = 'pending', lease_until_ms = NULL, first_attempt = first_attempt + 1
-             WHERE state = 'sending' AND (?1 IS NULL OR lease_until_ms <= ?1)",
-        )?
-        .execute([expired_at_ms])?;
-    Ok((requests + deliveries) as u64)
+        .execute(given_back)
+        .map(|rows| rows as u64)
 }
 
 const COLUMNS: &str = "
@@ -485,10 +480,11 @@ pub(super) fn expired_files(connection: &Connection, now_ms: u64, limit: u32) ->
             "SELECT name FROM files
              WHERE removed = 0 AND expires_ms <= ?
                AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.request_id = files.request_id
-                               AND d.body_file = files.name AND d.state IN ('pending', 'sending'))
+                               AND d.body_file = files.name
+                               AND (d.state IN ('pending', 'sending') OR d.state = 'dead' AND d.finished_ms > ?))
              ORDER BY expires_ms LIMIT ?",
         )?
-        .query_map(params![now_ms, limit], |row| row.get(0))?
+        .query_map(params![now_ms, now_ms.saturating_sub(DEAD_FILE_KEPT.as_millis() as u64), limit], |row| row.get(0))?
         .collect()
 }
 

@@ -79,12 +79,17 @@ pub(super) fn by_key(connection: &Connection, from_ms: u64, to_ms: u64) -> rusql
     Ok(keys)
 }
 
-/// Forgets what is older than is remembered.
-pub(super) fn forget(connection: &Connection, now_ms: u64) -> rusqlite::Result<u64> {
+/// Forgets what is older than is remembered, at most `limit` rows of each kind at a time.
+pub(super) fn forget(connection: &Connection, now_ms: u64, limit: u32) -> rusqlite::Result<u64> {
     let before = (now_ms / HOUR_MS).saturating_sub(USAGE_KEPT_HOURS);
     let mut rows = 0;
-    for sql in ["DELETE FROM usage_hours WHERE hour < ?", "DELETE FROM render_hours WHERE hour < ?"] {
-        rows += connection.prepare_cached(sql)?.execute([before])?;
+    for sql in [
+        "DELETE FROM usage_hours WHERE (hour, access_key) IN (
+             SELECT hour, access_key FROM usage_hours WHERE hour < ? LIMIT ?)",
+        "DELETE FROM render_hours WHERE (hour, access_key, class_ms) IN (
+             SELECT hour, access_key, class_ms FROM render_hours WHERE hour < ? LIMIT ?)",
+    ] {
+        rows += connection.prepare_cached(sql)?.execute(params![before, limit])?;
     }
     Ok(rows as u64)
 }
@@ -168,8 +173,14 @@ mod tests {
                 .query_row("SELECT files, bytes FROM holdings", [], |row| Ok((row.get(0)?, row.get(1)?)))
                 .unwrap();
             assert_eq!(held, (3, 30));
-            assert_eq!(forget(connection, USAGE_KEPT_HOURS * HOUR_MS).unwrap(), 0);
-            assert!(forget(connection, (USAGE_KEPT_HOURS + 10) * HOUR_MS).unwrap() > 5);
+            assert_eq!(forget(connection, USAGE_KEPT_HOURS * HOUR_MS, 2).unwrap(), 0);
+            let forget = || forget(connection, (USAGE_KEPT_HOURS + 10) * HOUR_MS, 2).unwrap();
+            assert_eq!(forget(), 4, "so many rows of each kind");
+            let mut batches = 1;
+            while forget() > 0 {
+                batches += 1;
+            }
+            assert!(batches > 2, "{batches}");
             assert!(over_time(connection, None, 0, 10 * HOUR_MS, 1).unwrap().is_empty());
         }
     }
