@@ -417,6 +417,33 @@ pub fn compat() -> String {
     text
 }
 
+/// The same for programs: what a parameter takes is JSON Schema.
+pub fn compat_json() -> Json {
+    let of_endpoint = |endpoint: Endpoint| {
+        let one = |parameter: &&Parameter| {
+            let (how, why) = support(parameter);
+            json!({
+                "name": parameter.name, "takes": kind_schema(&parameter.kind), "support": how, "reason": why,
+                "about": parameter.about,
+            })
+        };
+        let parameters: Vec<Json> = endpoint.table().iter().map(one).collect();
+        json!({ "path": endpoint.path(), "dialect": endpoint.dialect().name(), "parameters": parameters })
+    };
+    let of_tasks: Vec<Json> = task::PROPERTIES
+        .iter()
+        .map(|property| {
+            json!({
+                "name": property.name, "takes": kind_schema(&property.kind), "support": "supported", "reason": "",
+                "about": property.about,
+            })
+        })
+        .collect();
+    let mut routes: Vec<Json> = Endpoint::ALL.into_iter().map(of_endpoint).collect();
+    routes.push(json!({ "path": "/v1/tasks", "dialect": Dialect::ScreenshotMax.name(), "parameters": of_tasks }));
+    routes.into()
+}
+
 fn takes(kind: &Kind) -> String {
     match kind {
         Kind::Bool => "true, false".to_owned(),

@@ -135,6 +135,16 @@ fn what_was_done_is_measured() {
         let take = "route=\"/take\",dialect=\"screenshotone\"";
         assert!(sample(&text, &format!("snaphook_http_requests_total{{{take},status=\"200\"}}")) >= 2.0, "{text}");
         assert_eq!(sample(&text, &format!("snaphook_http_requests_total{{{take},status=\"400\"}}")), 1.0, "{text}");
+        let screenshot = "route=\"/v1/screenshot\",dialect=\"screenshotmax\"";
+        assert_eq!(
+            sample(&text, &format!("snaphook_http_requests_total{{{screenshot},status=\"202\"}}")),
+            2.0,
+            "{text}"
+        );
+        for (labels, count) in [(take, 4.0), (screenshot, 2.0)] {
+            let timed = sample(&text, &format!("snaphook_http_request_duration_seconds_count{{{labels}}}"));
+            assert!(timed >= count, "{labels}: {timed}: {text}");
+        }
         let nowhere = "snaphook_http_requests_total{route=\"other\",dialect=\"native\",status=\"404\"}";
         assert_eq!(sample(&text, nowhere), 2.0, "{text}");
         for (status, count) in [(200, 1.0), (303, 1.0), (404, 0.0)] {
@@ -186,7 +196,7 @@ fn what_was_done_is_measured() {
             assert!(legend.iter().all(is_there), "{legend:?}: {expression}");
         }
         let labels: BTreeSet<String> = all.iter().flat_map(|(one, _)| asked_in(one)).map(|asked| asked.label).collect();
-        for label in ["code", "outcome", "phase", "process", "reason", "route", "status"] {
+        for label in ["code", "dialect", "outcome", "phase", "process", "reason", "route", "status"] {
             assert!(labels.contains(label), "{label} is asked for by nobody: {labels:?}");
         }
     });
