@@ -77,9 +77,8 @@ fn path(file: &StoredFile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use snaphook_shared::options::model::Size;
-
     use super::*;
+    use crate::domain::artifact::Size;
 
     fn file(name: &str, content_type: &str) -> StoredFile {
         StoredFile {
