@@ -18,7 +18,7 @@ use toml::{Table, Value};
 
 pub use effective::{Effective, effective, unknown_variables};
 pub use machine::{Machine, Sizing};
-pub use reference::reference;
+pub use reference::{Setting, all_settings, reference};
 pub use roles::{Role, Roles};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");

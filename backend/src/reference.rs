@@ -417,6 +417,33 @@ pub fn compat() -> String {
     text
 }
 
+/// The same for programs: what a parameter takes is JSON Schema.
+pub fn compat_json() -> Json {
+    let of_endpoint = |endpoint: Endpoint| {
+        let one = |parameter: &&Parameter| {
+            let (how, why) = support(parameter);
+            json!({
+                "name": parameter.name, "takes": kind_schema(&parameter.kind), "support": how, "reason": why,
+                "about": parameter.about,
+            })
+        };
+        let parameters: Vec<Json> = endpoint.table().iter().map(one).collect();
+        json!({ "path": endpoint.path(), "dialect": endpoint.dialect().name(), "parameters": parameters })
+    };
+    let of_tasks: Vec<Json> = task::PROPERTIES
+        .iter()
+        .map(|property| {
+            json!({
+                "name": property.name, "takes": kind_schema(&property.kind), "support": "supported", "reason": "",
+                "about": property.about,
+            })
+        })
+        .collect();
+    let mut routes: Vec<Json> = Endpoint::ALL.into_iter().map(of_endpoint).collect();
+    routes.push(json!({ "path": "/v1/tasks", "dialect": Dialect::ScreenshotMax.name(), "parameters": of_tasks }));
+    routes.into()
+}
+
 fn takes(kind: &Kind) -> String {
     match kind {
         Kind::Bool => "true, false".to_owned(),
@@ -438,6 +465,8 @@ fn quoted(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use snaphook_shared::route;
+
     use super::*;
 
     #[test]
@@ -476,6 +505,34 @@ mod tests {
         assert_eq!(ids.len(), count, "operation ids are unique");
         for reference in text.split("\"$ref\":\"#/").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(document.pointer(&format!("/{reference}")).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn the_document_tells_of_what_is_served_and_of_nothing_else() {
+        let document = openapi("https://s.example");
+        let paths = document["paths"].as_object().unwrap();
+        for (path, item) in paths {
+            let sample: String = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "x" } else { part })
+                .collect::<Vec<_>>()
+                .join("/");
+            let served = route::methods(&sample).unwrap_or_else(|| panic!("{path} is described and not served"));
+            let described: Vec<String> = item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+            for method in &described {
+                assert!(served.contains(&method.as_str()), "{method} {path} is described and not served: {served:?}");
+            }
+            for method in served {
+                // HEAD goes without saying wherever there is a GET.
+                let is_told =
+                    described.iter().any(|one| one == method) || (*method == "HEAD" && item.get("get").is_some());
+                assert!(is_told, "{method} {path} is served and not described: {described:?}");
+            }
+        }
+        for served in route::TREES.iter().chain(&route::POSTED).chain(&route::PAGES) {
+            let is_told = |path: &String| path == served || path.starts_with(&format!("{served}/"));
+            assert!(paths.keys().any(is_told), "{served} is served and not described");
         }
     }
 

@@ -9,15 +9,15 @@ const LIST: &[&str] = &["GET", "HEAD", "POST"];
 const KEPT: &[&str] = &["GET", "HEAD", "PATCH", "DELETE"];
 
 /// Trees that are read.
-const TREES: [&str; 5] = ["/files", "/v1/requests", "/v1/deliveries", "/docs", TASKS];
+pub const TREES: [&str; 5] = ["/files", "/v1/requests", "/v1/deliveries", "/docs", TASKS];
 /// What is kept, changed and removed by its owner.
 const TASKS: &str = "/v1/tasks";
 /// What may be posted to in the trees below `/v1`, by its last segment; such a request has no body.
 const ACTIONS: [&str; 3] = ["/cancel", "/replay", "/enable"];
 /// What is posted with a body.
-const POSTED: [&str; 1] = ["/bulk"];
+pub const POSTED: [&str; 1] = ["/bulk"];
 /// Single pages that are read.
-const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
+pub const PAGES: [&str; 4] = ["/openapi.json", "/usage", "/v1/usage", "/v1/devices"];
 
 /// The methods that a public path answers to, besides OPTIONS; None where there is nothing for the public.
 ///

@@ -166,3 +166,41 @@ fn an_endpoint_can_be_enabled_by_the_operator() {
         receiver.wait_for(2, s(30)).await;
     });
 }
+
+/// The error on standard error, which is all that is there.
+fn error(stack: &Stack, arguments: &[&str], exit_code: i32) -> Json {
+    let output = stack.run_command(arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {told}");
+    serde_json::from_str::<Json>(&told).unwrap_or_else(|error| panic!("{arguments:?}: {told}: {error}"))["error"].take()
+}
+
+#[test]
+fn programs_are_told_in_json_what_there_is_and_what_went_wrong() {
+    run(async {
+        let stack = Stack::builder().start();
+        let compat = ask(&stack, &["compat"]);
+        let take = compat.as_array().unwrap().iter().find(|route| route["path"] == "/take").unwrap();
+        let parameters = take["parameters"].as_array().unwrap();
+        let width = parameters.iter().find(|parameter| parameter["name"] == "viewport_width").unwrap();
+        assert_eq!((&width["support"], &width["takes"]["type"]), (&json!("supported"), &json!("integer")));
+        let known = crate::tidy::settings();
+        let settings = ask(&stack, &["config", "reference"]);
+        let variables: Vec<&str> =
+            settings.as_array().unwrap().iter().map(|one| one["variable"].as_str().unwrap()).collect();
+        assert_eq!(variables.len(), known.len());
+        assert!(known.iter().all(|one| variables.contains(&one.as_str())), "{variables:?}");
+        let capacity = settings.as_array().unwrap().iter().find(|one| one["name"] == "queue.capacity").unwrap();
+        assert!(capacity["default"].is_u64() && capacity["meaning"].as_str().unwrap().len() > 20, "{capacity}");
+        assert_eq!(ask(&stack, &["openapi"])["openapi"], "3.1.0");
+
+        let refused = error(&stack, &["requests", "show", "req_0", "--json"], 2);
+        assert_eq!(refused["code"], "wrong_usage");
+        assert!(refused["message"].as_str().unwrap().contains("no request req_0"), "{refused}");
+        let unknown = error(&stack, &["requests", "show", "--json", "--odd"], 2);
+        assert_eq!(unknown["code"], "wrong_usage");
+        assert!(unknown["message"].as_str().unwrap().contains("--odd"), "{unknown}");
+        let settings = error(&stack, &["config", "check", "--json", "--config", "/nowhere.toml"], 78);
+        assert_eq!(settings["code"], "settings_not_valid");
+    });
+}

@@ -24,6 +24,33 @@ pub(crate) fn browser() -> String {
     })
 }
 
+/// What there is a picture of when it is done.
+const STEPS: [&str; 23] = [
+    "did-wrong-password",
+    "did-filtered",
+    "did-search",
+    "did-live",
+    "did-retried",
+    "did-tab-to-retry",
+    "did-cancelled",
+    "did-downloaded",
+    "did-replayed",
+    "did-replayed-all",
+    "did-imported",
+    "did-signing",
+    "did-rotated",
+    "did-overlap",
+    "did-of-one-key",
+    "did-secret-gone",
+    "did-limited",
+    "did-tab-to-revoke",
+    "did-revoked",
+    "did-enabled",
+    "did-session-ended",
+    "did-signed-out",
+    "did-rows-without-script",
+];
+
 #[test]
 fn an_operator_works_with_every_page() {
     run(async {
@@ -86,9 +113,16 @@ fn an_operator_works_with_every_page() {
         assert_eq!(said["wrongPassword"], "That is not the password.");
         assert_eq!(said["skipLink"], json!({ "text": "Skip to the content", "outline": "solid 2px" }));
         assert_eq!(said["filtered"], json!(["failed"]));
-        assert_eq!(said["live"], true);
+        assert_eq!((&said["byKey"], &said["byText"], &said["since"]), (&json!(1), &json!(1), &json!(0)));
+        assert_eq!((&said["until"], &said["cleared"]), (&json!(true), &json!(["", true])));
+        assert_eq!((&said["live"], &said["leftAlone"]), (&json!(true), &json!(true)));
+        assert_eq!(said["unseen"], json!([]), "where the keyboard is must be seen");
+        assert_eq!(said["sessionEnded"], "/dashboard/login");
+        let kept: Vec<&str> = said["kept"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        assert_eq!(kept, STEPS);
         for (name, part) in [
             ("retried", "the new request"),
+            ("retriedByKeyboard", "the new request"),
             ("replayed", "sent again"),
             ("limited", "from the next request on"),
             ("revoked", "revoked"),

@@ -33,6 +33,10 @@ fn requests_are_filtered_and_paged() {
         let operator = Operator::new(&stack).await;
         let list = async |query: &str| ids(&operator.page(&format!("/dashboard/requests{query}")).await, "requests");
         assert_eq!(list("").await, [bad.clone(), good.clone()]);
+        let page = operator.page("/dashboard/requests").await;
+        let thumb = page.split_once("<img class=\"thumb\" src=\"").unwrap().1.split('"').next().unwrap();
+        assert_eq!(operator.get(thumb).await.expect(200).header("content-type"), "image/png");
+        assert_eq!(page.matches("class=\"thumb\"").count(), 1, "what failed has none: {page}");
         assert_eq!(list("?state=failed").await, [bad.as_str()]);
         assert_eq!(list(&format!("?key={}", client.key.access_key)).await, [good.as_str()]);
         assert_eq!(list("?text=COLORS").await, [good.as_str()]);
@@ -117,6 +121,10 @@ fn a_request_shows_its_story_and_can_be_retried_and_cancelled() {
         let download = page.split_once("class=\"button\" href=\"").unwrap().1.split('"').next().unwrap().to_owned();
         assert_eq!(operator.get(&download).await.expect(200).body, file.body, "the download is the picture");
         assert!(!page.contains("was not kept"));
+        let paper = client.enqueue("/take", &json!({ "html": "<p>x", "format": "pdf" })).await;
+        client.done(&paper, s(30)).await;
+        let page = operator.page(&format!("/dashboard/requests/{paper}")).await;
+        assert!(page.contains("Open the pdf file") && !page.contains("<img"), "{page}");
 
         let blocked = json!({ "html": "<img src=http://169.254.169.254/latest/meta-data>" });
         let answer = client.take(&blocked).await.expect(200);
@@ -300,7 +308,9 @@ fn usage_and_health_show_what_was_done_and_what_is_kept() {
                 "<dt>Done</dt><dd>2</dd>",
                 "33.3 %",
                 "<dt>Renders</dt><dd>2",
-                "3 came, 2 done, 1 failed, 0 cancelled",
+                "3 came, 2 done, 1 failed, 0 cancelled; 2 renders",
+                "<path class=\"renders\"",
+                "data-label=\"Renders\">2<",
                 "<path class=\"came\"",
                 "<circle class=\"p95\"",
             ] {

@@ -195,6 +195,10 @@ fn a_browser_that_takes_too_much_memory_is_replaced_and_no_render_is_lost() {
         let (slow, ()) = futures::join!(client.take(&slow), quick);
         slow.expect(200);
         assert!(stack.backend_says("replacing the browser").await);
+        let metrics = client.get(&format!("{}/metrics", stack.operations)).await.expect(200).text();
+        let counted =
+            metrics.lines().find_map(|line| line.strip_prefix("snaphook_browser_starts_total{reason=\"memory\"} "));
+        assert!(counted.is_some_and(|count| count != "0"), "{metrics}");
         let scratch = stack.data_dir().join("scratch");
         let one = wait::within(s(20), || std::fs::read_dir(&scratch).unwrap().flatten().count() == 1).await;
         assert!(one, "old browsers are gone");

@@ -28,29 +28,37 @@ fn the_service_is_as_it_describes_itself() {
         assert_eq!(endpoints["endpoints"].as_array().map(Vec::len), Some(1), "{endpoints}");
         let program = repository("tests/sdk/.venv/bin/schemathesis");
         assert!(program.exists(), "the Python packages are missing: run `sh deploy/setup.sh test` first");
+        let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance";
         let phases = std::env::var("SNAPHOOK_API_PHASES").unwrap_or_else(|_| "examples,fuzzing".to_owned());
         let seed = std::env::var("SNAPHOOK_API_SEED").unwrap_or_else(|_| "1".to_owned());
-        let folder = tempfile::tempdir().unwrap();
-        let output = Command::new(program)
-            .arg("run")
-            .arg(format!("{}/openapi.json", stack.api))
-            .args(["--header", &format!("X-Access-Key: {}", stack.key.access_key)])
-            .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance"])
-            .args(["--phases", &phases, "--max-examples", "10", "--workers", "4", "--seed", &seed])
-            .args(["--request-timeout", "60", "--no-color"])
+        let tell = |arguments: &[&str]| {
             // It keeps notes where it is started.
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "seed {seed}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+            let folder = tempfile::tempdir().unwrap();
+            let output = Command::new(&program)
+                .arg("run")
+                .arg(format!("{}/openapi.json", stack.api))
+                .args(["--checks", checks, "--workers", "4", "--seed", &seed, "--request-timeout", "60", "--no-color"])
+                .args(arguments)
+                .current_dir(folder.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "seed {seed}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+            said
+        };
+        let key = format!("X-Access-Key: {}", stack.key.access_key);
+        let with_key = tell(&["--header", &key, "--phases", &phases, "--max-examples", "10"]);
+        // Whoever has no key is refused in the same words that are described.
+        let without_key = tell(&["--phases", "examples,fuzzing", "--max-examples", "2"]);
         // What it makes up is the id of no request.
         let document = client.get("/openapi.json").await.expect(200).json();
         let detail = &document["components"]["schemas"]["RequestDetail"]["properties"];
         let names = |object: &Json| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(names(&one), names(detail));
         assert_eq!(names(&one["attempt_log"][0]), names(&detail["attempt_log"]["items"]["properties"]));
-        let tested = said.lines().find_map(|line| line.trim().strip_prefix("Tested: ")).unwrap_or_default();
-        assert!(tested.parse::<usize>().is_ok_and(|tested| tested > 30), "operations tested: {tested:?}\n{said}");
+        for said in [with_key, without_key] {
+            let tested = said.lines().find_map(|line| line.trim().strip_prefix("Tested: ")).unwrap_or_default();
+            assert!(tested.parse::<usize>().is_ok_and(|tested| tested > 30), "operations tested: {tested:?}\n{said}");
+        }
     });
 }

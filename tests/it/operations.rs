@@ -110,8 +110,8 @@ fn expressions() -> Vec<(String, Vec<String>)> {
 #[test]
 fn what_was_done_is_measured() {
     run(async {
-        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0").start();
-        let (client, receiver) = (stack.client(), Receiver::start());
+        let stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", "0,1").start();
+        let (client, receiver, gone) = (stack.client(), Receiver::start(), Receiver::start());
         client.take(&json!({ "html": "<p>x" })).await.expect(200);
         client.take(&json!({ "html": "<img src=http://169.254.169.254/x.png>" })).await.expect(200);
         client.take(&json!({ "url": "nonsense" })).await.expect(400);
@@ -125,6 +125,16 @@ fn what_was_done_is_measured() {
         receiver.behave(Behaviour::Status(500));
         let id = client.enqueue("/v1/screenshot", &options).await;
         client.request_when(&id, "given up", s(30), |view| view["webhook"]["state"] == "dead").await;
+        gone.behave(Behaviour::Status(410));
+        let id = client.enqueue("/v1/screenshot", &json!({ "html": "<p>x", "webhook_url": gone.url() })).await;
+        client.request_when(&id, "given up", s(30), |view| view["webhook"]["state"] == "dead").await;
+        let nowhere = json!({ "html": "<p>x", "webhook_url": "https://no-such-name.example/" });
+        let id = client.enqueue("/v1/screenshot", &nowhere).await;
+        client.request_when(&id, "given up", s(30), |view| view["webhook"]["state"] == "dead").await;
+        wait::until("the browser's memory", s(30), async || {
+            (sample(&scrape(&stack).await, "snaphook_memory_bytes{process=\"browser\"}") > 1e7).then_some(())
+        })
+        .await;
         kill_browser(&stack);
         client.take(&json!({ "html": "<p>again" })).await;
         let text = wait::until("the restart", s(30), async || {
@@ -135,6 +145,16 @@ fn what_was_done_is_measured() {
         let take = "route=\"/take\",dialect=\"screenshotone\"";
         assert!(sample(&text, &format!("snaphook_http_requests_total{{{take},status=\"200\"}}")) >= 2.0, "{text}");
         assert_eq!(sample(&text, &format!("snaphook_http_requests_total{{{take},status=\"400\"}}")), 1.0, "{text}");
+        let screenshot = "route=\"/v1/screenshot\",dialect=\"screenshotmax\"";
+        assert_eq!(
+            sample(&text, &format!("snaphook_http_requests_total{{{screenshot},status=\"202\"}}")),
+            4.0,
+            "{text}"
+        );
+        for (labels, count) in [(take, 4.0), (screenshot, 2.0)] {
+            let timed = sample(&text, &format!("snaphook_http_request_duration_seconds_count{{{labels}}}"));
+            assert!(timed >= count, "{labels}: {timed}: {text}");
+        }
         let nowhere = "snaphook_http_requests_total{route=\"other\",dialect=\"native\",status=\"404\"}";
         assert_eq!(sample(&text, nowhere), 2.0, "{text}");
         for (status, count) in [(200, 1.0), (303, 1.0), (404, 0.0)] {
@@ -148,7 +168,12 @@ fn what_was_done_is_measured() {
             assert!(count >= 4.0, "{phase}: {text}");
         }
         assert_eq!(sample(&text, "snaphook_webhook_attempts_total{outcome=\"delivered\"}"), 1.0);
-        assert_eq!(sample(&text, "snaphook_webhook_attempts_total{outcome=\"dead\"}"), 1.0);
+        for (outcome, count) in [("retried", 2.0), ("dead", 2.0), ("gone", 1.0)] {
+            let name = format!("snaphook_webhook_attempts_total{{outcome=\"{outcome}\"}}");
+            assert_eq!(sample(&text, &name), count, "{outcome}: {text}");
+        }
+        let unresolved = "snaphook_egress_refused_total{by=\"webhook\",reason=\"name-not-resolved\"}";
+        assert_eq!(sample(&text, unresolved), 2.0, "{text}");
         assert!(sample(&text, "snaphook_egress_refused_total{by=\"page\",reason=\"refused\"}") >= 1.0, "{text}");
         assert!(sample(&text, "snaphook_memory_bytes{process=\"backend\"}") > 1e6, "{text}");
         assert_eq!(sample(&text, "snaphook_queue_requests{state=\"queued\"}"), 0.0);
@@ -186,7 +211,7 @@ fn what_was_done_is_measured() {
             assert!(legend.iter().all(is_there), "{legend:?}: {expression}");
         }
         let labels: BTreeSet<String> = all.iter().flat_map(|(one, _)| asked_in(one)).map(|asked| asked.label).collect();
-        for label in ["code", "outcome", "phase", "process", "reason", "route", "status"] {
+        for label in ["code", "dialect", "outcome", "phase", "process", "reason", "route", "status"] {
             assert!(labels.contains(label), "{label} is asked for by nobody: {labels:?}");
         }
     });
@@ -294,6 +319,36 @@ fn without_a_browser_it_says_so_and_is_well_again_with_one() {
     });
 }
 
+#[test]
+fn a_browser_that_hangs_is_seen_and_replaced() {
+    run(async {
+        let stack = Stack::builder().start();
+        let client = stack.client();
+        client.take(&json!({ "html": "<p>x" })).await.expect(200);
+        let hung = browsers(&stack);
+        assert!(!hung.is_empty());
+        hung.iter().for_each(descendants::Process::suspend);
+        let told = wait::until("not ready", s(90), async || {
+            let (status, told, took) = ready(&client, &stack).await;
+            assert!(took < s(1), "it took {took:?}");
+            (status == 503).then_some(told)
+        })
+        .await;
+        assert_eq!(told["missing"], json!(["browser"]), "{told}");
+        wait::until("ready again", s(90), async || {
+            let (status, told, took) = ready(&client, &stack).await;
+            assert!(took < s(1), "it took {took:?}: {told}");
+            (status == 200).then_some(())
+        })
+        .await;
+        client.take(&json!({ "html": "<p>x" })).await.expect(200);
+        wait::until("the end of the one that hung", s(30), async || {
+            descendants::still_running(&hung).is_empty().then_some(())
+        })
+        .await;
+    });
+}
+
 /// The executable that the tests use.
 fn chromium() -> std::path::PathBuf {
     if let Some(named) = std::env::var_os("SNAPHOOK_RENDER_CHROMIUM") {
@@ -306,6 +361,9 @@ fn chromium() -> std::path::PathBuf {
         names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()));
     found.expect("a Chromium").canonicalize().as_deref().map_or_else(|error| panic!("{error}"), Path::to_owned)
 }
+
+/// What a service that is at work may say of itself, and of no request.
+const OF_THE_SERVICE: [&str; 2] = ["swept", "replacing the browser"];
 
 #[test]
 fn every_line_about_a_request_names_it() {
@@ -329,5 +387,13 @@ fn every_line_about_a_request_names_it() {
             assert!(found.iter().all(|line| line["span"]["request"] == id.as_str()), "{found:#?}");
         }
         assert!(of("failed").iter().any(|line| line["span"]["request"] == failed), "{}", stack.backend_log());
+        // Since it was ready nothing else has happened, whatever else is said.
+        let begun = lines.iter().position(|line| line["fields"]["message"] == "ready").expect("a line that says so");
+        let said = lines[begun + 1..].iter().filter(|line| line.get("fields").is_some());
+        let nameless: Vec<&Json> = said
+            .filter(|line| !OF_THE_SERVICE.contains(&line["fields"]["message"].as_str().unwrap_or_default()))
+            .filter(|line| line["span"]["request"].as_str().is_none_or(|request| !request.starts_with("req_")))
+            .collect();
+        assert!(nameless.is_empty(), "{nameless:#?}");
     });
 }

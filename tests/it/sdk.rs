@@ -6,10 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
 use snaphook_tests::picture::Picture;
-use snaphook_tests::run;
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{Shared, Stack};
 use snaphook_tests::video::Video;
+use snaphook_tests::{repository, run};
 
 use crate::programs;
 
@@ -41,6 +41,38 @@ fn assert_video(file: &Json, codec: &str) {
 /// The error in a base64 text.
 fn error(file: &Json) -> Json {
     serde_json::from_slice(&BASE64.decode(file.as_str().unwrap()).unwrap()).unwrap()
+}
+
+/// What docs/moving.md says is to be changed for an SDK, and the line of the script that runs that SDK here.
+const LINES: [(&str, &str, &str); 3] = [
+    (
+        "`new Client(accessKey, secretKey, \"https://shots.example.com\")`",
+        "screenshotone.mjs",
+        "const client = new Client(access_key, secret_key, base);",
+    ),
+    (
+        "`screenshotone.sdk.API_BASE_URL = \"https://shots.example.com\"`",
+        "screenshotone_python.py",
+        "screenshotone.sdk.API_BASE_URL = given[\"base\"]",
+    ),
+    (
+        "`APIClient.base_url = \"https://shots.example.com\"`, from `screenshotmax.client`",
+        "screenshotmax_python.py",
+        "APIClient.base_url = given[\"base\"]",
+    ),
+];
+
+#[test]
+fn what_moving_says_to_be_seen_working_is_what_runs_here() {
+    let moving = std::fs::read_to_string(repository("docs/moving.md")).unwrap();
+    let rows = moving.lines().filter(|line| line.starts_with('|') && line.contains("in every test run"));
+    let of_sdks: Vec<&str> = rows.filter(|row| !row.contains("links and HTTP")).collect();
+    assert_eq!(of_sdks.len(), LINES.len(), "{of_sdks:#?}");
+    for (row, (told, script, line)) in of_sdks.iter().zip(LINES) {
+        assert!(row.contains(told), "{told}: {row}");
+        let text = std::fs::read_to_string(repository("tests/sdk").join(script)).unwrap();
+        assert!(text.contains(line), "{script} does not say: {line}");
+    }
 }
 
 #[test]

@@ -205,10 +205,12 @@ fn every_test_that_a_document_names_exists() {
         .into_iter()
         .map(|(_, text)| text)
         .collect();
-    for document in ["SECURITY.md", "docs/delivery.md"] {
+    for document in ["SECURITY.md", "docs/delivery.md", "docs/faq.md"] {
         let text = std::fs::read_to_string(repository(document)).unwrap();
-        let named =
-            text.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2));
+        // In tables, and in brackets of their own.
+        let rows = text.lines().filter(|line| line.starts_with('|'));
+        let brackets = text.match_indices("(`").map(|(at, _)| text[at..].split(')').next().unwrap());
+        let named = rows.chain(brackets).flat_map(|part| part.split('`').skip(1).step_by(2));
         let mut seen = 0;
         for name in named {
             // `module::a_test` or `a_test`; `module::a_te…` stands for one that begins so.
@@ -222,4 +224,22 @@ fn every_test_that_a_document_names_exists() {
         }
         assert!(seen > 10, "{document} names {seen} tests; is this test out of date?");
     }
+}
+
+#[test]
+fn what_is_bold_in_a_document_ends_in_its_paragraph() {
+    let folder = std::fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut bold = 0;
+    for path in folder.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Blocks of code have stars of their own.
+        let prose: Vec<&str> = text.split("\n```").step_by(2).collect();
+        for paragraph in prose.iter().flat_map(|part| part.split("\n\n")) {
+            let outside_code: String = paragraph.split('`').step_by(2).collect();
+            let marks = outside_code.matches("**").count();
+            assert!(marks % 2 == 0, "{}: {paragraph}", path.display());
+            bold += marks / 2;
+        }
+    }
+    assert!(bold > 40, "{bold}; is this test out of date?");
 }

@@ -1,10 +1,10 @@
 // An operator before the dashboard, in a real browser: signs in, visits every page in light and dark, wide and narrow, and
-// does what can be done there. Says what axe found, what the console said, and keeps a picture of each page.
+// does what can be done there. Says what axe found, what the console said, and keeps a picture of each page and of each step.
 import { readFileSync } from "node:fs";
 import { NARROW, WIDE, begin } from "./operator.mjs";
 
 const given = JSON.parse(readFileSync(0, "utf8"));
-const { browser, found, open, signIn, look } = await begin(given);
+const { browser, found, open, signIn, look, keep } = await begin(given);
 
 /** Whether a plot that is scrolled to its end shows what its bars mean, beside them and not over them. */
 const scaleInSight = (plots) =>
@@ -57,6 +57,7 @@ await page.goto(`${given.base}/dashboard`);
 await page.getByLabel("Password").fill("not the password");
 await page.getByRole("button", { name: "Sign in" }).click();
 found.wrongPassword = await page.getByRole("alert").innerText();
+await keep(page, "did-wrong-password");
 await signIn(page);
 
 // By keyboard: the first stop leads past the navigation, and what has the focus can be seen.
@@ -68,6 +69,24 @@ found.skipLink = await page.evaluate(() => {
 await page.getByLabel("State").selectOption("failed");
 await page.getByRole("button", { name: "Filter" }).click();
 found.filtered = await page.locator("tbody .badge").allInnerTexts();
+await keep(page, "did-filtered");
+
+// By key, by time and by text, and back to all of them.
+const rows = () => page.locator("#live tbody tr").count();
+const searched = async (label, value) => {
+  await page.goto(`${given.base}/dashboard/requests`);
+  const field = page.getByLabel(label, { exact: true });
+  await (label === "Key" ? field.selectOption(value) : field.fill(value));
+  await page.getByRole("button", { name: "Filter" }).click();
+  return rows();
+};
+found.byKey = await searched("Key", given.access_key);
+found.byText = await searched("Target contains", "/status/404");
+await keep(page, "did-search");
+found.since = await searched("From (UTC)", "2099-01-01T00:00");
+found.until = (await searched("Until (UTC)", "2099-01-01T00:00")) >= 4;
+await page.getByRole("link", { name: "Clear" }).click();
+found.cleared = [new URL(page.url()).search, (await rows()) >= 4];
 
 // A list shows by itself what arrives while it is looked at.
 await page.goto(`${given.base}/dashboard/requests`);
@@ -79,11 +98,47 @@ await fetch(`${given.base}/take`, {
 });
 await page.waitForFunction((count) => document.querySelectorAll("tbody tr").length > count, before, { timeout: 20_000 });
 found.live = true;
+await keep(page, "did-live");
+
+// What somebody is in the middle of is left alone, and follows when they are done.
+await page.locator("#live tbody a").first().focus();
+const seen = await rows();
+await fetch(`${given.base}/take`, {
+  method: "POST",
+  headers: { "content-type": "application/json", "x-access-key": given.access_key },
+  body: JSON.stringify({ html: "<p>while you look", async: true }),
+});
+await page.waitForTimeout(9_000);
+found.leftAlone = (await rows()) === seen;
+await page.evaluate(() => document.activeElement.blur());
+await page.waitForFunction((count) => document.querySelectorAll("#live tbody tr").length > count, seen, { timeout: 20_000 });
 
 // A failed request is retried.
 await page.goto(`${given.base}${given.paths.failed}`);
 await page.getByRole("button", { name: "Retry" }).click();
 found.retried = await page.getByRole("status").innerText();
+await keep(page, "did-retried");
+
+// The same by keyboard alone; each stop on the way can be seen.
+found.unseen = [];
+const tabTo = async (name) => {
+  for (let stops = 0; stops < 80; stops += 1) {
+    await page.keyboard.press("Tab");
+    const stop = await page.evaluate(() => {
+      const [element, style] = [document.activeElement, getComputedStyle(document.activeElement)];
+      const text = (element.labels?.[0] ?? element).innerText ?? "";
+      return { text: text.trim(), outline: `${style.outlineStyle} ${style.outlineWidth}` };
+    });
+    if (stop.outline !== "solid 2px") found.unseen.push(stop);
+    if (stop.text.startsWith(name)) return;
+  }
+  throw new Error(`no Tab leads to ${name}`);
+};
+await page.goto(`${given.base}${given.paths.failed}`);
+await tabTo("Retry");
+await keep(page, "did-tab-to-retry");
+await page.keyboard.press("Enter");
+found.retriedByKeyboard = await page.getByRole("status").innerText();
 
 // One that is under way is cancelled.
 const slow = await fetch(`${given.base}/take`, {
@@ -94,21 +149,25 @@ const slow = await fetch(`${given.base}/take`, {
 await page.goto(`${given.base}/dashboard/requests/${slow.headers.get("x-snaphook-request-id")}`);
 await page.getByRole("button", { name: "Cancel" }).click();
 found.cancelled = [await page.getByRole("status").innerText(), await page.locator("h1 .badge").innerText()];
+await keep(page, "did-cancelled");
 
 // A picture is downloaded.
 await page.goto(`${given.base}${given.paths.request}`);
 const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download" }).click()]);
 found.downloaded = readFileSync(await download.path()).subarray(1, 4).toString("latin1");
+await keep(page, "did-downloaded");
 
 // A dead webhook is sent again.
 await page.goto(`${given.base}${given.paths.delivery}`);
 await page.getByRole("button", { name: "Replay" }).click();
 found.replayed = await page.getByRole("status").innerText();
+await keep(page, "did-replayed");
 
 // And all that are dead.
 await page.goto(`${given.base}/dashboard/deliveries?state=dead`);
 await page.getByRole("button", { name: "Replay all dead" }).click();
 found.replayedAll = await page.getByRole("status").innerText();
+await keep(page, "did-replayed-all");
 
 // A pair of a vendor's is brought, gets a new secret, and is for signed links only.
 await page.goto(`${given.base}/dashboard/access`);
@@ -117,15 +176,19 @@ await bring.getByLabel("Access key").fill("brought-along");
 await bring.getByLabel("Secret key").fill("its old secret");
 await bring.getByRole("button", { name: "Import" }).click();
 found.imported = await page.getByRole("status").innerText();
+await keep(page, "did-imported");
 await page.getByRole("link", { name: "brought-along" }).click();
 await page.getByLabel("Accept signed links only").check();
 await page.getByRole("button", { name: "Save", exact: true }).click();
 found.signing = [await page.getByRole("status").innerText(), await page.getByLabel("Accept signed links only").isChecked()];
+await keep(page, "did-signing");
 await page.getByLabel("Hours that the old secret stays good").fill("3");
 await page.getByRole("button", { name: "Rotate" }).click();
 found.rotated = await page.locator(".secrets code").allInnerTexts();
+await keep(page, "did-rotated");
 await page.getByRole("link", { name: "I have kept it" }).click();
 found.overlap = await page.locator("dt:text-is('Old secret good until') + dd time").count();
+await keep(page, "did-overlap");
 
 // Usage is looked at further back, and of one key.
 await page.goto(`${given.base}/dashboard/usage`);
@@ -137,6 +200,7 @@ for (const range of ["7 days", "30 days", "24 hours"]) {
 }
 await page.locator("table .target").first().click();
 found.ofOneKey = await page.getByRole("link", { name: "All keys" }).count();
+await keep(page, "did-of-one-key");
 
 // A key is made, limited and revoked.
 await page.goto(`${given.base}/dashboard/access`);
@@ -147,25 +211,41 @@ await create.getByRole("button", { name: "Create" }).click();
 found.secretLength = (await page.locator(".secrets code").nth(1).innerText()).length;
 await page.getByRole("link", { name: "I have kept it" }).click();
 found.secretGone = (await page.locator(".secrets").count()) === 0;
+await keep(page, "did-secret-gone");
 await page.getByLabel("Renders at once").fill("2");
 await page.getByRole("button", { name: "Save limits" }).click();
 found.limited = await page.getByRole("status").innerText();
-await page.getByLabel("End this key").check();
-await page.getByRole("button", { name: "Revoke" }).click();
+await keep(page, "did-limited");
+await tabTo("End this key");
+await page.keyboard.press("Space");
+await tabTo("Revoke");
+await keep(page, "did-tab-to-revoke");
+await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
 found.revoked = await page.locator("h1 .badge").innerText();
+await keep(page, "did-revoked");
 
 // A disabled address is enabled.
 await page.goto(`${given.base}/dashboard/health`);
 await page.getByRole("button", { name: "Enable" }).first().click();
 found.enabled = await page.getByRole("status").innerText();
+await keep(page, "did-enabled");
+
+// A session that has ended leads to the form, and back to work.
+await page.context().clearCookies();
+await page.getByRole("link", { name: "Storage", exact: true }).click();
+found.sessionEnded = new URL(page.url()).pathname;
+await keep(page, "did-session-ended");
+await signIn(page);
 
 await page.getByRole("button", { name: "Sign out" }).click();
 await page.goto(`${given.base}/dashboard/health`);
 found.signedOut = new URL(page.url()).pathname;
+await keep(page, "did-signed-out");
 
 // Without scripts everything is there as well.
 const plain = await open({ viewport: WIDE, javaScriptEnabled: false });
 await signIn(plain);
 found.rowsWithoutScript = await plain.locator("tbody tr").count();
+await keep(plain, "did-rows-without-script");
 await browser.close();
 console.log(JSON.stringify(found));

@@ -15,7 +15,7 @@ export const begin = async (given) => {
     executablePath: given.executable,
     args: given.sandbox ? [] : ["--no-sandbox"],
   });
-  const found = { violations: [], console: [], overflowing: [], pages: [] };
+  const found = { violations: [], console: [], overflowing: [], pages: [], kept: [] };
 
   const open = async (options) => {
     // axe is put into the page by the debugger; the pages' own policy would refuse it, as it should.
@@ -48,5 +48,11 @@ export const begin = async (given) => {
     found.pages.push(name);
   };
 
-  return { browser, found, open, signIn, look };
+  /** A picture of where a flow has come to. */
+  const keep = async (page, name) => {
+    await page.screenshot({ path: `${given.pictures}/${name}.png` });
+    found.kept.push(name);
+  };
+
+  return { browser, found, open, signIn, look, keep };
 };

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { NARROW, WIDE, begin } from "./operator.mjs";
 
 const given = JSON.parse(readFileSync(0, "utf8"));
-const { browser, found, open, signIn, look } = await begin(given);
+const { browser, found, open, signIn, look, keep } = await begin(given);
 const address = `${given.base}/dashboard/playground`;
 
 const picture = (page) => page.locator("#result img");
@@ -21,7 +21,6 @@ const openGroup = async (page, title) => {
   const group = page.locator("details.group", { has: page.locator("summary", { hasText: title }) });
   if ((await group.getAttribute("open")) === null) await group.locator("summary").click();
 };
-const keep = (page, name) => page.screenshot({ path: `${given.pictures}/playground-${name}.png` });
 const code = (page) => page.locator("#code pre:visible").innerText();
 
 // As it looks, filled in and wrong.
@@ -62,7 +61,7 @@ await page.waitForFunction(() => document.querySelector("#code pre").textContent
 found.curl = await code(page);
 await page.getByText("Python", { exact: true }).click();
 found.python = await code(page);
-await keep(page, "python");
+await keep(page, "playground-python");
 
 // By keyboard alone: what is rendered comes without leaving the page.
 await page.getByLabel("URL", { exact: true }).focus();
@@ -104,7 +103,7 @@ await page.getByLabel("URL", { exact: true }).fill(given.missing);
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#result .failed").waitFor({ timeout: 30_000 });
 found.failed = await page.locator("#result .failed").innerText();
-await keep(page, "failed");
+await keep(page, "playground-failed");
 found.explained = await page.getByRole("link", { name: "What it means" }).getAttribute("href");
 
 // Another endpoint has another form, and what both know is kept.
@@ -114,12 +113,12 @@ await page.waitForFunction(() => document.getElementById("options").dataset.endp
 found.kept = await page.getByLabel("viewport_height", { exact: true }).inputValue();
 await page.getByRole("button", { name: "Render" }).click();
 await page.locator("#result pre.content").waitFor({ timeout: 30_000 });
-await keep(page, "text");
+await keep(page, "playground-text");
 found.text = (await page.locator("#result pre.content").innerText()).slice(0, 2000);
 
 // Looking for a parameter leaves what fits.
 await page.getByLabel("Find a parameter", { exact: true }).fill("user agent header");
-await keep(page, "found");
+await keep(page, "playground-found");
 found.fitting = await page.locator(".field:visible > label").allInnerTexts();
 await page.getByLabel("Find a parameter", { exact: true }).fill("");
 
@@ -138,7 +137,7 @@ found.plainSize = await picture(plain).evaluate((image) => [image.getAttribute("
 await plain.getByText("Go", { exact: true }).click();
 await plain.getByRole("button", { name: "Update the code only" }).click();
 found.plainGo = await code(plain);
-await keep(plain, "without-script");
+await keep(plain, "playground-without-script");
 
 await browser.close();
 console.log(JSON.stringify(found));

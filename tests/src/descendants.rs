@@ -19,11 +19,20 @@ impl Process {
 
     /// Ends it, if it is still there.
     pub fn kill9(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    /// Lets it stand still, as one that hangs does.
+    pub fn suspend(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         if still_running(std::slice::from_ref(self)).is_empty() {
             return;
         }
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process(pid, signal);
         }
     }
 }

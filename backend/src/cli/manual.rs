@@ -43,6 +43,31 @@ mod tests {
         assert!(kept == of(Cli::command()), "run: cargo run -p snaphook -- manual > docs/cli.md");
     }
 
+    /// Commands whose output is no document, each with what it is.
+    const WITHOUT_JSON: [(&str, &str); 4] = [
+        ("serve", "a log, whose form is a setting"),
+        ("mcp", "a protocol of its own"),
+        ("manual", "a text to be read"),
+        ("completions", "a script"),
+    ];
+
+    #[test]
+    fn every_command_speaks_to_programs_too() {
+        fn look(command: &Command, without: &mut Vec<String>) {
+            if !command.has_subcommands() && command.get_arguments().all(|argument| argument.get_long() != Some("json"))
+            {
+                without.push(command.get_name().to_owned());
+            }
+            command.get_subcommands().for_each(|below| look(below, without));
+        }
+        let mut without = Vec::new();
+        look(&Cli::command(), &mut without);
+        without.sort();
+        let mut named = WITHOUT_JSON.map(|(name, _)| name);
+        named.sort();
+        assert_eq!(without, named);
+    }
+
     #[test]
     fn every_command_shows_how_it_is_used() {
         fn look(command: &Command, parent: &str) {

@@ -1,5 +1,5 @@
 //! The command line: one file for each family of commands. Results go to standard output, for people or, with `--json`, for
-//! programs; what went wrong goes to standard error.
+//! programs; what went wrong goes to standard error, with `--json` for programs too.
 
 mod admin;
 mod batch;
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::config::{Config, ConfigError};
 use crate::domain::operator::NoRandomness;
@@ -71,7 +71,11 @@ enum Command {
     Config(settings::ConfigCommand),
     /// Print the OpenAPI description, as the service has it at /openapi.json.
     #[command(after_help = "Example: snaphook openapi > openapi.json")]
-    Openapi,
+    Openapi {
+        /// It is JSON in any case.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what completes commands in a shell.
     #[command(after_help = "Example: snaphook completions bash > /etc/bash_completion.d/snaphook")]
     Completions { shell: clap_complete::Shell },
@@ -80,7 +84,10 @@ enum Command {
     Manual,
     /// Print what of the vendors' APIs is supported, as docs/compat.md has it.
     #[command(after_help = "Example: snaphook compat | grep refused")]
-    Compat,
+    Compat {
+        #[arg(long)]
+        json: bool,
+    },
     /// Say who may call.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -133,9 +140,48 @@ enum CliError {
     Io(#[from] std::io::Error),
 }
 
+impl CliError {
+    /// What programs know it by.
+    fn code(&self) -> &'static str {
+        match self {
+            CliError::Config(_) => "settings_not_valid",
+            CliError::Start(_) => "cannot_start",
+            CliError::Queue(_) => "database_error",
+            CliError::Refused(_) => WRONG_USAGE,
+            CliError::Interrupted => "interrupted",
+            CliError::Random(_) | CliError::Failed(_) | CliError::Io(_) => "failed",
+        }
+    }
+}
+
+const WRONG_USAGE: &str = "wrong_usage";
+
+/// Tells standard error what went wrong: people in a line, programs as `{"error":{"code","message"}}`.
+fn complain(code: &str, message: &str, for_programs: bool) {
+    let line = match for_programs {
+        true => json!({ "error": { "code": code, "message": message } }).to_string(),
+        false => format!("snaphook: {message}"),
+    };
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Whether the caller is a program. Asked of the words themselves, for it counts for those that are wrong as well.
+fn is_for_programs() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
 /// Runs the command line and gives its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let for_programs = is_for_programs();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if for_programs && error.use_stderr() => {
+            let message = error.to_string();
+            complain(WRONG_USAGE, message.trim_start_matches("error: ").trim(), true);
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     // A second provider could come in by a dependency, and then the first use would panic; this decides it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result =
@@ -143,7 +189,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "snaphook: {error}");
+            complain(error.code(), &error.to_string(), for_programs);
             match error {
                 CliError::Config(_) => ExitCode::from(78),
                 CliError::Refused(_) => ExitCode::from(2),
@@ -157,7 +203,8 @@ pub fn main() -> ExitCode {
 async fn execute(cli: Cli) -> Result<(), CliError> {
     // What needs no settings does not mind wrong ones.
     match &cli.command {
-        Command::Compat => return print(&reference::compat()),
+        Command::Compat { json: true } => return say_json(&reference::compat_json()),
+        Command::Compat { json: false } => return print(&reference::compat()),
         Command::Manual => return print(&manual::of(Cli::command())),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -192,8 +239,8 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Restore { file, json } => database::bring_back(&config, &file, json),
         Command::Doctor { json } => doctor::execute(&config, json).await,
         Command::Health(command) => health::execute(&config, command).await,
-        Command::Openapi => say_json(&reference::openapi(&run::links(&config, config.http.listen).public_url)),
-        Command::Compat | Command::Manual | Command::Completions { .. } | Command::Config(_) => Ok(()),
+        Command::Openapi { .. } => say_json(&reference::openapi(&run::links(&config, config.http.listen).public_url)),
+        Command::Compat { .. } | Command::Manual | Command::Completions { .. } | Command::Config(_) => Ok(()),
     }
 }
 

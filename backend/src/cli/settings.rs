@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
 use super::{CliError, say, say_json};
-use crate::config::{Config, ConfigError, Effective, effective, reference, unknown_variables};
+use crate::config::{Config, ConfigError, Effective, Setting, all_settings, effective, reference, unknown_variables};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -25,7 +25,10 @@ pub(super) enum ConfigCommand {
     },
     /// Print all settings with their defaults and reasons, as docs/configuration.md has them.
     #[command(after_help = "Example: snaphook config reference | less")]
-    Reference,
+    Reference {
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) fn execute(file: Option<&Path>, command: &ConfigCommand) -> Result<(), CliError> {
@@ -59,6 +62,15 @@ pub(super) fn execute(file: Option<&Path>, command: &ConfigCommand) -> Result<()
             }
             Ok(())
         }
-        ConfigCommand::Reference => say(reference().trim_end()),
+        ConfigCommand::Reference { json: false } => say(reference().trim_end()),
+        ConfigCommand::Reference { json: true } => {
+            let one = |one: Setting| {
+                let default =
+                    one.default.parse::<toml::Value>().ok().and_then(|value| serde_json::to_value(value).ok());
+                let default = default.unwrap_or_else(|| json!(one.default));
+                json!({ "name": one.name(), "default": default, "variable": one.variable(), "meaning": one.meaning })
+            };
+            say_json(&all_settings().into_iter().map(one).collect::<Json>())
+        }
     }
 }

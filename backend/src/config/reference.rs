@@ -12,6 +12,53 @@ pub fn reference() -> String {
          a test keeps it up to date. A file given with `--config` (or `./snaphook.toml`, if it is there) changes what it names, and a\n\
          variable changes one setting over that. `snaphook config print` shows what holds, and `snaphook config check` whether it can.\n",
     );
+    let mut section = None;
+    for setting in all_settings() {
+        if section.as_ref() != Some(&setting.section) {
+            if !setting.section.is_empty() {
+                let _ = write!(text, "\n## [{}]\n", setting.section);
+            }
+            text.push_str(HEAD);
+            section = Some(setting.section.clone());
+        }
+        let meaning = if setting.is_as_above { "as above".to_owned() } else { setting.meaning.replace('|', "\\|") };
+        let _ = writeln!(text, "| `{}` | `{}` | `{}` | {meaning} |", setting.key, setting.default, setting.variable());
+    }
+    text
+}
+
+/// One entry of the default file.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Empty for those before the first.
+    pub section: String,
+    pub key: String,
+    /// As it is written in the file.
+    pub default: String,
+    pub meaning: String,
+    /// Whether it shares the meaning of the one before.
+    is_as_above: bool,
+}
+
+impl Setting {
+    /// `render.concurrency`
+    pub fn name(&self) -> String {
+        self.path().join(".")
+    }
+
+    /// `SNAPHOOK_RENDER_CONCURRENCY`
+    pub fn variable(&self) -> String {
+        format!("SNAPHOOK_{}", self.path().join("_").to_uppercase())
+    }
+
+    fn path(&self) -> Vec<&str> {
+        [self.section.as_str(), &self.key].into_iter().filter(|part| !part.is_empty()).collect()
+    }
+}
+
+/// Every setting there is, in the order of the default file.
+pub fn all_settings() -> Vec<Setting> {
+    let mut found = Vec::new();
     let (mut section, mut comment, mut is_new) = (String::new(), String::new(), true);
     // What stands before the first setting is about the file.
     let body = DEFAULTS.split_once("\n\n").map_or(DEFAULTS, |(_, body)| body);
@@ -26,20 +73,18 @@ pub fn reference() -> String {
         } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.to_owned();
             comment.clear();
-            let _ = write!(text, "\n## [{section}]\n{HEAD}");
-        } else if let Some((key, value)) = line.split_once(" = ") {
-            if section.is_empty() && !text.contains(HEAD) {
-                text.push_str(HEAD);
-            }
-            let path =
-                [section.as_str(), key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
-            let meaning = if is_new { comment.replace('|', "\\|") } else { "as above".to_owned() };
+        } else if let Some((key, default)) = line.split_once(" = ") {
+            found.push(Setting {
+                section: section.clone(),
+                key: key.to_owned(),
+                default: default.to_owned(),
+                meaning: comment.clone(),
+                is_as_above: !is_new,
+            });
             is_new = false;
-            let variable = path.to_uppercase();
-            let _ = writeln!(text, "| `{key}` | `{value}` | `SNAPHOOK_{variable}` | {meaning} |");
         }
     }
-    text
+    found
 }
 
 const HEAD: &str = "\n| setting | default | variable | meaning |\n|---|---|---|---|\n";

@@ -14,6 +14,7 @@ mod login;
 pub mod password;
 mod playground;
 mod plot;
+mod preview;
 mod request;
 mod requests;
 mod session;

@@ -11,6 +11,8 @@ pub(super) struct Column {
     pub(super) came: u64,
     /// Stacked from the bottom: done, failed, cancelled.
     pub(super) parts: [u64; 3],
+    /// Renders that succeeded; what a cache answers is done without one.
+    pub(super) renders: u64,
     /// Milliseconds: p50, p95.
     pub(super) lines: [Option<u64>; 2],
 }
@@ -25,15 +27,20 @@ const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
-/// How many came, as an outline, and how many ended, and how.
+/// How many came, as an outline, how many ended, and how, and a mark at how many renders there were.
 pub(super) fn bars(columns: &[Column]) -> Markup {
-    let highest = |column: &Column| column.came.max(column.parts.iter().sum());
+    let highest = |column: &Column| column.came.max(column.renders).max(column.parts.iter().sum());
     let top = ceiling(columns.iter().map(highest).max().unwrap_or(0));
     let width = column_width(columns);
     let ended = |index: usize| columns.iter().map(|column| column.parts[index]).sum::<u64>();
     let came: u64 = columns.iter().map(|column| column.came).sum();
-    let summary =
-        format!("Bars over time: {came} came, {} done, {} failed, {} cancelled", ended(0), ended(1), ended(2));
+    let renders: u64 = columns.iter().map(|column| column.renders).sum();
+    let summary = format!(
+        "Bars over time: {came} came, {} done, {} failed, {} cancelled; {renders} renders",
+        ended(0),
+        ended(1),
+        ended(2)
+    );
     frame(
         columns,
         &summary,
@@ -42,7 +49,7 @@ pub(super) fn bars(columns: &[Column]) -> Markup {
         html! {
             @for (index, column) in columns.iter().enumerate() {
                 g {
-                    title { (column.label) ": " (column.came) " came, " (column.parts[0]) " done, " (column.parts[1]) " failed, " (column.parts[2]) " cancelled" }
+                    title { (column.label) ": " (column.came) " came, " (column.parts[0]) " done, " (column.parts[1]) " failed, " (column.parts[2]) " cancelled; " (column.renders) " renders" }
                     @for (part, class) in PARTS.iter().enumerate() {
                         @let below: u64 = column.parts[..part].iter().sum();
                         @let height = height(column.parts[part], top);
@@ -50,6 +57,9 @@ pub(super) fn bars(columns: &[Column]) -> Markup {
                             rect class=(class) x=(round(x(index, width) + width * 0.14)) y=(round(y(below + column.parts[part], top)))
                                 width=(round(width * 0.72)) height=(round(height)) rx="1.5" {}
                         }
+                    }
+                    @if column.renders > 0 {
+                        path .renders d={ "M" (round(x(index, width) + width * 0.04)) " " (round(y(column.renders, top))) "h" (round(width * 0.92)) } {}
                     }
                 }
             }
@@ -185,7 +195,7 @@ mod tests {
     use super::*;
 
     fn column(parts: [u64; 3], lines: [Option<u64>; 2]) -> Column {
-        Column { label: "<b>".to_owned(), came: 6, parts, lines }
+        Column { label: "<b>".to_owned(), came: 6, parts, renders: parts[0].saturating_sub(1), lines }
     }
 
     #[test]
@@ -204,7 +214,11 @@ mod tests {
         let svg = bars(&columns).into_string();
         assert_eq!(svg.matches("<rect").count(), 3, "{svg}");
         assert!(!svg.contains("<b>"), "labels are escaped");
-        assert!(svg.contains("18 came, 5 done") && svg.contains(">6</text>"), "what came counts for the height: {svg}");
+        assert_eq!(svg.matches("<path class=\"renders\"").count(), 1, "a span without renders has no mark: {svg}");
+        assert!(
+            svg.contains("18 came, 5 done, 2 failed, 0 cancelled; 3 renders") && svg.contains(">6</text>"),
+            "what came counts for the height: {svg}"
+        );
         assert_eq!(outline(&columns, 10.0, 6), "M4 176V10H14V10H24V10H34V176");
         assert!(!bars(&[]).into_string().contains("<path"));
         let svg = lines(&columns).into_string();

@@ -7,10 +7,10 @@ use snaphook_shared::code::Code;
 use snaphook_shared::options::fields::Fields;
 use snaphook_shared::options::model::Options;
 
-use super::Dashboard;
 use super::answer::{self, Refusal, Result};
-use super::html::{Frame, badge, bytes, duration, is_image, layout, link, maybe_time, prose, said, time};
+use super::html::{Frame, badge, bytes, duration, layout, link, maybe_time, prose, said, time};
 use super::requests::took;
+use super::{Dashboard, preview};
 use crate::domain::delivery::DeliveryState;
 use crate::domain::job::{NewRequest, RequestState, RequestView, StoredFile, new_request_id};
 use crate::domain::operator::RequestDetail;
@@ -43,7 +43,7 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame, id: &str, fields:
             div .columns {
                 div {
                     @match &view.file {
-                        Some(file) => (picture(file, frame.now_ms)),
+                        Some(file) => (kept(file, frame.now_ms)),
                         None if view.state == RequestState::Done => {
                             section { h2 { "Result" } p .empty { "It went to its caller and was not kept." } }
                         },
@@ -108,18 +108,14 @@ fn failure(view: &RequestView, detail: &RequestDetail) -> Markup {
     }
 }
 
-/// Pictures only. They are served sandboxed, as to everybody.
-fn picture(file: &StoredFile, now_ms: u64) -> Markup {
+fn kept(file: &StoredFile, now_ms: u64) -> Markup {
     html! {
         section {
             h2 { "Result" }
             @if file.expires_ms <= now_ms {
                 p .empty { "The file has expired." }
-            } @else if is_image(&file.content_type) {
-                a .thumbnail href={ "/files/" (file.name) } {
-                    img src={ "/files/" (file.name) } alt="The picture that was taken" loading="lazy"
-                        width=[file.size.map(|size| size.width)] height=[file.size.map(|size| size.height)];
-                }
+            } @else {
+                (preview::large(file))
             }
             dl .facts {
                 dt { "Type" } dd { (file.content_type) }

@@ -6,7 +6,7 @@ use snaphook_shared::options::fields::Fields;
 
 use super::answer::{self, Result};
 use super::html::{Frame, badge, bytes, choice, duration, input, layout, pager, time};
-use super::{Dashboard, as_local, filled, moment};
+use super::{Dashboard, as_local, filled, moment, preview};
 use crate::domain::job::{RequestState, RequestView};
 use crate::domain::ports::RequestFilter;
 
@@ -86,7 +86,7 @@ fn table(views: &[RequestView], now_ms: u64) -> maud::Markup {
                             a .target href={ "/dashboard/requests/" (view.id) } { (view.target) }
                             span .sub { (view.endpoint) @if view.asynchronous { " · async" } @if view.task_id.is_some() { " · task" } }
                         }
-                        td data-label="Result" { (result(view)) }
+                        td data-label="Result" { (result(view, now_ms)) }
                         td data-label="Key" { a .id href={ "/dashboard/access/" (view.access_key) } { (view.access_key) } }
                         td .figure data-label="Took" { (took(view, now_ms)) }
                         td data-label="Created" { (time(view.created_ms)) }
@@ -97,14 +97,19 @@ fn table(views: &[RequestView], now_ms: u64) -> maud::Markup {
     }
 }
 
-fn result(view: &RequestView) -> maud::Markup {
+fn result(view: &RequestView, now_ms: u64) -> maud::Markup {
     html! {
         @if let Some(code) = &view.error_code {
             code .bad { (code) }
         } @else if let Some(file) = &view.file {
-            (file.content_type.split(';').next().unwrap_or_default().rsplit('/').next().unwrap_or_default())
-            " · " (bytes(file.bytes))
-            @if let Some(size) = file.size { span .sub { (size.width) " × " (size.height) } }
+            div .result {
+                (preview::small(file, now_ms))
+                div {
+                    (file.content_type.split(';').next().unwrap_or_default().rsplit('/').next().unwrap_or_default())
+                    " · " (bytes(file.bytes))
+                    @if let Some(size) = file.size { span .sub { (size.width) " × " (size.height) } }
+                }
+            }
         } @else {
             span .none { "–" }
         }

@@ -89,6 +89,7 @@ fn plots(spans: &[UsageSpan], span_hours: u64) -> Markup {
             label: label(span.start_ms, span_hours),
             came: span.requests,
             parts: [span.done, span.failed, span.cancelled],
+            renders: span.times.count(),
             lines: [span.times.percentile(0.5), span.times.percentile(0.95)],
         })
         .collect();
@@ -96,7 +97,7 @@ fn plots(spans: &[UsageSpan], span_hours: u64) -> Markup {
         div .columns {
             figure {
                 figcaption { h2 { "Requests" }
-                    ul .legend { li .came { "came" } li .done { "done" } li .failed { "failed" } li .cancelled { "cancelled" } } }
+                    ul .legend { li .came { "came" } li .renders { "renders" } li .done { "done" } li .failed { "failed" } li .cancelled { "cancelled" } } }
                 (plot::bars(&columns))
             }
             figure {
@@ -110,7 +111,7 @@ fn plots(spans: &[UsageSpan], span_hours: u64) -> Markup {
                 caption .hidden { "Usage over time; times are UTC" }
                 thead { tr {
                     th scope="col" { "From" } th scope="col" { "Requests" } th scope="col" { "Done" } th scope="col" { "Failed" }
-                    th scope="col" { "Cancelled" } th scope="col" { "p50" } th scope="col" { "p95" }
+                    th scope="col" { "Cancelled" } th scope="col" { "Renders" } th scope="col" { "p50" } th scope="col" { "p95" }
                 } }
                 tbody {
                     @for (span, column) in spans.iter().zip(&columns) {
@@ -120,6 +121,7 @@ fn plots(spans: &[UsageSpan], span_hours: u64) -> Markup {
                             td .figure data-label="Done" { (number(span.done)) }
                             td .figure data-label="Failed" { (number(span.failed)) }
                             td .figure data-label="Cancelled" { (number(span.cancelled)) }
+                            td .figure data-label="Renders" { (number(column.renders)) }
                             td .figure data-label="p50" { (maybe(column.lines[0])) }
                             td .figure data-label="p95" { (maybe(column.lines[1])) }
                         }
@@ -139,7 +141,7 @@ fn keys(keys: &[KeyUsage], range: &str) -> Markup {
                     caption .hidden { "Usage by key" }
                     thead { tr {
                         th scope="col" { "Key" } th scope="col" { "Requests" } th scope="col" { "Done" } th scope="col" { "Failed" }
-                        th scope="col" { "p50" } th scope="col" { "p95" }
+                        th scope="col" { "Renders" } th scope="col" { "p50" } th scope="col" { "p95" }
                     } }
                     tbody {
                         @for key in keys {
@@ -148,6 +150,7 @@ fn keys(keys: &[KeyUsage], range: &str) -> Markup {
                                 td .figure data-label="Requests" { (number(key.usage.requests)) }
                                 td .figure data-label="Done" { (number(key.usage.done)) }
                                 td .figure data-label="Failed" { (number(key.usage.failed)) }
+                                td .figure data-label="Renders" { (number(key.usage.times.count())) }
                                 td .figure data-label="p50" { (maybe(key.usage.times.percentile(0.5))) }
                                 td .figure data-label="p95" { (maybe(key.usage.times.percentile(0.95))) }
                             }

@@ -1,12 +1,13 @@
-//! What has become of a request. Pictures and videos are shown from their files, which are served sandboxed; the text of a
-//! page is shown as text, so that nothing of it can run.
+//! What has become of a request. Pictures and videos are shown from their files; the text of a page is shown as text, so that
+//! nothing of it can run.
 
 use bytes::Bytes;
 use maud::{Markup, html};
 use snaphook_shared::code::Problem;
-use snaphook_shared::options::model::{Format, Medium};
+use snaphook_shared::options::model::Medium;
 
-use crate::dashboard::html::{badge, bytes, duration, is_image, prose};
+use crate::dashboard::html::{badge, bytes, duration, prose};
+use crate::dashboard::preview;
 use crate::domain::job::StoredFile;
 use crate::domain::pipeline::Rendered;
 use crate::domain::trial::Trial;
@@ -46,23 +47,11 @@ fn failure(problem: &Problem) -> Markup {
 }
 
 fn shown(rendered: &Rendered, file: &StoredFile) -> Markup {
-    let path = format!("/files/{}", file.name);
-    let artifact = &rendered.artifact;
     html! {
-        @if is_image(&file.content_type) {
-            a .picture href=(path) {
-                img src=(path) alt="The picture that was taken"
-                    width=[file.size.map(|size| size.width)] height=[file.size.map(|size| size.height)];
-            }
-        } @else if matches!(artifact.format, Format::Mp4 | Format::Webm) {
-            video .picture controls muted loop playsinline src=(path) aria-label="The video that was recorded" {}
-        } @else if artifact.format.medium() == Medium::Text {
-            (text(&artifact.bytes))
+        @if rendered.artifact.format.medium() == Medium::Text {
+            (text(&rendered.artifact.bytes))
         } @else {
-            a .document href=(path) {
-                span .kind aria-hidden="true" { (artifact.format.extension()) }
-                span { "Open the " (artifact.format.extension()) " file" }
-            }
+            (preview::large(file))
         }
     }
 }
