@@ -22,7 +22,6 @@ mod outbox;
 mod platform;
 mod reply;
 mod services;
-mod warm;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -159,12 +158,6 @@ pub fn scheduled(task: u32, env: Env) -> Result<JsValue, JsValue> {
 #[wasm_bindgen]
 pub fn resume(task: u32, value: JsValue, failed: bool) -> Result<JsValue, JsValue> {
     executor::resume(task, value, failed)
-}
-
-/// The isolate starts.
-#[wasm_bindgen]
-pub fn warm() -> bool {
-    warm::rehearse().is_some()
 }
 
 /// What a request is answered with.

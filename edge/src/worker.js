@@ -5,7 +5,7 @@
 // but it says so in the module's own memory, so where that may be lost it is done here. Numbers of tasks go on, so that none of
 // before is taken for one of after.
 
-import { __wbg_reset_state, fetch, queue, resume, scheduled, warm } from './index.js';
+import { __wbg_reset_state, fetch, queue, resume, scheduled } from './index.js';
 
 let last = 0;
 
@@ -35,9 +35,6 @@ async function run(begin, ...given) {
   }
   return step;
 }
-
-// A part of what the first request would wait for is done here.
-if (!warm()) console.error('the rehearsal at the start did not get to its end');
 
 export default {
   fetch: (request, env, context) => run(fetch, request, env, context),

@@ -294,17 +294,6 @@ describe('settings', () => {
     }
   });
 
-  test('the rehearsal at the start gets to its end', async () => {
-    const edge = await startEdge({});
-    try {
-      assert.equal((await call(edge, 'GET', '/nothing')).status, 404);
-      await sleep(100);
-      assert.equal(edge.log(), '');
-    } finally {
-      await edge.stop();
-    }
-  });
-
   test('PUBLIC_URL is what callers are shown', async () => {
     const edge = await startEdge({ PUBLIC_URL: 'https://api.example.com/' });
     try {
