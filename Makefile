@@ -83,7 +83,7 @@ size-edge:
 # renders (SNAPHOOK_SOAK_SECONDS=86400 is a day), a hundred pairs of them side by side, browsers with nothing to do.
 soak: edge-dev verify-package
 	$(BUILD)
-	SNAPHOOK_OUTAGE_REQUESTS=1000 $(IT) none_is_lost
+	SNAPHOOK_OUTAGE_DONE=1000 $(IT) none_is_lost
 	SNAPHOOK_API_SEED=$$$$ SNAPHOOK_API_PHASES=examples,coverage,fuzzing $(IT) openapi
 	SNAPHOOK_ISOLATION_PAIRS=100 $(IT) no_state_passes
 	SNAPHOOK_IDLE_SECONDS=60 $(IT) a_browser_without_a_page

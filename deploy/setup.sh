@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a development machine lacks, and nothing that it has. Safe to run again and again.
 #
-#   deploy/setup.sh run     what `make run` needs: compiler, Chromium, ffmpeg, fonts, wasm target, worker-build, npm packages
+#   deploy/setup.sh run     what `make run` needs: compiler, Chromium, ffmpeg, fonts, wasm target, wasm-bindgen, npm packages
 #   deploy/setup.sh test    the same, and the vendors' SDKs that the tests drive (npm, Python)
 #
 # System packages come through apt (with sudo only when not root, and it says so).
@@ -102,7 +102,6 @@ if ! rustup target list --installed | grep -q wasm32-unknown-unknown; then
     rustup target add wasm32-unknown-unknown
 fi
 bindgen=$(awk '/^name = "wasm-bindgen"$/ { getline; gsub(/[^0-9.]/, ""); print }' Cargo.lock)
-worker=$(awk '/^name = "worker"$/ { getline; gsub(/[^0-9.]/, ""); print }' Cargo.lock)
 # One target directory for both, and little optimisation: they share most of their dependencies, and compile time
 # is all that counts for a tool that runs for a second.
 install_tool() {
@@ -115,7 +114,6 @@ install_tool() {
 }
 mkdir -p "$tools"
 install_tool wasm-bindgen "$bindgen" wasm-bindgen-cli
-install_tool worker-build "$worker" worker-build
 
 # --- npm and Python packages ------------------------------------------------------------------
 install_npm() {

@@ -17,12 +17,12 @@ use std::time::Duration;
 use snaphook_shared::envelope::{KEYS_PATH, SealedBody};
 use snaphook_shared::json::Json;
 use snaphook_shared::key::KeyRecord;
-use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen::JsCast;
 use worker::Env;
 
-use crate::backend::{self, Asked, Away, Limit};
+use crate::backend::{self, Asked, AskedHead, Away, Limit};
 use crate::bindings::Bindings;
+use crate::executor::{Promised, apart};
 use crate::platform;
 use crate::services::{self, Context, Kv};
 
@@ -64,6 +64,17 @@ pub(crate) async fn find(
     if let Some(found) = MEMORY.with_borrow(|memory| memory.get(access_key, platform::now_ms())) {
         return Ok(found);
     }
+    apart(look_up(bindings, env, context, access_key, nonce)).await
+}
+
+/// The record of a key that the isolate does not remember, as [`find`].
+async fn look_up(
+    bindings: &Bindings,
+    env: &Env,
+    context: &Context,
+    access_key: &str,
+    nonce: &str,
+) -> Result<Found, Away> {
     let kv = services::keys(env);
     let kept = match &kv {
         Some(kv) => read_kept(kv, access_key).await,
@@ -99,13 +110,8 @@ pub(crate) async fn find(
             (None, false) => None,
         };
         if let Some(written) = written {
-            // Nobody's work hangs on it: a record that was not kept is asked for again.
-            context.wait_until(&platform::promise(async move {
-                if let Err(error) = JsFuture::from(written).await {
-                    platform::log(format_args!("KEYS could not be written: {}", platform::message(&error)));
-                }
-                Ok(JsValue::UNDEFINED)
-            }));
+            // A record that was not kept is asked for again.
+            platform::afterwards(context, &written, "KEYS could not be written");
         }
     }
     Ok(found)
@@ -153,13 +159,13 @@ struct Told {
 
 async fn ask_backend(bindings: &Bindings, access_key: &str, nonce: &str) -> Result<Option<Told>, Away> {
     let path = [KEYS_PATH, access_key].concat();
-    let headers = backend::sealed(bindings, "GET", &path, SealedBody::Bytes(b""), nonce);
-    let limit = Limit::Whole(LOOK_UP_LIMIT);
-    let asked = Asked { method: "GET", path_and_query: &path, headers: &headers, body: None, limit };
+    let seal = backend::sealed(bindings, "GET", &path, SealedBody::Bytes(b""), nonce);
+    let (head, limit) = (AskedHead::Sealed(&seal), Limit::Whole(LOOK_UP_LIMIT));
+    let asked = Asked { method: "GET", path_and_query: &path, head, body: None, limit };
     let response = backend::ask(bindings, asked).await?;
     match response.status() {
         200 => {
-            let json = JsFuture::from(response.text()?).await?.as_string().unwrap_or_default();
+            let json = response.text()?.unchecked_into::<Promised>().await?.as_string().unwrap_or_default();
             let record = Json::read(&json).ok().and_then(|json| KeyRecord::from_json(&json));
             let record = record.filter(|record| record.access_key == access_key).ok_or(Away::Unexpected(200))?;
             Ok(Some(Told { record: Rc::new(record), json }))

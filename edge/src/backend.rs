@@ -8,7 +8,6 @@ use std::time::Duration;
 use snaphook_shared::dialect::REQUEST_ID;
 use snaphook_shared::envelope::{Seal, SealedBody};
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, Response};
 
 use crate::bindings::Bindings;
@@ -40,10 +39,18 @@ impl From<JsValue> for Away {
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     pub(crate) path_and_query: &'a str,
-    /// As [`platform::headers`] writes them.
-    pub(crate) headers: &'a str,
+    pub(crate) head: AskedHead<'a>,
     pub(crate) body: Option<&'a [u8]>,
     pub(crate) limit: Limit<'a>,
+}
+
+/// What stands above the body.
+#[derive(Clone, Copy)]
+pub(crate) enum AskedHead<'a> {
+    /// What [`sealed`] made, and that the body is JSON.
+    Sealed(&'a str),
+    /// Headers as [`platform::headers`] writes them.
+    PassedOn(&'a str),
 }
 
 /// How long an answer may take.
@@ -55,32 +62,37 @@ pub(crate) enum Limit<'a> {
     Head(Duration, Option<&'a AbortSignal>),
 }
 
-/// Asks, and gives the answer when its head is there.
+/// Asks, and gives the answer when its head is there, with the headers that let a page of another origin read it.
 ///
 /// # Errors
 /// [`Away`].
 pub(crate) async fn ask(bindings: &Bindings, asked: Asked<'_>) -> Result<Response, Away> {
-    let url = [bindings.backend_origin.as_str(), asked.path_and_query].concat();
-    let Asked { method, headers, body, .. } = asked;
+    let (head, is_sealed) = match asked.head {
+        AskedHead::Sealed(seal) => (seal, true),
+        AskedHead::PassedOn(headers) => (headers, false),
+    };
+    let text = [asked.method, "\n", &bindings.backend_origin, asked.path_and_query, "\n", head].concat();
     let milliseconds = |limit: Duration| limit.as_secs_f64() * 1000.0;
     let (asking, limit) = match asked.limit {
-        Limit::Whole(limit) => (platform::exchange(&url, method, headers, body, milliseconds(limit)), limit),
-        Limit::Head(limit, caller) => (platform::open(&url, method, headers, body, milliseconds(limit), caller), limit),
+        Limit::Whole(limit) => (platform::exchange(&text, is_sealed, asked.body, milliseconds(limit)), limit),
+        Limit::Head(limit, caller) => {
+            (platform::open(&text, is_sealed, asked.body, milliseconds(limit), caller), limit)
+        }
     };
-    let answer = JsFuture::from(asking).await?;
+    let answer = asking.await?;
     if answer.is_undefined() {
         return Err(Away::TooSlow(limit));
     }
-    let response: Response = answer.unchecked_into();
-    match response.headers().has(REQUEST_ID) {
-        Ok(true) => Ok(response),
-        _ => Err(Away::Unmarked(response.status())),
+    match answer.as_f64() {
+        Some(status) => Err(Away::Unmarked(status as u16)),
+        None => Ok(answer.unchecked_into()),
     }
 }
 
-/// The headers that seal a request to the backend.
+/// What seals a request to the backend, a line each: time, nonce, id of the key, signature.
 pub(crate) fn sealed(bindings: &Bindings, method: &str, path: &str, body: SealedBody<'_>, nonce: &str) -> String {
     let (timestamp, key_id) = (platform::now_ms() / 1000, bindings.key_id.as_str());
-    let seal = Seal { method, path, query: "", body, timestamp, nonce, key_id }.headers(&bindings.secret);
-    platform::headers(seal.iter().map(|(name, value)| (*name, value.as_str())))
+    let seal = Seal { method, path, query: "", body, timestamp, nonce, key_id };
+    let signature = seal.signature(bindings.secret.expose().as_bytes());
+    [&timestamp.to_string(), nonce, key_id, &signature].join("\n")
 }

@@ -35,6 +35,8 @@ pub(crate) struct Bindings {
     pub(crate) file_cache_seconds: u64,
     /// `HASHED_BY_PLATFORM_BYTES`: from which length on the platform hashes what is sealed. For the benchmark that looks for it.
     pub(crate) hashed_by_platform_bytes: u64,
+    /// Whether `LIMITER` is bound: most Workers have none, and asking costs each request a look.
+    pub(crate) has_limiter: bool,
     /// `SCREENSHOTONE_ASYNC_STATUS`: how ScreenshotOne's callers are told that the outbox has their request.
     screenshotone_async_status: u16,
 }
@@ -96,6 +98,7 @@ impl Bindings {
             key_fresh_ms: number("KEY_FRESH_SECONDS", (1, 3600), 60)?.saturating_mul(1000),
             file_cache_seconds: number("FILE_CACHE_SECONDS", (0, 86_400), 60)?,
             hashed_by_platform_bytes: number("HASHED_BY_PLATFORM_BYTES", (0, u64::MAX), HASHED_BY_PLATFORM_BYTES)?,
+            has_limiter: false,
             screenshotone_async_status: u16::try_from(status).unwrap_or(202),
         })
     }

@@ -6,9 +6,9 @@ use js_sys::Uint8Array;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::limits::BODY_BYTES_MAX;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, Request};
 
+use crate::executor::Promised;
 use crate::services;
 
 /// The whole body; empty where there is none.
@@ -37,7 +37,7 @@ pub(crate) async fn read(request: &Request) -> Result<Vec<u8>, Problem> {
 }
 
 async fn next_chunk(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, JsValue> {
-    let step = JsFuture::from(reader.read()).await?;
+    let step = reader.read().unchecked_into::<Promised>().await?;
     if services::field(&step, "done").is_truthy() {
         return Ok(None);
     }

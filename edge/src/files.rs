@@ -4,8 +4,7 @@
 //! [`Bindings::file_cache_seconds`] at most: no entry is kept for longer than the smaller of the two. Whole files are kept,
 //! and the cache cuts ranges out of them by itself.
 
-use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen::JsCast;
 use web_sys::{Cache, Response};
 
 use crate::bindings::Bindings;
@@ -41,11 +40,8 @@ pub(crate) async fn serve(
         // Its readers are told the shorter time.
         let time = platform::headers([("cache-control", format!("public, max-age={seconds}").as_str())]);
         let copy = platform::relay(&response.clone()?, &time)?;
-        // Nobody's work hangs on it: what is not kept is asked for again.
-        context.wait_until(&platform::promise(async move {
-            let _ = JsFuture::from(cache.put_with_str(&key, &copy)).await;
-            Ok(JsValue::UNDEFINED)
-        }));
+        // What is not kept is asked for again.
+        platform::afterwards(context, &cache.put_with_str(&key, &copy), "the cache could not be written");
     }
     Ok(response)
 }
@@ -57,7 +53,7 @@ async fn find(cache: &Cache, key: &str, arrived: &Arrived) -> Option<Response> {
         return None;
     }
     let asked = PARTIAL.into_iter().filter_map(|name| Some((name, arrived.header(name)?)));
-    let found = JsFuture::from(platform::look_up(cache, key, &platform::headers(asked))).await.ok()?;
+    let found = platform::look_up(cache, key, &platform::headers(asked)).await.ok()?;
     let found: Response = found.is_object().then(|| found.unchecked_into())?;
     // A range that is not in the file is refused by the cache without the file's own headers.
     (found.status() != 416).then_some(found)

@@ -11,7 +11,7 @@ use snaphook_shared::request::RawRequest;
 use snaphook_shared::trace;
 use web_sys::{AbortSignal, Response};
 
-use crate::backend::{self, Asked, Away, Limit};
+use crate::backend::{self, Asked, AskedHead, Away, Limit};
 use crate::bindings::Bindings;
 use crate::platform;
 
@@ -75,9 +75,9 @@ pub(crate) async fn post(bindings: &Bindings, json: &str, nonce: &str, limit: Li
     } else {
         SealedBody::Sha256(platform::sha256(body).await?)
     };
-    let mut headers = backend::sealed(bindings, "POST", REQUESTS_PATH, sealed, nonce);
-    headers.push_str(&platform::headers([("content-type", "application/json")]));
-    let asked = Asked { method: "POST", path_and_query: REQUESTS_PATH, headers: &headers, body: Some(body), limit };
+    let seal = backend::sealed(bindings, "POST", REQUESTS_PATH, sealed, nonce);
+    let head = AskedHead::Sealed(&seal);
+    let asked = Asked { method: "POST", path_and_query: REQUESTS_PATH, head, body: Some(body), limit };
     backend::ask(bindings, asked).await
 }
 

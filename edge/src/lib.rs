@@ -2,8 +2,8 @@
 //!
 //! A request for a render is refused here if it can be, and costs the backend nothing then; else it is handed over
 //! under a seal, and the backend's answer goes to the caller as it is. What is right and wrong is `shared`'s to say.
-//! Never answers 202 by itself but for what its Queue holds, never reaches the backend's `/internal/` for a caller, never panics: one panic would end
-//! every request of the isolate.
+//! Never answers 202 by itself but for what its Queue holds, never reaches the backend's `/internal/` for a caller, never panics:
+//! one panic would end every request that the isolate is at, for all that it begins anew after it.
 //!
 //! The order is the data's way: `gate` (head alone) → `body` → read → `authenticate` → check → `handover`.
 
@@ -14,6 +14,7 @@ mod authenticate;
 mod backend;
 mod bindings;
 mod body;
+mod executor;
 mod files;
 mod gate;
 mod handover;
@@ -26,23 +27,23 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use js_sys::Promise;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::dialect::{self, Dialect};
 use snaphook_shared::id::request_id;
 use snaphook_shared::limits::RETRY_AFTER_SECONDS;
-use snaphook_shared::request::{Head, Method, RawRequest};
+use snaphook_shared::request::{Head, Method, RawRequest, access_key};
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 use worker::Env;
 
-use crate::backend::{Asked, Away, Limit};
+use crate::backend::{Asked, AskedHead, Away, Limit};
 use crate::bindings::{BindingError, Bindings};
+use crate::executor::apart;
 use crate::gate::{Address, Route};
 use crate::handover::Arrival;
 use crate::platform::{Arrived, PlatformUrlParser};
-use crate::services::{Batch, Context, Message};
+use crate::services::{Context, Message};
 
 /// What is passed on with a request that the backend answers by itself.
 const FORWARDED_HEADERS: [&str; 7] =
@@ -77,10 +78,13 @@ impl From<JsValue> for Failure {
     }
 }
 
-/// A request.
-#[wasm_bindgen(js_name = fetch)]
-pub fn fetch(request: Request, env: Env, context: Context) -> Promise {
-    platform::promise(async move { respond(&request, &env, &context).await.map(Into::into) })
+/// A request. As of all events here, `task` numbers what [`executor`] runs, and what it gives is for `worker.js`.
+///
+/// # Errors
+/// The platform's.
+#[wasm_bindgen]
+pub fn fetch(task: u32, request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
+    executor::begin(task, async move { respond(&request, &env, &context).await.map(Into::into) })
 }
 
 /// Answers whatever comes.
@@ -110,33 +114,32 @@ async fn respond(request: &Request, env: &Env, context: &Context) -> Result<Resp
     reply::own(&reply, &request_id)
 }
 
-/// The outbox is to be emptied.
-#[wasm_bindgen(js_name = queue)]
-pub fn queue(batch: Batch, env: Env, _context: JsValue) -> Promise {
-    platform::promise(async move {
-        empty_outbox(&batch, &env).await;
+/// A message of the outbox is to be handed over. Never fails: an error here would bring its neighbours again too.
+///
+/// # Errors
+/// None.
+#[wasm_bindgen]
+pub fn queue(task: u32, message: Message, queue: String, env: Env) -> Result<JsValue, JsValue> {
+    executor::begin(task, async move {
+        match settings(&env) {
+            Ok(bindings) => outbox::consume(&bindings, &env, &message, &queue).await,
+            Err(error) => {
+                platform::log(format_args!("the Worker is not configured: {error}"));
+                // It comes again, by the Queue's own schedule.
+                message.retry(&services::options(&[("delaySeconds", 60.into())]));
+            }
+        }
         Ok(JsValue::UNDEFINED)
     })
 }
 
-/// Never fails: an error here would bring all messages of the batch again.
-async fn empty_outbox(batch: &Batch, env: &Env) {
-    match settings(env) {
-        Ok(bindings) => outbox::consume(&bindings, env, batch).await,
-        Err(error) => {
-            platform::log(format_args!("the Worker is not configured: {error}"));
-            // They come again, by the Queue's own schedule.
-            for message in batch.messages().iter() {
-                message.unchecked_into::<Message>().retry(&services::options(&[("delaySeconds", 60.into())]));
-            }
-        }
-    }
-}
-
 /// The clock: what could not be handed over for days is tried again.
-#[wasm_bindgen(js_name = scheduled)]
-pub fn scheduled(_event: JsValue, env: Env, _context: JsValue) -> Promise {
-    platform::promise(async move {
+///
+/// # Errors
+/// None.
+#[wasm_bindgen]
+pub fn scheduled(task: u32, env: Env) -> Result<JsValue, JsValue> {
+    executor::begin(task, async move {
         let swept = match settings(&env) {
             Ok(bindings) => outbox::sweep(&bindings, &env).await.map_err(|error| platform::message(&error)),
             Err(error) => Err(error.to_string()),
@@ -146,6 +149,15 @@ pub fn scheduled(_event: JsValue, env: Env, _context: JsValue) -> Promise {
         }
         Ok(JsValue::UNDEFINED)
     })
+}
+
+/// What a task waited for has come.
+///
+/// # Errors
+/// The task's own.
+#[wasm_bindgen]
+pub fn resume(task: u32, value: JsValue, failed: bool) -> Result<JsValue, JsValue> {
+    executor::resume(task, value, failed)
 }
 
 /// What a request is answered with.
@@ -185,7 +197,9 @@ fn settings(env: &Env) -> Result<Rc<Bindings>, BindingError> {
         return Ok(bindings);
     }
     let get = |name: &str| services::variable(env, name);
-    let bindings = Rc::new(Bindings::read(&get, &PlatformUrlParser)?);
+    let mut bindings = Bindings::read(&get, &PlatformUrlParser::default())?;
+    bindings.has_limiter = services::limiter(env).is_some();
+    let bindings = Rc::new(bindings);
     SETTINGS.set(Some(Rc::clone(&bindings)));
     Ok(bindings)
 }
@@ -208,10 +222,21 @@ async fn answer(
     };
     match gate::route(head)? {
         Route::Preflight(methods) => Ok(reply::own(&dialect::preflight(methods), request_id)?),
-        Route::File => files::serve(worker.bindings, worker.context, arrived, address, request_id).await,
+        Route::File => {
+            let arrived = arrived.whole(request)?;
+            apart(files::serve(worker.bindings, worker.context, &arrived, address, request_id)).await
+        }
         Route::Forward => {
-            let body = if matches!(head.method, "POST" | "PATCH") { Some(body::read(request).await?) } else { None };
-            forward(worker.bindings, arrived, address, body).await
+            let arrived = arrived.whole(request)?;
+            apart(async {
+                if let Some(access_key) = access_key(arrived.header("x-access-key"), address.query) {
+                    allowance(worker, &access_key).await?;
+                }
+                let takes_body = matches!(head.method, "POST" | "PATCH");
+                let body = if takes_body { Some(body::read(request).await?) } else { None };
+                forward(worker.bindings, &arrived, address, body).await
+            })
+            .await
         }
         Route::Render(endpoint, method) => {
             let traceparent = arrived.header("traceparent");
@@ -223,7 +248,7 @@ async fn answer(
                 access_key_header: arrived.header("x-access-key").map(str::to_owned),
                 idempotency_key: arrived.header("idempotency-key").map(str::to_owned),
                 priority: arrived.header("priority").map(str::to_owned),
-                body: if method == Method::Post { body::read(request).await? } else { Vec::new() },
+                body: if method == Method::Post { apart(body::read(request)).await? } else { Vec::new() },
             };
             render(request, worker, raw, address, arrival).await
         }
@@ -246,9 +271,9 @@ async fn render(
         // By an older record nobody is refused: there is none of an unknown key, and the two would differ.
         return Err(found.older.map_or(Failure::Refused(problem), Failure::Away));
     }
-    allowance(env, read.access_key()).await?;
+    allowance(worker, read.access_key()).await?;
     let mut envelope = handover::wrap(read.raw(), read.access_key(), arrival)?;
-    let checked = read.check(&PlatformUrlParser, &bindings.policies)?;
+    let checked = read.check(&PlatformUrlParser::default(), &bindings.policies)?;
     let asynchronous = checked.options.delivery.asynchronous;
     // What was accepted does not end with its caller; what somebody waits for does.
     let caller = (!asynchronous).then(|| request.signal());
@@ -258,10 +283,10 @@ async fn render(
     let json = envelope.to_json();
     let limit = handover::limit(bindings, caller.as_ref());
     let away = match handover::post(bindings, &json, &envelope.request_id, limit).await {
-        Ok(response) => return Ok(reply::relay(&response)?),
+        Ok(response) => return Ok(response),
         Err(away) => away,
     };
-    if !asynchronous || !outbox::keep(env, &envelope, json).await {
+    if !asynchronous || !apart(outbox::keep(env, &envelope, json)).await {
         return Err(Failure::Away(away));
     }
     let id = &envelope.request_id;
@@ -274,8 +299,11 @@ async fn render(
 }
 
 /// The rate limit of a key, where one is bound. A limiter that fails limits nobody.
-async fn allowance(env: &Env, access_key: &str) -> Result<(), Problem> {
-    let Some(limiter) = services::limiter(env) else { return Ok(()) };
+async fn allowance(worker: Worker<'_>, access_key: &str) -> Result<(), Problem> {
+    if !worker.bindings.has_limiter {
+        return Ok(());
+    }
+    let Some(limiter) = services::limiter(worker.env) else { return Ok(()) };
     let verdict = match limiter.limit(&services::options(&[("key", access_key.into())])).await {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -302,9 +330,9 @@ async fn forward(
     let asked = Asked {
         method: arrived.method(),
         path_and_query: &[address.path, question_mark, address.query].concat(),
-        headers: &platform::headers(passed_on),
+        head: AskedHead::PassedOn(&platform::headers(passed_on)),
         body: body.as_deref(),
         limit: Limit::Head(FORWARD_LIMIT, None),
     };
-    Ok(reply::relay(&backend::ask(bindings, asked).await?)?)
+    Ok(backend::ask(bindings, asked).await?)
 }

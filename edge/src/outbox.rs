@@ -14,15 +14,14 @@
 //! A request with an idempotency key is not kept. Whether there is one of that key already, under which id, and whether it is
 //! the same, is known to the backend alone; and its caller can ask again without a risk.
 
-use js_sys::{Array, JsString, Promise};
+use js_sys::{Array, JsString};
 use snaphook_shared::envelope::Envelope;
 use snaphook_shared::json::Json;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 use worker::Env;
 
 use crate::bindings::Bindings;
-use crate::services::{self, Batch, Bucket, Message, StoredObject};
+use crate::services::{self, Bucket, Message, StoredObject};
 use crate::{handover, platform};
 
 /// A message may have 128 KB; the rest is the Queue's own.
@@ -70,25 +69,9 @@ pub(crate) async fn keep(env: &Env, envelope: &Envelope, json: String) -> bool {
     })
 }
 
-/// Hands over a batch. Every message is answered, whatever happens to its neighbours.
-pub(crate) async fn consume(bindings: &Bindings, env: &Env, batch: &Batch) {
-    let dead = batch.queue().ends_with(DEAD);
-    let work: Array = batch
-        .messages()
-        .iter()
-        .map(|message| {
-            let (bindings, env, message) = (bindings.clone(), env.clone(), message.unchecked_into::<Message>());
-            JsValue::from(platform::promise(async move {
-                consume_one(&bindings, &env, &message, dead).await;
-                Ok(JsValue::UNDEFINED)
-            }))
-        })
-        .collect();
-    // None of them fails.
-    let _ = JsFuture::from(Promise::all(&work)).await;
-}
-
-async fn consume_one(bindings: &Bindings, env: &Env, message: &Message, dead: bool) {
+/// Hands over one message of the queue that is named, or puts it off.
+pub(crate) async fn consume(bindings: &Bindings, env: &Env, message: &Message, queue: &str) {
+    let dead = queue.ends_with(DEAD);
     let text = message.body().dyn_ref::<JsString>().map(String::from).unwrap_or_default();
     let attempts = message.attempts();
     let done = match load(env, &text).await {

@@ -3,37 +3,44 @@
 //! Never judges; the rules are in `shared`, which takes all of it as arguments. What a request needs each time is asked
 //! for in one call (`platform.js`): most of what a Worker of wasm costs is going there and back.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::pin::Pin;
 
 use js_sys::{JsString, Promise, Uint8Array};
 use snaphook_shared::target::{ParseUrl, UrlParts};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{AbortSignal, Cache, Request, Response};
+
+use crate::executor::Promised;
+use crate::services::Context;
 
 #[wasm_bindgen(module = "/src/platform.js")]
 extern "C" {
     #[wasm_bindgen(catch)]
-    fn head(request: &Request, names: &str, random: &mut [u8]) -> Result<String, JsValue>;
+    fn head(request: &Request, random: &mut [u8]) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch)]
+    fn rest(request: &Request) -> Result<String, JsValue>;
     fn parts(text: &str) -> Option<String>;
-    /// Fetches, and ends it when so much time is over; undefined when not even a head has come by then.
-    pub(crate) fn exchange(url: &str, method: &str, headers: &str, body: Option<&[u8]>, milliseconds: f64) -> Promise;
-    /// Fetches, and waits so long for the head of the answer; undefined when it is not there by then.
+    /// Asks the backend, and ends it when so much time is over. `text` has method and URL, a line each, then the values of a seal
+    /// or headers. Comes to the answer as a page may read it; to its status alone if it is not the backend's; to undefined when not even a
+    /// head has come by then.
+    pub(crate) fn exchange(text: &str, is_sealed: bool, body: Option<&[u8]>, milliseconds: f64) -> Promised;
+    /// The same, but that only the head of the answer has to be there by then.
     pub(crate) fn open(
-        url: &str,
-        method: &str,
-        headers: &str,
+        text: &str,
+        is_sealed: bool,
         body: Option<&[u8]>,
         milliseconds: f64,
         caller: Option<&AbortSignal>,
-    ) -> Promise;
+    ) -> Promised;
     /// What a cache has of an address, in part where the headers ask for that; undefined for nothing.
     #[wasm_bindgen(js_name = lookUp)]
-    pub(crate) fn look_up(cache: &Cache, url: &str, headers: &str) -> Promise;
+    pub(crate) fn look_up(cache: &Cache, url: &str, headers: &str) -> Promised;
+    /// Lets an event last until this has ended; it is logged as `what` if it fails.
+    pub(crate) fn afterwards(context: &Context, promise: &Promise, what: &str);
     #[wasm_bindgen(js_name = sha256)]
-    fn digest(bytes: &[u8]) -> Promise;
+    fn digest(bytes: &[u8]) -> Promised;
     #[wasm_bindgen(catch)]
     pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Result<Response, JsValue>;
     #[wasm_bindgen(catch)]
@@ -52,18 +59,22 @@ pub(crate) struct Arrived(String);
 /// Random bytes, fit for secrets.
 pub(crate) type Random = [u8; 10];
 
-/// The headers of a request that are read here or passed on.
-const HEADERS: &str =
-    "accept content-length content-type idempotency-key if-none-match if-range priority range traceparent x-access-key";
-
 impl Arrived {
-    /// The head, and what makes the request's id its own.
+    /// The head with what a render reads of it, and what makes the request's id its own.
     ///
     /// # Errors
     /// The platform's.
     pub(crate) fn of(request: &Request) -> Result<(Arrived, Random), JsValue> {
         let mut random = Random::default();
-        Ok((Arrived(head(request, HEADERS, &mut random)?), random))
+        Ok((Arrived(head(request, &mut random)?), random))
+    }
+
+    /// With the other headers that are passed on to the backend.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub(crate) fn whole(&self, request: &Request) -> Result<Arrived, JsValue> {
+        Ok(Arrived([self.0.as_str(), &rest(request)?].concat()))
     }
 
     pub(crate) fn method(&self) -> &str {
@@ -74,7 +85,7 @@ impl Arrived {
         self.0.lines().nth(1).unwrap_or_default()
     }
 
-    /// One of [`HEADERS`].
+    /// A header, of those that were read.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.0.split('\n').skip(2);
         while let (Some(own), Some(value)) = (lines.next(), lines.next()) {
@@ -97,17 +108,25 @@ pub(crate) fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -
     text
 }
 
-/// The platform's own WHATWG parser: the `url` crate would bring 79 KB (gzipped) of Unicode tables.
-pub(crate) struct PlatformUrlParser;
+/// The platform's own WHATWG parser: the `url` crate would bring 79 KB (gzipped) of Unicode tables. Keeps what it made last: a URL is
+/// read by one rule and judged by another, which gets the serialisation that the first made, and a serialisation parses to itself.
+#[derive(Default)]
+pub(crate) struct PlatformUrlParser(RefCell<Option<UrlParts>>);
 
 impl ParseUrl for PlatformUrlParser {
     fn parse(&self, input: &str) -> Option<UrlParts> {
-        let parts = parts(input)?;
-        let mut parts = parts.split('\n');
-        let mut next = || parts.next().unwrap_or_default();
-        let (href, protocol, hostname, port) = (next(), next(), next(), next());
-        UrlParts::from_platform(href, protocol, hostname, port, next(), next())
+        let last = self.0.take().filter(|last| last.serialized == input).or_else(|| parse(input));
+        self.0.replace(last.clone());
+        last
     }
+}
+
+fn parse(input: &str) -> Option<UrlParts> {
+    let parts = parts(input)?;
+    let mut parts = parts.split('\n');
+    let mut next = || parts.next().unwrap_or_default();
+    let (href, protocol, hostname, port) = (next(), next(), next(), next());
+    UrlParts::from_platform(href, protocol, hostname, port, next(), next())
 }
 
 /// Unix milliseconds. A Worker's clock stands still between two waits for the network.
@@ -121,14 +140,8 @@ pub(crate) fn now_ms() -> u64 {
 /// # Errors
 /// The platform's.
 pub(crate) async fn sha256(bytes: &[u8]) -> Result<[u8; 32], JsValue> {
-    let digest: Uint8Array = JsFuture::from(digest(bytes)).await?.unchecked_into();
+    let digest: Uint8Array = digest(bytes).await?.unchecked_into();
     digest.to_vec().try_into().map_err(|_| JsValue::from_str("a digest of another length"))
-}
-
-/// A future as the platform waits for one. Boxed, since what runs it is compiled anew for each kind of future.
-pub(crate) fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
-    let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
-    future_to_promise(future)
 }
 
 /// Writes a line to the operator's log.
@@ -147,6 +160,8 @@ pub(crate) fn message(error: &JsValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snaphook_shared::dialect::{CORS, REQUEST_ID};
+    use snaphook_shared::envelope::{KEY_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
     #[test]
     fn a_head_is_taken_apart() {
@@ -154,6 +169,17 @@ mod tests {
         assert_eq!((arrived.method(), arrived.url()), ("GET", "https://s.example/?a"));
         assert_eq!([arrived.header("range"), arrived.header("accept")], [Some("bytes=0-"), Some("")]);
         assert_eq!([arrived.header("bytes=0-"), arrived.header("GET")], [None, None]);
+    }
+
+    #[test]
+    fn what_javascript_names_is_what_shared_names() {
+        let javascript = include_str!("platform.js");
+        let [origin, exposed] = CORS;
+        assert!([origin.1, exposed.1] == ["*"; 2]);
+        let headers = [TIMESTAMP_HEADER, NONCE_HEADER, KEY_ID_HEADER, SIGNATURE_HEADER];
+        for name in headers.into_iter().chain([REQUEST_ID, origin.0, exposed.0]) {
+            assert!(javascript.contains(&format!("'{name}'")), "{name}");
+        }
     }
 
     #[test]

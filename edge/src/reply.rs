@@ -19,15 +19,7 @@ pub(crate) fn own(reply: &Reply, request_id: &str) -> Result<Response, JsValue> 
     platform::answer(reply.status, &platform::headers(common.chain(own)), &reply.body)
 }
 
-/// The backend's answer, with the headers that let a page read it.
-///
-/// # Errors
-/// The platform's.
-pub(crate) fn relay(response: &Response) -> Result<Response, JsValue> {
-    platform::relay(response, &platform::headers(CORS))
-}
-
-/// The same from the cache: it answers this request, whichever it was made for.
+/// The backend's answer from the cache: it answers this request, whichever it was made for.
 ///
 /// # Errors
 /// The platform's.

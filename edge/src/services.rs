@@ -2,25 +2,25 @@
 //! (R2) and `LIMITER` (rate limiting), and the cache, which is always there.
 //!
 //! Never decides anything; what a service is for stands with its user. Declared by hand: the few calls that are made here
-//! cost a tenth of what a full client would.
+//! cost a tenth of what a full client would. None of them throws: what fails, fails as a promise.
 
-use js_sys::{Array, Object, Promise, Reflect};
+use js_sys::{Object, Promise, Reflect};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::Cache;
 use worker::Env;
 
+use crate::executor::Promised;
+
 #[wasm_bindgen]
 extern "C" {
     /// What an event of the platform may last on for, after it was answered.
     pub type Context;
-    #[wasm_bindgen(method, js_name = waitUntil)]
-    pub(crate) fn wait_until(this: &Context, promise: &Promise);
 
     /// Workers KV.
     pub(crate) type Kv;
-    #[wasm_bindgen(method, catch)]
-    pub(crate) async fn get(this: &Kv, key: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn get(this: &Kv, key: &str) -> Promised;
     #[wasm_bindgen(method)]
     pub(crate) fn put(this: &Kv, key: &str, value: &str, options: &Object) -> Promise;
     #[wasm_bindgen(method)]
@@ -28,37 +28,32 @@ extern "C" {
 
     /// The producer's end of a Queue.
     pub(crate) type Queue;
-    #[wasm_bindgen(method, catch)]
-    pub(crate) async fn send(this: &Queue, message: &str, options: &Object) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn send(this: &Queue, message: &str, options: &Object) -> Promised;
 
     /// An R2 bucket.
     pub(crate) type Bucket;
-    #[wasm_bindgen(method, catch, js_name = put)]
-    pub(crate) async fn put_object(this: &Bucket, key: &str, value: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch, js_name = get)]
-    pub(crate) async fn get_object(this: &Bucket, key: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch, js_name = delete)]
-    pub(crate) async fn delete_object(this: &Bucket, key: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    pub(crate) async fn list(this: &Bucket, options: &Object) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, js_name = put)]
+    pub(crate) fn put_object(this: &Bucket, key: &str, value: &str) -> Promised;
+    #[wasm_bindgen(method, js_name = get)]
+    pub(crate) fn get_object(this: &Bucket, key: &str) -> Promised;
+    #[wasm_bindgen(method, js_name = delete)]
+    pub(crate) fn delete_object(this: &Bucket, key: &str) -> Promised;
+    #[wasm_bindgen(method)]
+    pub(crate) fn list(this: &Bucket, options: &Object) -> Promised;
 
     /// A stored object with its body.
     pub(crate) type StoredObject;
-    #[wasm_bindgen(method, catch)]
-    pub(crate) async fn text(this: &StoredObject) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn text(this: &StoredObject) -> Promised;
 
     /// A rate limit.
     pub(crate) type Limiter;
-    #[wasm_bindgen(method, catch)]
-    pub(crate) async fn limit(this: &Limiter, options: &Object) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn limit(this: &Limiter, options: &Object) -> Promised;
 
-    /// Messages of a Queue, as its consumer gets them.
-    pub type Batch;
-    #[wasm_bindgen(method, getter)]
-    pub(crate) fn queue(this: &Batch) -> String;
-    #[wasm_bindgen(method, getter)]
-    pub(crate) fn messages(this: &Batch) -> Array;
-    pub(crate) type Message;
+    /// One of a Queue, as its consumer gets it.
+    pub type Message;
     #[wasm_bindgen(method, getter)]
     pub(crate) fn attempts(this: &Message) -> u32;
     #[wasm_bindgen(method, getter)]

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -602,7 +602,7 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
     assert.ok(lookUp.ms > 4_900 && lookUp.ms < 15_000, `${lookUp.ms}`);
   });
 
-  test('a body of 50 MB passes through without being held', async () => {
+  test('three bodies of 50 MB pass through without being held', async () => {
     const megabyte = Buffer.alloc(1_000_000, 7);
     onPath.set('/files/large.pdf', async (response) => {
       const headers = { ...MARKER, 'content-type': 'application/pdf', 'content-length': 50_000_000 };
@@ -611,20 +611,50 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       response.end();
     });
     onRequest.set('large', (response, request) => onPath.get('/files/large.pdf')(response, request));
-    const pid = workerd(edge.pid);
-    const before = residentBytes(pid);
-    let most = 0;
-    const watch = setInterval(() => (most = Math.max(most, residentBytes(pid))), 20);
+    // A workerd of its own, which does nothing else meanwhile, and has done all of it once.
+    const own = await startEdge({ BACKEND_URL: backend() });
     try {
-      // A reader who is slow, so that whatever is held would pile up.
-      for (const path of ['/files/large.pdf', `/take?access_key=large&url=${PAGE}`]) {
-        assert.equal(await readSlowly(edge, path), 50_000_000, path);
+      assert.equal((await call(own, 'GET', `/take?access_key=warm&url=${PAGE}`)).status, 202);
+      assert.equal((await call(own, 'GET', '/files/small.pdf')).status, 404);
+      const pid = workerd(own.pid);
+      const before = residentBytes(pid);
+      let most = 0;
+      const watch = setInterval(() => (most = Math.max(most, residentBytes(pid))), 20);
+      try {
+        // Readers who are slow, so that whatever is held would pile up.
+        const paths = ['/files/large.pdf', `/take?access_key=large&url=${PAGE}`, `/take?access_key=large&url=${PAGE}`];
+        assert.deepEqual(await Promise.all(paths.map((path) => readSlowly(own, path))), [50_000_000, 50_000_000, 50_000_000]);
+      } finally {
+        clearInterval(watch);
       }
+      // Together they are 150 MB. Sockets and streams have buffers of their own.
+      assert.ok(most - before < 40_000_000, `grew by ${most - before} bytes`);
     } finally {
-      clearInterval(watch);
+      await own.stop();
     }
-    // Each of the two is 50 MB. Sockets and streams have buffers of their own.
-    assert.ok(most - before < 30_000_000, `grew by ${most - before} bytes`);
+  });
+
+  test('a key has so many requests a minute, of whatever kind', async () => {
+    const limited = await startEdge({ BACKEND_URL: backend(), ...everything({ ratelimits: { LIMITER: { simple: { limit: 2, period: 60 } } } }) });
+    try {
+      const statuses = async (...calls) => (await Promise.all(calls.map((one) => one()))).map(({ status }) => status);
+      const bulk = (key) => () => post(limited, '/bulk', { requests: [] }, { 'x-access-key': key });
+      const list = (key) => () => call(limited, 'GET', `/v1/requests?access_key=${key}`);
+      const take = (key) => () => call(limited, 'GET', `/take?access_key=${key}&url=${PAGE}`);
+      // The origin knows none of the routes that it would answer by itself.
+      assert.deepEqual(await statuses(bulk('busy'), list('busy')), [404, 404]);
+      const refused = await bulk('busy')();
+      assertError(refused, '/take', 400, 'concurrency_limit_reached');
+      assert.match(refused.headers['retry-after'], /^[1-9]\d*$/);
+      assert.deepEqual(await statuses(list('busy'), take('busy')), [429, 400]);
+      assert.deepEqual(await statuses(bulk('idle'), take('idle')), [404, 202], 'another has its own');
+      assert.equal(seen.filter(({ path, headers }) => path === '/bulk' && headers['x-access-key'] === 'busy').length, 1);
+      // Who names no key, or what is none, is the backend's to answer.
+      const nobody = () => post(limited, '/bulk', { requests: [] });
+      assert.deepEqual(await statuses(nobody, nobody, nobody), [404, 404, 404]);
+    } finally {
+      await limited.stop();
+    }
   });
 
   test('no record of a key is believed for longer than was said', async () => {
@@ -822,6 +852,21 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
     }
   });
 
+  test('without a bucket, what is dead stays in its queue for as long as that keeps it', async () => {
+    const bare = await startEdge({ BACKEND_URL: backend(), ...everything({ deadAfter: 0, r2Buckets: {} }) });
+    try {
+      away('bare');
+      const got = await call(bare, 'GET', `/take?access_key=bare&url=${PAGE}&async=true`);
+      assert.equal(got.status, 202);
+      const id = got.headers['x-snaphook-request-id'];
+      await until('the longest pause', () => bare.log().includes(`tried again in 43200 s: ${id}: `));
+      assert.doesNotMatch(bare.log(), /kept under undelivered/);
+      assert.ok(!accepted('bare'));
+    } finally {
+      await bare.stop();
+    }
+  });
+
   test('of what is parked, nothing holds up the others', async () => {
     const parked = await startEdge({ BACKEND_URL: backend(), EDGE_CLOCK_SECONDS: '2', ...everything({ deadAfter: 0 }) });
     try {
@@ -845,6 +890,61 @@ describe('with an origin in place of the backend', { concurrency: 8 }, () => {
       assert.deepEqual(ids, new Set(crowd.map(({ headers }) => headers['x-snaphook-request-id'])));
     } finally {
       await parked.stop();
+    }
+  });
+});
+
+describe('a module that is broken', () => {
+  /** The build with a Worker around it that can do what none of its own code does: write over the memory of the module. */
+  function breakable() {
+    const folder = mkdtempSync(join(tmpdir(), 'snaphook-broken-'));
+    cpSync(fileURLToPath(new URL('../build', import.meta.url)), folder, { recursive: true });
+    writeFileSync(
+      join(folder, 'around.js'),
+      `import worker from './index.js';
+      const random = crypto.getRandomValues;
+      export default {
+        fetch(request, env, context) {
+          if (request.url.endsWith('/break')) {
+            crypto.getRandomValues = (view) => {
+              crypto.getRandomValues = random;
+              new Uint8Array(view.buffer).fill(0xff);
+            };
+          }
+          return worker.fetch(request, env, context);
+        },
+      };`,
+    );
+    return folder;
+  }
+
+  test('is made anew for the next request, and who waited meanwhile is told', async () => {
+    let held;
+    const origin = http.createServer((request, response) => {
+      if (request.url.endsWith('/held')) held = response;
+      else response.writeHead(404, MARKER).end();
+    });
+    origin.listen(0, '127.0.0.1');
+    await once(origin, 'listening');
+    const folder = breakable();
+    const modulesRules = [['ESModule', '**/*.js'], ['CompiledWasm', '**/*.wasm']].map(([type, one]) => ({ type, include: [one] }));
+    const options = { modulesRoot: folder, scriptPath: join(folder, 'around.js'), modulesRules };
+    let edge;
+    try {
+      edge = await startEdge({ BACKEND_URL: `http://127.0.0.1:${origin.address().port}`, EDGE_OPTIONS: JSON.stringify(options) });
+      assertError(await call(edge, 'GET', '/take'), '/take', 400, 'access_key_required');
+      const waiting = call(edge, 'GET', '/files/held');
+      await until('the request that waits', () => held);
+      assert.equal((await call(edge, 'GET', '/break')).status, 500);
+      for (let n = 0; n < 3; n++) assertError(await call(edge, 'GET', '/take'), '/take', 400, 'access_key_required');
+      held.writeHead(200, MARKER).end('late');
+      assert.equal((await waiting).status, 500);
+      await until('the log', () => /RuntimeError.*out of bounds/.test(edge.log()) && edge.log().includes('made anew meanwhile'));
+    } finally {
+      await edge?.stop();
+      origin.closeAllConnections();
+      origin.close();
+      rmSync(folder, { recursive: true, force: true });
     }
   });
 });

@@ -258,6 +258,13 @@ impl fmt::Debug for CheckedRequest {
     }
 }
 
+/// The access key that the head of a request names: in its header, else in its query. None where there is none, or what cannot
+/// be one.
+pub fn access_key(header: Option<&str>, query: &str) -> Option<String> {
+    let key = header.map(str::to_owned).or_else(|| Fields::from_query(query).take("access_key"));
+    key.filter(|key| is_access_key(key))
+}
+
 impl RawRequest {
     /// Decodes the parameters and finds the access key: header first, then query or body.
     ///

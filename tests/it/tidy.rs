@@ -131,6 +131,23 @@ fn what_is_shared_touches_no_clock_and_no_outside() {
     }
 }
 
+/// What outlives its answer at the edge is lost with the isolate, so nothing may hang on it: a cache, and a copy of a record.
+#[test]
+fn the_edge_leaves_two_things_for_after_its_answer() {
+    let platform = std::fs::read_to_string(repository("edge/src/platform.js")).unwrap();
+    let entry = std::fs::read_to_string(repository("edge/src/worker.js")).unwrap();
+    let mut callers = Vec::new();
+    for (file, text) in sources("edge/src") {
+        for word in ["waitUntil", "wait_until"] {
+            assert_eq!(lines_with(&text, word).count(), 0, "{file} names {word}");
+        }
+        callers.extend(lines_with(&text, "platform::afterwards").map(|_| file.clone()));
+    }
+    callers.sort();
+    assert_eq!(callers, ["edge/src/authenticate.rs", "edge/src/files.rs"]);
+    assert_eq!((platform.matches("waitUntil").count(), entry.matches("waitUntil").count()), (1, 0));
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     for folder in ["backend/src", "edge/src", "edge/verify/src", "shared/src", "shared/tests", "tests/src", "tests/it"]

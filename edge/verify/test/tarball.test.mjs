@@ -124,6 +124,29 @@ test("in workerd", async () => {
   }
 });
 
+/** The function of docs/verify-webhooks.md, for those who want no package. */
+test("in workerd, the ten lines that need no package", async () => {
+  const document = readFileSync(fileURLToPath(new URL("../../../docs/verify-webhooks.md", import.meta.url)), "utf8");
+  const [, lines] = document.match(/```js\n([^]*?)\n```/);
+  const script = `${lines}
+    export default { async fetch(request) {
+      const { body, headers, secret } = await request.json();
+      return Response.json([verify(body, headers, secret), verify(Buffer.from(body), headers, secret), verify(body + " ", headers, secret),
+        verify(body, headers, "another"), verify(body, {}, secret), verify(body, { ...headers, "webhook-timestamp": "1" }, secret)]);
+    } };
+    import { Buffer } from "node:buffer";`;
+  const miniflare = new Miniflare({
+    host: "127.0.0.1", cf: false, compatibilityDate: "2026-04-01", compatibilityFlags: ["nodejs_compat"], modules: true, script,
+  });
+  try {
+    const asked = JSON.stringify({ body, headers: signed()["standard-webhooks"], secret });
+    const answer = await miniflare.dispatchFetch("http://localhost/", { method: "POST", body: asked });
+    assert.deepEqual(await answer.json(), [true, true, false, false, false, false]);
+  } finally {
+    await miniflare.dispose();
+  }
+});
+
 function findChromium() {
   const names = ["chromium-headless-shell", "chrome-headless-shell", "chromium", "google-chrome"];
   const folders = process.env.PATH.split(delimiter);
