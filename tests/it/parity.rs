@@ -116,7 +116,7 @@ fn both_answer_alike() {
 #[test]
 fn both_change_alike() {
     run(async {
-        let stack = Stack::builder().start();
+        let stack = Stack::builder().edge().start();
         let (backend, edge, receiver) = (stack.client(), stack.edge_client(), Receiver::start());
         let mut different = Vec::new();
 
