@@ -118,8 +118,8 @@ fn an_operator_works_with_every_page() {
         assert_eq!((&said["live"], &said["leftAlone"]), (&json!(true), &json!(true)));
         assert_eq!(said["unseen"], json!([]), "where the keyboard is must be seen");
         assert_eq!(said["sessionEnded"], "/dashboard/login");
-        let kept: Vec<&str> = said["kept"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-        assert_eq!(kept, STEPS);
+        let steps: Vec<&str> = said["steps"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        assert_eq!(steps, STEPS);
         for (name, part) in [
             ("retried", "the new request"),
             ("retriedByKeyboard", "the new request"),

@@ -75,8 +75,7 @@ await keep(page, "did-filtered");
 const rows = () => page.locator("#live tbody tr").count();
 const searched = async (label, value) => {
   await page.goto(`${given.base}/dashboard/requests`);
-  const field = page.getByLabel(label, { exact: true });
-  await (label === "Key" ? field.selectOption(value) : field.fill(value));
+  await (label === "Key" ? page.getByLabel(label).selectOption(value) : page.getByLabel(label, { exact: true }).fill(value));
   await page.getByRole("button", { name: "Filter" }).click();
   return rows();
 };

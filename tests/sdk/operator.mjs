@@ -15,7 +15,7 @@ export const begin = async (given) => {
     executablePath: given.executable,
     args: given.sandbox ? [] : ["--no-sandbox"],
   });
-  const found = { violations: [], console: [], overflowing: [], pages: [], kept: [] };
+  const found = { violations: [], console: [], overflowing: [], pages: [], steps: [] };
 
   const open = async (options) => {
     // axe is put into the page by the debugger; the pages' own policy would refuse it, as it should.
@@ -51,7 +51,7 @@ export const begin = async (given) => {
   /** A picture of where a flow has come to. */
   const keep = async (page, name) => {
     await page.screenshot({ path: `${given.pictures}/${name}.png` });
-    found.kept.push(name);
+    found.steps.push(name);
   };
 
   return { browser, found, open, signIn, look, keep };
