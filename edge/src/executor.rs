@@ -16,7 +16,7 @@ type Task = Pin<Box<dyn Future<Output = Settled>>>;
 
 /// Tasks that wait at the same time: more than an isolate has room for. A caller who goes away may take the promise along that a
 /// task waits for; nobody resumes it then, and it ends as the oldest.
-const TASKS_MAX: usize = 1024;
+const TASKS_MAX: usize = 8192;
 
 thread_local! {
     /// Those that wait, the oldest first.
