@@ -237,7 +237,7 @@ fn what_is_bold_in_a_document_ends_in_its_paragraph() {
         for paragraph in prose.iter().flat_map(|part| part.split("\n\n")) {
             let outside_code: String = paragraph.split('`').step_by(2).collect();
             let marks = outside_code.matches("**").count();
-            assert!(marks % 2 == 0, "{}: {paragraph}", path.display());
+            assert!(marks.is_multiple_of(2), "{}: {paragraph}", path.display());
             bold += marks / 2;
         }
     }
