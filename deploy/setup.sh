@@ -96,6 +96,15 @@ if [ -n "$chromium_from_npm" ]; then
     ln -sf "$(find_chromium)" "$tools/bin/chrome-headless-shell"
 fi
 
+# What tests alerts comes out of Debian's package, whose service is not wanted here.
+if [ "$what" = test ] && ! have promtool && [ ! -x "$tools/bin/promtool" ] && have apt-get; then
+    say "fetching promtool"
+    (
+        folder=$(mktemp -d) && cd "$folder" && apt-get download -qq prometheus >/dev/null && dpkg -x prometheus_*.deb . &&
+            mkdir -p "$tools/bin" && cp usr/bin/promtool "$tools/bin/promtool" && rm -r "$folder"
+    ) || say "promtool could not be had; the alerts are not tested"
+fi
+
 # --- Rust: the wasm target, and the tools that build a Worker ---------------------------------
 if ! rustup target list --installed | grep -q wasm32-unknown-unknown; then
     say "adding the wasm32 target"

@@ -9,10 +9,12 @@ use serde_json::{Value as Json, json};
 use snaphook_tests::stack::Stack;
 use snaphook_tests::{repository, run};
 
-use crate::programs::{ask, python};
+use crate::programs::{ask, every_language, python};
 use crate::tidy::settings;
 
 const COMPOSE: &str = "deploy/compose.yaml";
+/// What promtool is asked about the alerts.
+const CASES: &str = "tests/alerts_test.yml";
 const KUBERNETES: &str = "deploy/kubernetes.yaml";
 
 fn read(file: &str) -> String {
@@ -241,4 +243,40 @@ fn the_health_check_of_the_containers_tells_a_live_service_from_none() {
         stack.terminate();
         assert_eq!(stack.run_command(arguments).status.code(), Some(1));
     });
+}
+
+/// Whether promtool finds all well, and what it says; None where there is no promtool.
+fn promtool(arguments: &[&str]) -> Option<(bool, String)> {
+    let output = Command::new("promtool").args(arguments).current_dir(repository("")).output().ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    Some((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+#[test]
+fn every_alert_fires_when_it_should_and_only_then() {
+    let Some((is_well, said)) = promtool(&["check", "rules", "deploy/alerts.yml"]) else {
+        assert!(!every_language(), "promtool is missing: run `sh deploy/setup.sh test` first");
+        eprintln!("no promtool here: the alerts are not tested");
+        return;
+    };
+    assert!(is_well, "{said}");
+    let (is_well, said) = promtool(&["test", "rules", CASES]).unwrap();
+    assert!(is_well, "{said}");
+    // Of each there is a case in which it fires, and one moment in which it does not yet.
+    let cases = read(CASES);
+    let alerts = yaml("deploy/alerts.yml");
+    for rule in alerts["groups"][0]["rules"].as_array().unwrap() {
+        let name = rule["alert"].as_str().unwrap();
+        for case in [format!("labels: '{{alertname=\"{name}\"}}', value: 1"), format!("ALERTS{{alertname=\"{name}\",")]
+        {
+            assert!(cases.contains(&case), "{CASES} has no {case}");
+        }
+    }
+    // And a limit that is another one is found.
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = read("deploy/alerts.yml").replace("> 1e9", "> 2e9");
+    std::fs::write(folder.path().join("alerts.yml"), wrong).unwrap();
+    std::fs::write(folder.path().join("cases.yml"), cases.replace("../deploy/alerts.yml", "alerts.yml")).unwrap();
+    let (is_well, said) = promtool(&["test", "rules", &folder.path().join("cases.yml").display().to_string()]).unwrap();
+    assert!(!is_well && said.contains("SnaphookMemory"), "{said}");
 }

@@ -336,6 +336,9 @@ fn an_operator_plays() {
             text("curl")
         );
         assert!(text("python").contains("urllib.request") && said["languageKept"] == true);
+        for (tab, part) in [("JavaScript", "await fetch("), ("PHP", "curl_init("), ("Signed link", "&signature=")] {
+            assert!(said["tabs"][tab].as_str().is_some_and(|code| code.contains(part)), "{tab}: {}", said["tabs"]);
+        }
         assert_eq!((&said["size"], &said["stayed"]), (&json!([1280, 1024]), &json!("/dashboard/playground")));
         assert!(text("request").starts_with("/dashboard/requests/req_"));
         assert!(said["wrong"][0].as_str().unwrap().contains("less than or equal to 16384"), "{}", said["wrong"]);

@@ -59,6 +59,12 @@ await openGroup(page, "Changes to the page");
 await page.getByLabel("styles", { exact: true }).fill("body { content: '$HOME \\ `id`' }");
 await page.waitForFunction(() => document.querySelector("#code pre").textContent.includes("$HOME"));
 found.curl = await code(page);
+found.tabs = {};
+for (const tab of ["JavaScript", "PHP", "Signed link"]) {
+  await page.getByText(tab, { exact: true }).click();
+  found.tabs[tab] = await code(page);
+}
+await keep(page, "playground-link");
 await page.getByText("Python", { exact: true }).click();
 found.python = await code(page);
 await keep(page, "playground-python");
