@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
@@ -18,10 +19,13 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use snaphook_shared::target::Host;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::exchange::Way;
 use super::meter::Meter;
 use super::{Failure, MARKER, Reply};
+
+const READY_LIMIT: Duration = Duration::from_millis(50);
 
 type Asked = Either<Incoming, Empty<Bytes>>;
 
@@ -42,7 +46,9 @@ impl Kept {
     async fn take(&self, way: &Way<'_>) -> Option<Line> {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let leads_there = line.host == *way.host && way.decision.addresses().contains(&line.peer);
-        (leads_there && line.sender.ready().await.is_ok()).then_some(line)
+        // By the time that the browser asks again, its last answer has come to its end here.
+        let listens = async { timeout(READY_LIMIT, line.sender.ready()).await.is_ok_and(|ready| ready.is_ok()) };
+        (leads_there && listens.await).then_some(line)
     }
 
     fn put(&self, line: Line) {
