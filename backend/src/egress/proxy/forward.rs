@@ -47,8 +47,8 @@ impl Kept {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let leads_there = line.host == *way.host && way.decision.addresses().contains(&line.peer);
         // By the time that the browser asks again, its last answer has come to its end here.
-        let listens = async { timeout(READY_LIMIT, line.sender.ready()).await.is_ok_and(|ready| ready.is_ok()) };
-        (leads_there && listens.await).then_some(line)
+        let listens = leads_there && matches!(timeout(READY_LIMIT, line.sender.ready()).await, Ok(Ok(())));
+        listens.then_some(line)
     }
 
     fn put(&self, line: Line) {
