@@ -134,7 +134,8 @@ install_npm() {
 install_npm edge
 if [ "$what" = test ]; then
     install_npm tests/sdk
-    if [ ! -x tests/sdk/.venv/bin/python ] || [ tests/sdk/requirements.txt -nt tests/sdk/.venv/installed ]; then
+    # The mark is set last: what was broken off is begun anew.
+    if [ ! -f tests/sdk/.venv/installed ] || [ tests/sdk/requirements.txt -nt tests/sdk/.venv/installed ]; then
         say "Python packages of tests/sdk"
         python3 -m venv tests/sdk/.venv
         tests/sdk/.venv/bin/pip install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt

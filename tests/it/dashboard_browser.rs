@@ -25,7 +25,7 @@ pub(crate) fn browser() -> String {
 }
 
 /// What there is a picture of when it is done.
-const STEPS: [&str; 23] = [
+const STEPS: [&str; 27] = [
     "did-wrong-password",
     "did-filtered",
     "did-search",
@@ -46,6 +46,10 @@ const STEPS: [&str; 23] = [
     "did-tab-to-revoke",
     "did-revoked",
     "did-enabled",
+    "did-follow-a-request",
+    "did-live-deliveries",
+    "did-filter-deliveries",
+    "did-older",
     "did-session-ended",
     "did-signed-out",
     "did-rows-without-script",
@@ -81,6 +85,8 @@ fn an_operator_works_with_every_page() {
                 "executable": browser(),
                 "sandbox": !rustix::process::geteuid().is_root(),
                 "never": site.url("/never"),
+                "slow": site.url("/slow?4000"),
+                "receiver": receiver.url(),
                 "pictures": repository("target/test-artefacts/dashboard"),
                 "paths": {
                     "requests": "/dashboard/requests",
@@ -117,6 +123,16 @@ fn an_operator_works_with_every_page() {
         assert_eq!((&said["until"], &said["cleared"]), (&json!(true), &json!(["", true])));
         assert_eq!((&said["live"], &said["leftAlone"]), (&json!(true), &json!(true)));
         assert_eq!(said["unseen"], json!([]), "where the keyboard is must be seen");
+        assert_eq!(said["followed"], json!([true, 1]), "it was followed without being loaded again");
+        assert_eq!(said["selectionLeftAlone"], true);
+        let (states, urls) = (&said["deliveriesFiltered"][0], &said["deliveriesFiltered"][1]);
+        assert!(
+            states.as_array().is_some_and(|states| !states.is_empty() && states.iter().all(|state| state == "dead"))
+        );
+        let is_receivers = |url: &serde_json::Value| url.as_str().is_some_and(|url| url.starts_with(&receiver.url()));
+        assert!(urls.as_array().is_some_and(|urls| urls.iter().all(is_receivers)), "{urls}");
+        assert_eq!((&said["noDelivery"], &said["deliveriesCleared"]), (&json!("No delivery fits."), &json!("")));
+        assert_eq!(said["paged"], json!([true, true, false, true]));
         assert_eq!(said["sessionEnded"], "/dashboard/login");
         let steps: Vec<&str> = said["steps"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
         assert_eq!(steps, STEPS);

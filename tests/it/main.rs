@@ -35,6 +35,7 @@ mod packaging;
 mod parity;
 mod playground;
 mod postgres;
+mod power;
 mod programs;
 mod proxy;
 mod receivers;

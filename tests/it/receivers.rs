@@ -473,6 +473,12 @@ fn a_thousand_webhooks_are_signed_over_the_bytes_that_came() {
             json!({ "library": taken, "screenshotone": taken, "screenshotmax": taken })
         );
         assert_eq!(programs::ask(programs::python(), "verify_many.py", &given), json!({ "library": taken }));
+        let rust = standardwebhooks::Webhook::from_bytes(key.to_vec()).unwrap();
+        for webhook in &told {
+            let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+            let pairs = names.map(|name| (http::HeaderName::from_static(name), webhook.header(name).parse().unwrap()));
+            rust.verify(&webhook.body, &http::HeaderMap::from_iter(pairs)).unwrap();
+        }
     });
 }
 

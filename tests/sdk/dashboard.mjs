@@ -229,6 +229,58 @@ await page.getByRole("button", { name: "Enable" }).first().click();
 found.enabled = await page.getByRole("status").innerText();
 await keep(page, "did-enabled");
 
+const post = (options) =>
+  fetch(`${given.base}/take`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-access-key": given.access_key },
+    body: JSON.stringify({ ...options, async: true }),
+  });
+const badgeIs = (state) =>
+  page.waitForFunction((text) => document.querySelector("#live h1 .badge")?.innerText === text, state, { timeout: 30_000 });
+
+// A request that is looked at shows by itself how far it is, and so does its webhook.
+const followed = await post({ url: given.slow, webhook_url: given.receiver });
+const followedId = followed.headers.get("x-snaphook-request-id");
+await page.goto(`${given.base}/dashboard/requests/${followedId}`);
+await page.evaluate(() => (window.sameDocument = true));
+await badgeIs("done");
+found.followed = [await page.evaluate(() => window.sameDocument), await page.getByRole("link", { name: "Download" }).count()];
+await keep(page, "did-follow-a-request");
+
+// Webhooks that arrive while their list is looked at, but for what is under a selected text.
+await page.goto(`${given.base}/dashboard/deliveries`);
+const deliveries = await rows();
+await page.evaluate(() => getSelection().selectAllChildren(document.querySelector("#live tbody td")));
+await post({ html: "<p>one more", webhook_url: given.receiver });
+await page.waitForTimeout(9_000);
+found.selectionLeftAlone = (await rows()) === deliveries;
+await page.evaluate(() => getSelection().removeAllRanges());
+await page.waitForFunction((count) => document.querySelectorAll("#live tbody tr").length > count, deliveries, { timeout: 20_000 });
+await keep(page, "did-live-deliveries");
+
+// By state and by address, and back to all of them.
+await page.getByLabel("State").selectOption("dead");
+await page.getByLabel("Address begins with").fill(given.receiver);
+await page.getByRole("button", { name: "Filter" }).click();
+found.deliveriesFiltered = [await page.locator("#live tbody .badge").allInnerTexts(), await page.locator("#live tbody .target").allInnerTexts()];
+await keep(page, "did-filter-deliveries");
+await page.getByLabel("Address begins with").fill("https://elsewhere.example/");
+await page.getByRole("button", { name: "Filter" }).click();
+found.noDelivery = await page.locator("#live .empty").innerText();
+await page.getByRole("link", { name: "Clear" }).click();
+found.deliveriesCleared = new URL(page.url()).search;
+
+// More than a page of requests.
+await Promise.all(Array.from({ length: 60 }, (_, number) => post({ html: `<p>${number}` })));
+const listed = () => page.locator("#live tbody a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+await page.goto(`${given.base}/dashboard/requests`);
+const newest = await listed();
+await page.getByRole("link", { name: "Older" }).click();
+const older = await listed();
+await keep(page, "did-older");
+await page.getByRole("link", { name: "Newest" }).click();
+found.paged = [newest.length >= 50, older.length >= 10, older.some((link) => newest.includes(link)), (await rows()) === 50];
+
 // A session that has ended leads to the form, and back to work.
 await page.context().clearCookies();
 await page.getByRole("link", { name: "Storage", exact: true }).click();

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -23,6 +24,11 @@ pub struct Wire {
 impl Wire {
     /// To an `http://` server of this machine; gives the URL to use instead.
     pub fn to_url(url: &str) -> (Wire, String) {
+        Wire::to_distant_url(url, Duration::ZERO)
+    }
+
+    /// The same, where each way takes so long: half a round trip.
+    pub fn to_distant_url(url: &str, each_way: Duration) -> (Wire, String) {
         let target = url.trim_start_matches("http://").to_owned();
         let port = Port::reserve();
         let here = format!("http://{}", port.address);
@@ -34,7 +40,7 @@ impl Wire {
                 let (target, whole) = (target.clone(), whole.clone());
                 passages.spawn(async move {
                     if let Ok(server) = TcpStream::connect(target).await {
-                        pass(stream, server, whole).await;
+                        pass(stream, server, whole, each_way).await;
                     }
                 });
             }
@@ -58,7 +64,7 @@ impl Wire {
                 let (target, whole) = (target.clone(), whole.clone());
                 passages.spawn(async move {
                     if let Ok(server) = UnixStream::connect(target).await {
-                        pass(stream, server, whole).await;
+                        pass(stream, server, whole, Duration::ZERO).await;
                     }
                 });
             }
@@ -83,7 +89,7 @@ impl Drop for Wire {
 }
 
 /// Both ways, until either end is gone.
-async fn pass<A, B>(one: A, other: B, whole: watch::Receiver<bool>)
+async fn pass<A, B>(one: A, other: B, whole: watch::Receiver<bool>, each_way: Duration)
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
@@ -91,14 +97,23 @@ where
     let (from_one, to_one) = tokio::io::split(one);
     let (from_other, to_other) = tokio::io::split(other);
     tokio::select! {
-        () = carry(from_one, to_other, whole.clone()) => {}
-        () = carry(from_other, to_one, whole) => {}
+        () = carry(from_one, to_other, whole.clone(), each_way) => {}
+        () = carry(from_other, to_one, whole, each_way) => {}
     }
 }
 
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut whole: watch::Receiver<bool>) {
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut whole: watch::Receiver<bool>,
+    each_way: Duration,
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        // Of what is longer than the buffer each piece takes as long: it is for short messages.
+        if !each_way.is_zero() {
+            tokio::time::sleep(each_way).await;
+        }
         if whole.wait_for(|whole| *whole).await.is_err() || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
