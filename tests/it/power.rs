@@ -131,7 +131,7 @@ fn a_power_cut_loses_nothing_that_was_accepted() {
 
         let (client, accepted) = (stack.client(), accepted.into_inner().unwrap());
         let views: Vec<Json> = futures::stream::iter(&accepted)
-            .map(|id| client.get_with_key(&format!("/v1/requests/{id}")))
+            .map(async |id| client.get_with_key(&format!("/v1/requests/{id}")).await)
             .buffer_unordered(CALLERS)
             .map(|answer| if answer.status == 200 { answer.json() } else { json!({ "state": "lost" }) })
             .collect()
