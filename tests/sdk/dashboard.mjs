@@ -272,7 +272,7 @@ found.deliveriesCleared = new URL(page.url()).search;
 
 // More than a page of requests.
 await Promise.all(Array.from({ length: 60 }, (_, number) => post({ html: `<p>${number}` })));
-const listed = () => page.locator("#live tbody a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+const listed = () => page.locator("#live tbody a[href*='/requests/req_']").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
 await page.goto(`${given.base}/dashboard/requests`);
 const newest = await listed();
 await page.getByRole("link", { name: "Older" }).click();
