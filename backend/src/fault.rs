@@ -1,7 +1,8 @@
-//! Places where a test may let the process die, as if by `kill -9`. They exist in debug builds only.
+//! Places where a test may let the process die, as if by `kill -9`, or stand still, as if by `kill -STOP`, so that something
+//! else can be killed at that moment. They exist in debug builds only.
 //!
-//! `SNAPHOOK_FAULT=after-store-put:3` kills the process the third time that it comes by that place.
-
+//! `SNAPHOOK_FAULTS` is a folder. A file in it that has a place's name holds `kill 3` or `stop 3`: that happens the third time
+//! from now that the process comes by there, and the file is taken away.
 //!
 //! And safeguards that a test may take away, to see that it is noticed: `SNAPHOOK_WITHOUT=--disable-quic`.
 
@@ -19,26 +20,48 @@ pub const POINTS: [&str; 7] = [
 /// Marks a place.
 #[cfg(debug_assertions)]
 pub(crate) fn point(name: &str) {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use rustix::process::{Signal, getpid, kill_process};
 
-    static FAULT: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
-    let fault = FAULT.get_or_init(|| {
-        let text = std::env::var("SNAPHOOK_FAULT").ok()?;
-        let (name, count) = text.split_once(':')?;
-        Some((name.to_owned(), AtomicU32::new(count.parse().ok()?)))
-    });
-    if let Some((fatal, left)) = fault
-        && fatal == name
-        && left.fetch_sub(1, Ordering::SeqCst) == 1
-    {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    let Some(folder) = std::env::var_os("SNAPHOOK_FAULTS") else { return };
+    if let Some(signal) = take(&std::path::Path::new(&folder).join(name)) {
+        let _ = kill_process(getpid(), if signal == "stop" { Signal::STOP } else { Signal::KILL });
+        // Another thread may be the first to see the signal; this one goes no further before it stands still.
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// What is to happen now, if it is its time.
+#[cfg(debug_assertions)]
+fn take(file: &std::path::Path) -> Option<String> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    let _alone = ONE_AT_A_TIME.lock();
+    let text = std::fs::read_to_string(file).ok()?;
+    let (signal, passes) = text.split_once(' ')?;
+    let passes: u32 = passes.parse().ok()?;
+    if passes > 1 {
+        std::fs::write(file, format!("{signal} {}", passes - 1)).ok()?;
+        return None;
+    }
+    std::fs::remove_file(file).ok()?;
+    Some(signal.to_owned())
 }
 
 /// Marks a place; here, in a release build, nothing is there.
 #[cfg(not(debug_assertions))]
 pub(crate) fn point(_name: &str) {}
+
+/// Marks a place in the midst of a step: it has begun and not ended.
+pub(crate) async fn within<T>(name: &str, step: impl Future<Output = T>) -> T {
+    let mut step = std::pin::pin!(step);
+    match futures::poll!(step.as_mut()) {
+        std::task::Poll::Ready(result) => result,
+        std::task::Poll::Pending => {
+            point(name);
+            step.await
+        }
+    }
+}
 
 /// Whether a test has taken this safeguard away.
 #[cfg(debug_assertions)]

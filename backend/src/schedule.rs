@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::calendar::Calendar;
 use crate::clock::Clock;
+use crate::disk::LastLook;
 use crate::domain::job::{NewRequest, new_request_id};
 use crate::domain::ports::QueueError;
 use crate::domain::task::{Fired, Run, Task, Tasks};
@@ -34,13 +35,17 @@ pub struct Scheduler {
     pub policies: Policies,
     /// To ring when a request was accepted.
     pub requests: Arc<Notify>,
+    pub disk: LastLook,
 }
 
 impl Scheduler {
     /// Looks for due tasks until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.fire_due().await {
+            // A task that waits for room on the disk is only late.
+            if !self.disk.is_short()
+                && let Err(error) = self.fire_due().await
+            {
                 tracing::error!(%error, "due tasks could not be fired");
             }
             tokio::select! {

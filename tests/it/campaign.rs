@@ -1,11 +1,14 @@
-//! The crash campaign: under load, the backend is killed at random moments and at every named fault point, and so are
-//! Chromium and its pages, the receiver, the store and the database server. Whatever was answered 202 ends once, with a webhook
-//! and one file, or none where the page fails; what is repeated under an idempotency key is one request.
+//! The crash campaign: under load, each part is killed at random moments and at every named fault point: the backend, Chromium
+//! and its pages, the receiver, the store and the database server, each a program of its own. Whatever was answered 202 ends
+//! once, with a webhook and one file, or none where the page fails; what is repeated under an idempotency key is one request.
+//!
+//! A point is a place in the backend: it dies there by itself, or stands still while another is killed, and then goes on.
 //!
 //! `SNAPHOOK_CAMPAIGN_ROUNDS` and `SNAPHOOK_CAMPAIGN_SEED` repeat or lengthen it (`make soak`).
 
 mod load;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,24 +17,14 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value as Json;
 use snaphook_test_postgres::Server;
 use snaphook_tests::client::Client;
-use snaphook_tests::receiver::{Behaviour, Receiver};
-use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
+use snaphook_tests::faults::{Faults, POINTS};
+use snaphook_tests::receiver::MortalReceiver;
+use snaphook_tests::s3::{ACCESS_KEY_ID, MortalS3, SECRET_ACCESS_KEY};
 use snaphook_tests::stack::Stack;
 use snaphook_tests::wait::{self, s};
 use snaphook_tests::{descendants, run};
 
 use load::{Figures, Load};
-
-/// The same as in the backend's `fault` module; `tidy` holds the two together.
-pub(crate) const FAULT_POINTS: [&str; 7] = [
-    "before-commit",
-    "after-commit",
-    "during-render",
-    "before-store-put",
-    "after-store-put",
-    "during-post",
-    "after-post",
-];
 
 /// SplitMix64: small, seeded, and the same everywhere.
 struct Dice(u64);
@@ -54,6 +47,10 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
 fn tell(line: &str) {
     // Past the test runner's capture: a long campaign should be seen to go on, and its summary is wanted when it passes.
     let _ = writeln!(std::io::stderr(), "campaign: {line}");
@@ -62,6 +59,8 @@ fn tell(line: &str) {
 /// In which everything that was accepted has ended, and been told, once nothing is killed any more: a render that failed three
 /// times waits for half a minute.
 const SETTLED_WITHIN: Duration = s(120);
+/// In which the backend comes by any place.
+const POINT_LIMIT: Duration = s(30);
 /// With so many waiting, a round adds none: on a machine that is slow or busy they would only pile up.
 const BACKLOG_MAX: usize = 30;
 
@@ -83,69 +82,96 @@ async fn ended_rows(client: &Client) -> Result<Vec<Json>, Json> {
     }
 }
 
-/// What a round ends with.
-#[derive(Clone, Copy)]
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
     Backend,
     Chromium,
     /// The processes of its pages alone.
     Pages,
-    /// Goes away, and comes back after so many milliseconds.
-    Receiver(u64),
-    Store(u64),
-}
-
-impl Victim {
-    fn of(dice: &mut Dice) -> Victim {
-        match dice.below(9) {
-            0 => Victim::Chromium,
-            1 => Victim::Receiver(dice.below(1_000)),
-            2 => Victim::Store(dice.below(1_000)),
-            3 => Victim::Pages,
-            _ => Victim::Backend,
-        }
-    }
+    Receiver,
+    /// A store that is a program: the bucket's server.
+    Store,
+    /// A database that is a program: PostgreSQL.
+    Database,
 }
 
 /// Everything that is there to be killed.
 struct Parts {
     stack: Stack,
-    receiver: Receiver,
+    faults: Faults,
+    receiver: MortalReceiver,
     /// None: local files, which end with the backend.
-    bucket: Option<S3>,
+    bucket: Option<MortalS3>,
     /// None: SQLite, which ends with the backend too.
     database: Option<Server>,
 }
 
 impl Parts {
-    async fn strike(&mut self, victim: Victim) {
-        match (victim, &mut self.bucket, &self.database) {
-            // Chromium alone: the backend must notice and go on.
-            (Victim::Chromium | Victim::Pages, ..) => {
-                let whole = matches!(victim, Victim::Chromium);
+    /// The programs that are there.
+    fn victims(&self) -> Vec<Victim> {
+        let mut victims = vec![Victim::Backend, Victim::Chromium, Victim::Receiver];
+        victims.extend(self.bucket.is_some().then_some(Victim::Store));
+        victims.extend(self.database.is_some().then_some(Victim::Database));
+        victims
+    }
+
+    /// Whose turn it is at a random moment: half of the time the backend's.
+    fn choose(&self, dice: &mut Dice) -> Victim {
+        let mut victims = self.victims();
+        victims.push(Victim::Pages);
+        victims.extend(vec![Victim::Backend; victims.len() - 2]);
+        victims[dice.below(victims.len() as u64) as usize]
+    }
+
+    fn kill(&mut self, victim: Victim) {
+        match victim {
+            Victim::Backend => self.stack.kill9(),
+            // The backend must notice and go on.
+            Victim::Chromium | Victim::Pages => {
                 for process in descendants::of(self.stack.backend_pid()) {
-                    if whole || process.command_line().contains("--type=renderer") {
+                    if victim == Victim::Chromium || process.command_line().contains("--type=renderer") {
                         process.kill9();
                     }
                 }
             }
-            (Victim::Receiver(ms), ..) => {
-                self.receiver.stop().await;
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                self.receiver.restart();
-            }
-            (Victim::Store(ms), Some(bucket), _) => {
-                bucket.stop().await;
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                bucket.restart();
-            }
-            (Victim::Store(ms), None, Some(database)) => {
-                database.crash();
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                database.start_again();
-            }
-            (Victim::Backend | Victim::Store(_), ..) => self.stack.kill9(),
+            Victim::Receiver => self.receiver.kill9(),
+            Victim::Store => self.bucket.as_mut().unwrap().kill9(),
+            Victim::Database => self.database.as_ref().unwrap().crash(),
         }
+    }
+
+    /// Starts it again after some time, if it does not come back by itself.
+    async fn revive(&mut self, victim: Victim, away: Duration) {
+        match victim {
+            Victim::Backend | Victim::Chromium | Victim::Pages => {}
+            Victim::Receiver | Victim::Store | Victim::Database => tokio::time::sleep(away).await,
+        }
+        match victim {
+            Victim::Backend => self.stack.restart(),
+            Victim::Chromium | Victim::Pages => {}
+            Victim::Receiver => self.receiver.start_again(),
+            Victim::Store => self.bucket.as_mut().unwrap().start_again(),
+            Victim::Database => self.database.as_ref().unwrap().start_again(),
+        }
+    }
+
+    /// Kills it when the backend comes by a place for the n-th time; then it may come back. False if the backend did not.
+    async fn kill_at(&mut self, point: &str, nth: u64, victim: Victim, away: Duration) -> bool {
+        match victim {
+            Victim::Backend => self.faults.kill_at(point, nth),
+            _ => self.faults.suspend_at(point, nth),
+        }
+        let there = wait::within(POINT_LIMIT, || self.stack.is_suspended() || self.stack.ended_part().is_some()).await;
+        self.faults.forget(point);
+        if self.stack.is_suspended() {
+            self.kill(victim);
+            self.stack.resume();
+        }
+        if there {
+            self.revive(victim, away).await;
+        }
+        there
     }
 
     /// Where the files are.
@@ -167,9 +193,9 @@ struct Campaign {
     parts: Parts,
     load: Load,
     dice: Dice,
-    /// How often the service died at each fault point.
-    deaths: BTreeMap<&'static str, u32>,
-    /// Rounds in which it was to.
+    /// How often each part was killed at each fault point.
+    deaths: BTreeMap<(&'static str, Victim), u32>,
+    /// Rounds in which one was to be.
     faulty: usize,
     /// The requests that a round left to the next one.
     waiting: usize,
@@ -178,11 +204,12 @@ struct Campaign {
 }
 
 impl Campaign {
-    fn start(seed: u64, bucket: Option<S3>, database: Option<Server>) -> Campaign {
+    fn start(seed: u64, bucket: Option<MortalS3>, database: Option<Server>) -> Campaign {
         // What the receiver's absences cost should not end a delivery, and the next attempt must come soon. Attempts that end
         // with a crash are not counted, or there would be too few of these.
         let schedule = format!("0{}", ",1".repeat(14));
-        let mut stack = Stack::builder().set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", schedule);
+        let faults = Faults::new();
+        let mut stack = Stack::builder().faults(&faults).set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", schedule);
         if let Some(bucket) = &bucket {
             stack = stack
                 .set("SNAPHOOK_STORE_URL", "s3://files")
@@ -195,31 +222,30 @@ impl Campaign {
             stack =
                 stack.set("SNAPHOOK_QUEUE_DATABASE_URL", database.database()).set("SNAPHOOK_QUEUE_LEASE_SECONDS", 5);
         }
-        let receiver = Receiver::start();
+        let receiver = MortalReceiver::start();
         let load = Load::new(receiver.url());
-        let deaths = FAULT_POINTS.map(|point| (point, 0)).into();
-        let parts = Parts { stack: stack.start(), receiver, bucket, database };
+        let parts = Parts { stack: stack.start(), faults, receiver, bucket, database };
+        let deaths = POINTS.iter().flat_map(|point| parts.victims().into_iter().map(move |one| ((*point, one), 0)));
+        let deaths = deaths.collect();
         Campaign { parts, load, dice: Dice(seed), deaths, faulty: 0, waiting: 0, backlog: 0 }
     }
 
-    async fn round(&mut self) {
+    async fn round(&mut self, number: u64) {
         let status = if self.dice.below(8) == 0 { 500 } else { 204 };
-        self.parts.receiver.behave(Behaviour::Status(status));
-        if self.dice.below(3) == 0 {
-            self.die_at_a_point().await;
+        self.parts.receiver.answer_with(status);
+        if number.is_multiple_of(2) {
+            self.kill_at_a_point().await;
         }
         let Campaign { parts, load, dice, waiting, backlog, .. } = self;
-        let (count, moment, victim) = (2 + dice.below(6), Duration::from_millis(dice.below(400)), Victim::of(dice));
-        let count = if *waiting < BACKLOG_MAX { count } else { 0 };
+        let (count, moment, victim) = (2 + dice.below(6), ms(dice.below(400)), parts.choose(dice));
+        let (count, away) = (if *waiting < BACKLOG_MAX { count } else { 0 }, ms(dice.below(1_000)));
         let client = parts.stack.client();
         // Some of the posts are still under way then.
         futures::join!(load.post(&client, dice, count), async {
             tokio::time::sleep(moment).await;
-            parts.strike(victim).await;
+            parts.kill(victim);
+            parts.revive(victim, away).await;
         });
-        if parts.stack.ended_part().is_some() {
-            parts.stack.restart();
-        }
         let queued = client.get_with_key("/v1/requests?state=queued&limit=100").await;
         if queued.status == 200 {
             *waiting = queued.json()["requests"].as_array().unwrap().len();
@@ -227,37 +253,35 @@ impl Campaign {
         }
     }
 
-    /// The service dies by itself, some way on.
-    async fn die_at_a_point(&mut self) {
-        let Campaign { parts: Parts { stack, .. }, load, dice, .. } = self;
-        // Each in its turn.
-        let point = FAULT_POINTS[self.faulty % FAULT_POINTS.len()];
+    /// Each part at each place in its turn; what was missed comes again.
+    async fn kill_at_a_point(&mut self) {
+        let Campaign { parts, load, dice, deaths, .. } = self;
         self.faulty += 1;
-        stack.kill9();
-        let mut tries = 0;
-        while let Err(error) = stack.try_restart_with(&[("SNAPHOOK_FAULT", &format!("{point}:{}", 2 + dice.below(6)))])
-        {
-            tries += 1;
-            assert!(tries < 50, "{point}: {error}");
-        }
-        let client = stack.client();
-        for turn in 0..300 {
-            if stack.ended_part().is_some() {
-                *self.deaths.entry(point).or_default() += 1;
-                break;
+        let ((point, victim), count) = deaths.iter_mut().min_by_key(|(_, count)| **count).expect("some");
+        let (nth, away, client) = (1 + dice.below(3), ms(dice.below(1_000)), parts.stack.client());
+        let is_over = Cell::new(false);
+        futures::join!(
+            async {
+                for turn in 0.. {
+                    // Usually it is there after the first few; a slow machine needs time and not more of them.
+                    load.post(&client, dice, u64::from(turn < 15 || turn % 10 == 0)).await;
+                    tokio::time::sleep(ms(100)).await;
+                    if is_over.get() {
+                        break;
+                    }
+                }
+            },
+            async {
+                *count += u32::from(parts.kill_at(point, nth, *victim, away).await);
+                is_over.set(true);
             }
-            // Usually it is there after the first few; a slow machine needs time and not more of them.
-            load.post(&client, dice, u64::from(turn < 15 || turn % 10 == 0)).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        stack.kill9();
-        stack.restart();
+        );
     }
 
     /// Lets everything come to its end, and holds it to what was promised. Gives a line of figures.
     async fn settle(&mut self) -> String {
         let Campaign { parts, load, dice, .. } = self;
-        parts.receiver.behave(Behaviour::Status(204));
+        parts.receiver.answer_with(204);
         parts.stack.kill9();
         parts.stack.restart();
         let client = parts.stack.client();
@@ -285,17 +309,20 @@ impl Campaign {
         let swept = || (parts.stored().len() == figures.done).then_some(());
         wait::for_it("one file each, and no other", s(60), swept).await;
         load.judge(&parts.stack.client(), &rows, &parts.receiver.all()).await;
-        let deaths: Vec<String> = self.deaths.iter().map(|(point, deaths)| format!("{point}:{deaths}")).collect();
-        for (point, deaths) in &self.deaths {
-            assert!(*deaths > 0 || self.faulty < FAULT_POINTS.len(), "nothing died at {point}");
+        let missed: Vec<_> = self.deaths.iter().filter(|(_, count)| **count == 0).map(|(place, _)| place).collect();
+        assert!(missed.is_empty() || self.faulty < self.deaths.len(), "not killed: {missed:?}");
+        let mut by_victim: BTreeMap<Victim, u32> = BTreeMap::new();
+        for ((_, victim), count) in &self.deaths {
+            *by_victim.entry(*victim).or_default() += count;
         }
-        let Figures { accepted, unheard, done, sent, failed, repeated, again, duplicates } = figures;
+        let deaths: Vec<String> = by_victim.iter().map(|(victim, count)| format!("{victim:?}:{count}")).collect();
+        let Figures { accepted, unheard, done, sent, failed, repeated, again, duplicates, lost } = figures;
         // None of it was left out, unless there were too few rounds for it.
         assert!(rows.len() < 100 || [sent, failed, repeated].iter().all(|count| *count > 0));
         format!(
             "accepted={accepted} unheard={unheard} done={done} sent={sent} failed={failed} repeated={repeated} \
-             again={again} backlog={} orphans={orphans} webhooks={} duplicates={duplicates} settled_s={settled_s} \
-             deaths={}",
+             again={again} backlog={} orphans={orphans} webhooks={} duplicates={duplicates} lost={lost} \
+             settled_s={settled_s} at_points={}",
             self.backlog,
             rows.len(),
             deaths.join(","),
@@ -304,14 +331,14 @@ impl Campaign {
 }
 
 /// A part of the rounds, on this store and this database.
-fn survive(store: &str, bucket: Option<S3>, database: Option<Server>) {
+fn survive(store: &str, bucket: Option<MortalS3>, database: Option<Server>) {
     run(async {
         let seed = setting("SNAPHOOK_CAMPAIGN_SEED", std::process::id().into());
-        let rounds = setting("SNAPHOOK_CAMPAIGN_ROUNDS", 200).div_ceil(if database.is_some() { 4 } else { 2 });
+        let rounds = setting("SNAPHOOK_CAMPAIGN_ROUNDS", 200).div_ceil(if database.is_some() { 3 } else { 2 });
         tell(&format!("store={store} seed={seed}, {rounds} rounds"));
         let mut campaign = Campaign::start(seed, bucket, database);
         for round in 1..=rounds {
-            campaign.round().await;
+            campaign.round(round).await;
             if round % 50 == 0 {
                 tell(&format!("store={store} round {round}, {} posted", campaign.load.count()));
             }
@@ -328,7 +355,7 @@ fn what_was_accepted_survives_every_crash_with_local_files() {
 
 #[test]
 fn what_was_accepted_survives_every_crash_with_a_bucket() {
-    survive("bucket", Some(S3::start("files")), None);
+    survive("bucket", Some(MortalS3::start("files")), None);
 }
 
 #[test]

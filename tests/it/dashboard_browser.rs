@@ -121,7 +121,7 @@ fn an_operator_works_with_every_page() {
         assert_eq!(said["filtered"], json!(["failed"]));
         assert_eq!((&said["byKey"], &said["byText"], &said["since"]), (&json!(1), &json!(1), &json!(0)));
         assert_eq!((&said["until"], &said["cleared"]), (&json!(true), &json!(["", true])));
-        assert_eq!((&said["live"], &said["leftAlone"]), (&json!(true), &json!(true)));
+        assert_eq!((&said["live"], &said["leftAlone"], &said["unasked"]), (&json!(true), &json!(true), &json!(0)));
         assert_eq!(said["unseen"], json!([]), "where the keyboard is must be seen");
         assert_eq!(said["followed"], json!([true, 1]), "it was followed without being loaded again");
         assert_eq!(said["selectionLeftAlone"], true);

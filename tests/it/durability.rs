@@ -5,11 +5,12 @@ use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value as Json, json};
+use snaphook_tests::faults::Faults;
 use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
-use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
+use snaphook_tests::s3::{ACCESS_KEY_ID, MortalS3, SECRET_ACCESS_KEY};
 use snaphook_tests::site::Site;
-use snaphook_tests::stack::Stack;
+use snaphook_tests::stack::{Builder, Stack};
 use snaphook_tests::wait::{self, s};
 
 /// What `strace` saw, in its order: a write to the log of the database, a sync of it that has ended, a 202 on its way out.
@@ -271,22 +272,52 @@ fn fill_but_for(disk: &Path, ballast: &Path, left: u64) {
     std::fs::write(ballast, vec![0; usize::try_from(free - left).unwrap()]).unwrap();
 }
 
+fn with_bucket(bucket: &MortalS3) -> Builder {
+    Stack::builder()
+        .set("SNAPHOOK_STORE_URL", "s3://files/shots")
+        .set("SNAPHOOK_STORE_ENDPOINT", &bucket.url)
+        .set("SNAPHOOK_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
+        .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+}
+
+#[test]
+fn a_webhook_whose_file_cannot_be_read_for_a_while_is_postponed() {
+    run(async {
+        let (mut bucket, faults) = (MortalS3::start("files"), Faults::new());
+        let mut stack = with_bucket(&bucket).faults(&faults).start();
+        let (client, receiver) = (stack.client(), Receiver::start());
+        // The file is stored, and before anything is told of it the store is gone.
+        faults.suspend_at("after-store-put", 1);
+        let options = json!({ "html": "<p>x", "response_type": "by_format", "webhook_url": receiver.url() });
+        let id = client.enqueue("/take", &options).await;
+        wait::for_it("a backend that stands still", s(30), || stack.is_suspended().then_some(())).await;
+        bucket.kill9();
+        stack.resume();
+        wait::until("an attempt that is postponed", s(60), async || {
+            let metrics = client.at(&stack.operations).get("/metrics").await.expect(200).text();
+            let line = metrics.lines().find(|line| line.contains("webhook_attempts_total{outcome=\"postponed\"}"));
+            line.filter(|line| !line.ends_with(" 0")).map(drop)
+        })
+        .await;
+        assert!(receiver.all().is_empty());
+        bucket.start_again();
+        let view = client.delivered(&id, s(60)).await;
+        let (file, told) = (client.get(view["file"]["url"].as_str().unwrap()).await.expect(200), receiver.all());
+        assert_eq!((told.len(), &told[0].body), (1, &file.body), "{view:#}");
+    });
+}
+
 #[test]
 fn a_store_that_is_away_costs_time_and_no_request() {
     run(async {
-        let mut bucket = S3::start("files");
-        let stack = Stack::builder()
-            .set("SNAPHOOK_STORE_URL", "s3://files/shots")
-            .set("SNAPHOOK_STORE_ENDPOINT", &bucket.url)
-            .set("SNAPHOOK_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
-            .set("SNAPHOOK_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-            .start();
+        let mut bucket = MortalS3::start("files");
+        let stack = with_bucket(&bucket).start();
         let (client, receiver) = (stack.client(), Receiver::start());
         let options = json!({ "html": "<p>x", "format": "png", "viewport_width": 20, "viewport_height": 20,
             "block_annoyance": "none", "webhook_url": receiver.url() });
         let mut ids = vec![client.enqueue("/v1/screenshot", &options).await];
         receiver.first(s(30)).await;
-        bucket.stop().await;
+        bucket.kill9();
         for _ in 0..4 {
             // It is accepted all the same: the row is on the disk, and the picture can be taken later.
             ids.push(client.enqueue("/v1/screenshot", &options).await);
@@ -301,7 +332,7 @@ fn a_store_that_is_away_costs_time_and_no_request() {
         let answer = client.post("/take", &json!({ "html": "<p>x", "response_type": "json" })).await;
         assert_eq!(answer.json()["error_code"], "storage_returned_transient_error", "{}", answer.text());
         assert_eq!(receiver.all().len(), 1, "nothing is told of what is not stored");
-        bucket.restart();
+        bucket.start_again();
         for id in &ids {
             let view =
                 client.request_when(id, "delivered", s(120), |view| view["webhook"]["state"] == "delivered").await;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use snaphook_test_postgres::Server;
 use snaphook_tests::client::Client;
+use snaphook_tests::faults::Faults;
 use snaphook_tests::receiver::Receiver;
-use snaphook_tests::s3::{ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY};
+use snaphook_tests::s3::{ACCESS_KEY_ID, MortalS3, SECRET_ACCESS_KEY};
 use snaphook_tests::site::Site;
 use snaphook_tests::stack::{Builder, KeyPair, Stack};
 use snaphook_tests::wait::{self, s};
@@ -20,14 +21,14 @@ use crate::postgres::small;
 /// What all services of an installation share.
 pub(crate) struct Fleet {
     pub(crate) database: String,
-    bucket: S3,
+    bucket: MortalS3,
     root_key: String,
     key: KeyPair,
 }
 
 impl Fleet {
     pub(crate) fn new(database: &str) -> Fleet {
-        let (bucket, root_key, key) = (S3::start("files"), random_hex(32), KeyPair::random());
+        let (bucket, root_key, key) = (MortalS3::start("files"), random_hex(32), KeyPair::random());
         Fleet { database: database.to_owned(), bucket, root_key, key }
     }
 
@@ -123,6 +124,75 @@ fn a_backend_that_is_killed_is_stood_in_for_within_the_lease() {
 }
 
 #[test]
+fn what_a_backend_says_after_its_lease_ran_out_is_not_heard() {
+    run(async {
+        let (fleet, faults) = (Fleet::new(&Server::shared().database()), Faults::new());
+        let mut late = fleet.backend(5).faults(&faults).start();
+        let receiver = Receiver::start();
+        faults.suspend_at("after-store-put", 1);
+        let id = late.client().enqueue("/v1/screenshot", &small(&receiver)).await;
+        wait::for_it("a backend that stands still", s(20), || late.is_suspended().then_some(())).await;
+        let other = fleet.backend(5).start();
+        let client = other.client();
+        let view = client.delivered(&id, s(60)).await;
+        assert_eq!((&view["state"], &view["attempts"]), (&json!("done"), &json!(2)), "{view:#}");
+        let began = |attempt: &Json| attempt["started_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let log = &view["attempt_log"];
+        // The lease, and the look for those that ran out every two seconds; a busy machine takes some more.
+        let pause = began(&log[1]).duration_since(began(&log[0]));
+        assert!(pause.as_secs() >= 4 && pause.as_secs() <= 15, "{view:#}");
+        // It has a picture of its own, and would tell of it.
+        late.resume();
+        assert!(late.backend_says("the lease was lost").await);
+        let now = late.client().delivered(&id, s(10)).await;
+        for part in ["state", "attempts", "attempt_log", "finished_at", "webhook"] {
+            assert_eq!(now[part], view[part], "{now:#}");
+        }
+        assert_eq!(receiver.all().len(), 1, "nothing was told twice");
+        // It goes on with others.
+        drop(other);
+        let view =
+            late.client().delivered(&late.client().enqueue("/v1/screenshot", &small(&receiver)).await, s(30)).await;
+        assert_eq!(view["state"], "done", "{view:#}");
+    });
+}
+
+#[test]
+fn three_backends_have_three_times_as_much_under_way() {
+    run(async {
+        let fleet = Fleet::new(&Server::shared().database());
+        let one = fleet.backend(30).start();
+        let (client, site) = (one.client(), Site::start());
+        let slow = json!({ "url": site.url("/slow?4000"), "format": "png", "async": true, "block_annoyance": "none" });
+        let under_way = async || {
+            let page = client.get_with_key("/v1/requests?state=rendering&limit=100").await.expect(200).json();
+            page["requests"].as_array().unwrap().len()
+        };
+        let mut ids = Vec::new();
+        for _ in 0..14 {
+            ids.push(client.enqueue("/v1/screenshot", &slow).await);
+        }
+        wait::until("as much as one does", s(20), async || (under_way().await == 2).then_some(())).await;
+        let others = [fleet.backend(30).start(), fleet.backend(30).start()];
+        let mut most = 0;
+        wait::until("three times that", s(20), async || {
+            most = most.max(under_way().await);
+            (most == 6).then_some(())
+        })
+        .await;
+        for id in &ids {
+            let view = client.done(id, s(60)).await;
+            assert_eq!(view["attempts"], 1, "{view:#}");
+            most = most.max(under_way().await);
+        }
+        assert_eq!((most, site.count("/slow")), (6, 14), "no backend takes more than its places");
+        for backend in others.iter().chain([&one]) {
+            assert!(renders(backend).await >= 2.0);
+        }
+    });
+}
+
+#[test]
 fn each_role_does_its_part_and_no_other() {
     run(async {
         let server = Server::shared();
@@ -202,7 +272,7 @@ fn three_backends_behind_an_edge_lose_nothing_whatever_happens_to_them() {
         let backend = |database: &str, bucket: &str| {
             fleet.backend_by(5, database, bucket).set("SNAPHOOK_WEBHOOK_SCHEDULE_SECONDS", &schedule)
         };
-        let front = backend(&fleet.database, &fleet.bucket.url).edge().start();
+        let mut front = backend(&fleet.database, &fleet.bucket.url).edge().start();
         let mut others: Vec<Stack> =
             ways.iter().map(|((_, database), (_, bucket))| backend(database, bucket).start()).collect();
         let (client, site, receiver) = (front.edge_client(), Site::start(), Receiver::start());
@@ -232,6 +302,12 @@ fn three_backends_behind_an_edge_lose_nothing_whatever_happens_to_them() {
         to_bucket.mend();
         load(&client, &receiver, 10, &mut accepted).await;
 
+        // The only one that the edge knows: it answers for itself until that is back.
+        front.kill9();
+        futures::join!(load(&client, &receiver, 10, &mut accepted), async {
+            tokio::time::sleep(s(1)).await;
+            front.restart();
+        });
         others[1].kill9();
         load(&client, &receiver, 10, &mut accepted).await;
         server.crash();
@@ -239,10 +315,10 @@ fn three_backends_behind_an_edge_lose_nothing_whatever_happens_to_them() {
         server.start_again();
         load(&client, &receiver, 10, &mut accepted).await;
         others[1].restart();
-        fleet.bucket.stop().await;
+        fleet.bucket.kill9();
         load(&client, &receiver, 10, &mut accepted).await;
         tokio::time::sleep(s(1)).await;
-        fleet.bucket.restart();
+        fleet.bucket.start_again();
         load(&client, &receiver, 10, &mut accepted).await;
 
         let mut files = HashSet::new();

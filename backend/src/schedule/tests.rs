@@ -31,7 +31,7 @@ fn open(folder: &Path) -> Arc<SqliteQueue> {
 
 fn scheduler(queue: &Arc<SqliteQueue>, clock: Clock) -> Scheduler {
     let policies = Policies::default();
-    Scheduler { tasks: queue.clone(), clock, policies, requests: Arc::default() }
+    Scheduler { tasks: queue.clone(), clock, policies, requests: Arc::default(), disk: LastLook::default() }
 }
 
 impl Bench {
