@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use snaphook_shared::options::model::Options;
+use snaphook_shared::priority::Urgency;
+use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 use snaphook_test_postgres::Server;
 
@@ -10,6 +13,7 @@ use super::Queue;
 use super::postgres::{PostgresQueue, PostgresSettings};
 use super::secrets::RootKey;
 use super::sqlite::SqliteQueue;
+use crate::domain::job::NewRequest;
 use crate::domain::operator::NewKey;
 
 pub(super) const NOW: u64 = 1_700_000_000_000;
@@ -48,6 +52,21 @@ pub(super) async fn backend(url: &str) -> PostgresQueue {
 
 pub(super) fn settings(url: &str) -> PostgresSettings {
     PostgresSettings { url: SecretKey::new(url), connections_max: 8, timeout: Duration::from_secs(20) }
+}
+
+/// A request that was made so many milliseconds after [`NOW`].
+pub(super) fn request(number: u64, access_key: &str) -> NewRequest {
+    NewRequest {
+        id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
+        access_key: access_key.to_owned(),
+        endpoint: Endpoint::Screenshot,
+        options: Options::default(),
+        idempotency_key: None,
+        urgency: Urgency::default(),
+        fingerprint: "f".to_owned(),
+        created_ms: NOW + number,
+        traceparent: None,
+    }
 }
 
 /// Runs each test on each kind of queue.

@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use snaphook_shared::limits::TASKS_MAX;
-use snaphook_shared::options::model::Options;
-use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 use snaphook_shared::task::{Frequency, Plan};
 
-use crate::domain::job::NewRequest;
 use crate::domain::task::{Fired, NextTime, Run, Task};
 use crate::queue::Queue;
-use crate::queue::testing::{NOW, on_each_queue};
+use crate::queue::testing::{NOW, on_each_queue, request};
 
 on_each_queue! {
     a_task_is_kept_as_it_is_and_is_its_owners_alone
@@ -40,20 +37,6 @@ fn task(id: u64) -> Task {
         runs: 0,
         last_run: None,
         revision: 0,
-    }
-}
-
-fn request(number: u64) -> NewRequest {
-    NewRequest {
-        id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
-        access_key: "alice".to_owned(),
-        endpoint: Endpoint::Pdf,
-        options: Options::default(),
-        idempotency_key: None,
-        urgency: Urgency::default(),
-        fingerprint: String::new(),
-        created_ms: NOW + number,
-        traceparent: None,
     }
 }
 
@@ -108,7 +91,7 @@ async fn a_run_is_fired_once_however_many_schedulers_there_are(queue: &Arc<dyn Q
                 revision: 0,
                 now_ms: due_ms,
                 next_ms: Some(due_ms + 1),
-                request: Ok(request(run * 10 + scheduler)),
+                request: Ok(request(run * 10 + scheduler, "alice")),
             };
             queue.fire(run)
         };

@@ -3,9 +3,6 @@
 use std::time::Duration;
 
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::options::model::Options;
-use snaphook_shared::priority::Urgency;
-use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 use snaphook_test_postgres::Server;
 
@@ -13,20 +10,10 @@ use super::*;
 use crate::domain::delivery::{DeliveryBody, Release};
 use crate::domain::operator::{NewKey, Operator};
 use crate::queue::migration;
-use crate::queue::testing::{CAPACITY, NOW, backend, settings};
+use crate::queue::testing::{self, CAPACITY, NOW, backend, settings};
 
 fn request(number: u64) -> NewRequest {
-    NewRequest {
-        id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
-        access_key: "alice".to_owned(),
-        endpoint: Endpoint::Take,
-        options: Options::default(),
-        idempotency_key: None,
-        urgency: Urgency::default(),
-        fingerprint: String::new(),
-        created_ms: NOW + number,
-        traceparent: None,
-    }
+    testing::request(number, "alice")
 }
 
 fn done() -> Outcome {
