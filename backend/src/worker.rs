@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -28,6 +28,8 @@ pub struct Worker {
     pub lease: Duration,
     /// Rung when a request was accepted.
     pub requests: Arc<Notify>,
+    /// Held by the one of all idle workers that looks from time to time: a hundred see no more than one does.
+    pub lookout: Arc<Mutex<()>>,
     /// To ring when a webhook may be due.
     pub deliveries: Arc<Notify>,
 }
@@ -58,10 +60,14 @@ impl Worker {
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "no request could be claimed"),
             }
+            let rest = async {
+                let _lookout = if pause == SCAN_INTERVAL { Some(self.lookout.lock().await) } else { None };
+                tokio::time::sleep(pause).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.requests.notified(), if pause == SCAN_INTERVAL => {}
-                () = tokio::time::sleep(pause) => {}
+                () = rest => {}
             }
         }
     }

@@ -255,3 +255,33 @@ fn the_servers_certificate_is_checked_where_that_is_asked_for() {
         assert_eq!(database["state"], wanted, "{parameters}: {database}");
     }
 }
+
+#[test]
+fn many_places_with_nothing_to_do_look_no_more_often_than_one() {
+    run(async {
+        let server = Server::start_with_settings(&["track_functions=all"]);
+        let database = server.database();
+        let stack = Stack::builder().set(DATABASE_URL, &database).set("SNAPHOOK_RENDER_CONCURRENCY", 8).start();
+        let looks = || {
+            let sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'claim_request'";
+            server.query(&database, sql).parse::<u64>().unwrap()
+        };
+        wait::for_it("the first looks", s(20), || (looks() >= 8).then_some(())).await;
+        let before = looks();
+        tokio::time::sleep(s(6)).await;
+        let looked = looks() - before;
+        // Once a second; each of the eight would make it 48.
+        assert!((2..=12).contains(&looked), "{looked}");
+        // And all of them are there for what comes.
+        let (client, site) = (stack.client(), Site::start());
+        let slow = json!({ "url": site.url("/slow?4000"), "format": "png", "async": true, "block_annoyance": "none" });
+        let mut ids = Vec::new();
+        for _ in 0..8 {
+            ids.push(client.enqueue("/v1/screenshot", &slow).await);
+        }
+        wait::for_it("all at once", s(20), || (site.count("/slow") == 8).then_some(())).await;
+        for id in &ids {
+            client.done(id, s(60)).await;
+        }
+    });
+}

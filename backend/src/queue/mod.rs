@@ -15,6 +15,7 @@ use crate::domain::task::Tasks;
 mod conformance;
 mod key_row;
 mod migration;
+pub mod options;
 pub mod postgres;
 pub mod secrets;
 pub mod sqlite;

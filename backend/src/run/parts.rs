@@ -137,12 +137,14 @@ impl Parts {
     pub(super) fn workers(&self, pipeline: &Arc<Pipeline>) -> Result<Vec<Worker>, StartError> {
         // Others may have the same process id and the same start, in containers of their own.
         let service = random_text(9)?;
+        let lookout = Arc::default();
         let worker = |number| Worker {
             name: format!("{service}-{number}"),
             pipeline: pipeline.clone(),
             clock: self.clock.clone(),
             lease: Duration::from_secs(self.config.queue.lease_seconds),
             requests: self.bells.requests.clone(),
+            lookout: Arc::clone(&lookout),
             deliveries: self.bells.deliveries.clone(),
         };
         Ok((0..self.config.sizing().concurrency).map(worker).collect())

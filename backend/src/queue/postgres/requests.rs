@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 use sqlx::postgres::PgRow;
@@ -14,6 +13,7 @@ use super::usage;
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, StoredFile};
 use crate::domain::limits::UnderWay;
 use crate::domain::ports::Acceptance;
+use crate::queue::options;
 
 /// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
 pub(super) async fn accept(
@@ -136,7 +136,7 @@ fn bind<'q>(
         .bind(&request.access_key)
         .bind(request.endpoint.path())
         .bind(request.options.delivery.asynchronous)
-        .bind(serde_json::to_string(&request.options).map_err(not_json)?)
+        .bind(options::write(&request.options).map_err(not_json)?)
         .bind(text(request.options.source.label()))
         .bind(&request.idempotency_key)
         .bind(&request.fingerprint)
@@ -214,7 +214,7 @@ pub(super) fn new_request(row: &PgRow) -> sqlx::Result<NewRequest> {
         id: row.try_get("id")?,
         access_key: row.try_get("access_key")?,
         endpoint: Endpoint::from_path(endpoint).ok_or_else(|| unreadable(format!("no endpoint {endpoint}")))?,
-        options: serde_json::from_str::<Options>(row.try_get("options")?).map_err(not_json)?,
+        options: options::read(row.try_get("options")?).map_err(not_json)?,
         idempotency_key: row.try_get("idempotency_key")?,
         fingerprint: row.try_get("fingerprint")?,
         urgency: Urgency::new(row.number("urgency")?).unwrap_or_default(),

@@ -1,7 +1,6 @@
 //! SQL over `requests` and `files`.
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
-use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
 
@@ -15,6 +14,7 @@ use crate::domain::job::{
 use crate::domain::operator::RequestDetail;
 use crate::domain::ports::{Acceptance, RequestFilter};
 use crate::domain::retry::DEAD_FILE_KEPT;
+use crate::queue::options;
 
 /// `secrets` are those of the options, sealed. One that is `counted` was admitted before, and its key's limits are not asked.
 pub(super) fn accept(
@@ -89,7 +89,7 @@ pub(super) fn insert(
             ":access_key": request.access_key,
             ":endpoint": request.endpoint.path(),
             ":asynchronous": request.options.delivery.asynchronous,
-            ":options": serde_json::to_string(&request.options).map_err(not_json)?,
+            ":options": options::write(&request.options).map_err(not_json)?,
             ":target": request.options.source.label(),
             ":idempotency_key": request.idempotency_key,
             ":fingerprint": request.fingerprint,
@@ -175,7 +175,7 @@ fn new_request(row: &Row<'_>) -> rusqlite::Result<NewRequest> {
         id: row.get(0)?,
         access_key: row.get(1)?,
         endpoint: Endpoint::from_path(&endpoint).ok_or(rusqlite::Error::InvalidQuery)?,
-        options: serde_json::from_str::<Options>(&options).map_err(not_json)?,
+        options: options::read(&options).map_err(not_json)?,
         idempotency_key: row.get(4)?,
         fingerprint: row.get(5)?,
         urgency: Urgency::new(row.get(7)?).unwrap_or_default(),

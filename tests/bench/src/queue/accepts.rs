@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use snaphook::domain::ports::{Acceptance, JobQueue};
+use snaphook::queue::options;
 
 use super::{lists, rig};
 use crate::figures::{line, median};
@@ -18,7 +19,7 @@ const ROUNDS: usize = 7;
 /// One thread that appends what a request weighs and waits for the disk, again and again.
 pub(super) fn raw(folder: &Path) -> f64 {
     let mut file = File::create(folder.join("raw")).expect("a file");
-    let row = serde_json::to_vec(&rig::request().options).expect("JSON");
+    let row = options::write(&rig::request().options).expect("JSON").into_bytes();
     let (started, mut count) = (Instant::now(), 0_u32);
     while started.elapsed() < TURN {
         file.write_all(&row).expect("room on the disk");

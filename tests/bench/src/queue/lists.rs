@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, params};
 use snaphook::domain::ports::{JobQueue, RequestFilter};
+use snaphook::queue::options;
 
 use super::rig;
 use crate::figures::{line, spread};
@@ -23,7 +24,7 @@ pub(super) async fn fill(path: &Path) {
     if count(&connection) >= ROWS {
         return;
     }
-    let options = serde_json::to_string(&rig::request().options).expect("JSON");
+    let options = options::write(&rig::request().options).expect("JSON");
     let month_ms: u64 = 30 * 24 * 3600 * 1000;
     let first_ms = rig::now_ms() - month_ms;
     let step_ms = month_ms / ROWS;

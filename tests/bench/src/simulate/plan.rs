@@ -58,7 +58,7 @@ const INPUTS: [Input; 33] = [
     input("file_days", 7.0, "days that a file stays", "default: file_lifetime_seconds"),
     input(
         "edge_cpu_us",
-        433.0,
+        453.0,
         "µs of the Worker's processor time for a request",
         "measured: docs/performance-edge.md",
     ),

@@ -13,6 +13,7 @@ use snaphook::domain::artifact::Size;
 use snaphook::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep};
 use snaphook::domain::job::{NewRequest, Outcome, StoredFile};
 use snaphook::domain::ports::{Acceptance, JobQueue};
+use snaphook::queue::options;
 use snaphook::queue::postgres::PostgresQueue;
 use snaphook_tests::random_hex;
 use sqlx::{PgPool, Row};
@@ -186,7 +187,7 @@ async fn insert(pool: &PgPool, request: &NewRequest) -> sqlx::Result<()> {
     .bind(&request.id)
     .bind(&request.access_key)
     .bind(request.endpoint.path())
-    .bind(serde_json::to_string(&request.options).expect("JSON"))
+    .bind(options::write(&request.options).expect("JSON"))
     .bind(request.options.source.label())
     .bind(&request.fingerprint)
     .bind(request.created_ms as i64)
@@ -216,7 +217,7 @@ async fn render(pool: &PgPool, owner: &str, now_ms: u64) -> sqlx::Result<bool> {
     let Some(row) = claimed else { return Ok(false) };
     let mut request = rig::request_of(row.try_get("access_key")?);
     request.id = row.try_get("id")?;
-    request.options = serde_json::from_str(row.try_get("options")?).expect("JSON");
+    request.options = options::read(row.try_get("options")?).expect("JSON");
     let (webhook, file, now_ms) = (webhook(&request), picture(now_ms), rig::now_ms() as i64);
 
     let mut transaction = pool.begin().await?;

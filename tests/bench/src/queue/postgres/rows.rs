@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use snaphook::domain::job::Outcome;
 use snaphook::domain::ports::JobQueue;
+use snaphook::queue::options;
 use snaphook::queue::postgres::PostgresQueue;
 use snaphook_test_postgres::Server;
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
@@ -67,7 +68,7 @@ async fn load(url: &str, rows: u64) {
     .fetch_all(&mut connection)
     .await
     .expect("indexes");
-    let options = serde_json::to_string(&rig::request().options).expect("JSON").replace('\'', "''");
+    let options = options::write(&rig::request().options).expect("JSON").replace('\'', "''");
     let signatures = serde_json::to_string(&contender::signatures()).expect("JSON");
     let keys: Vec<String> = contender::keys().collect();
     let step_us = 30 * 86_400 * 1_000_000 / rows;
