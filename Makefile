@@ -31,8 +31,8 @@ help:
 # URL=https://… takes that page instead of the bundled one.
 run:
 	@sh deploy/setup.sh run
-	@echo 'run: building the backend, the Worker and the verifier'
-	@$(BUILD)
+	@echo 'run: building the backend, the Worker and the verifier; the first time that takes some minutes (seven on two cores)'
+	@cargo build --workspace --bins
 	@$(MAKE) --no-print-directory edge-dev verify-package
 	@exec target/debug/demo
 

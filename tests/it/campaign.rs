@@ -148,11 +148,13 @@ impl Parts {
             Victim::Receiver | Victim::Store | Victim::Database => tokio::time::sleep(away).await,
         }
         match victim {
-            Victim::Backend => self.stack.restart(),
-            Victim::Chromium | Victim::Pages => {}
+            Victim::Backend | Victim::Chromium | Victim::Pages => {}
             Victim::Receiver => self.receiver.start_again(),
             Victim::Store => self.bucket.as_mut().unwrap().start_again(),
             Victim::Database => self.database.as_ref().unwrap().start_again(),
+        }
+        if self.stack.ended_part().is_some() {
+            self.stack.restart();
         }
     }
 
@@ -162,14 +164,18 @@ impl Parts {
             Victim::Backend => self.faults.kill_at(point, nth),
             _ => self.faults.suspend_at(point, nth),
         }
-        let there = wait::within(POINT_LIMIT, || self.stack.is_suspended() || self.stack.ended_part().is_some()).await;
+        let there = wait::within(POINT_LIMIT, || match victim {
+            Victim::Backend => self.stack.ended_part().is_some(),
+            _ => self.stack.is_suspended(),
+        });
+        let there = there.await;
         self.faults.forget(point);
         if self.stack.is_suspended() {
             self.kill(victim);
             self.stack.resume();
-        }
-        if there {
             self.revive(victim, away).await;
+        } else if self.stack.ended_part().is_some() {
+            self.stack.restart();
         }
         there
     }

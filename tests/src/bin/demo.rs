@@ -69,6 +69,9 @@ async fn demo() -> Result<(), String> {
     let environment = folder.join("dev.env");
     write_environment(&environment, &stack, &edge)?;
     say(format!("   backend   {}  (Chromium, database, files)", stack.api));
+    if stack.setting("SNAPHOOK_RENDER_ALLOW_NO_SANDBOX") == Some("true") {
+        say("             without Chromium's sandbox, which cannot start as root");
+    }
     say(format!("   edge      {}  (the Worker, in workerd)", edge.base));
     say(format!("   receiver  {hook}  (verifies webhooks with the wasm verifier)"));
     say("");

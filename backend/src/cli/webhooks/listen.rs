@@ -33,7 +33,8 @@ Examples:
   snaphook webhooks listen --port 9000 --secret SK --json
   snaphook webhooks listen --status 500                 # see what a failure brings
 
-snaphook sends to this machine only with `development = true` or [egress] allow_subnets = [\"127.0.0.0/8\"].
+snaphook sends to this machine, and over http, only with `development = true`, or with [egress] allow_subnets =
+[\"127.0.0.0/8\"] and [webhook] allow_http = true.
 What is not proved is answered 401, everything else with --status, or as --forward was answered; 502 if that did not
 answer within [webhook] timeout_seconds.";
 
