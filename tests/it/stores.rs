@@ -63,6 +63,7 @@ fn an_s3_server_keeps_files_small_and_large() {
     let s3 = S3::start("files");
     keeps_files(bucket("s3://files/shots", &s3.url, ACCESS_KEY_ID, SECRET_ACCESS_KEY));
     assert_eq!(std::fs::read_dir(s3.path("files/shots")).unwrap().count(), 2, "nothing but the two");
+    assert!((2..=16).contains(&s3.parts()), "{} parts", s3.parts());
 }
 
 #[test]

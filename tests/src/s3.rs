@@ -2,8 +2,13 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
@@ -22,14 +27,21 @@ pub const SECRET_ACCESS_KEY: &str = "s3-secret";
 pub struct S3 {
     pub url: String,
     buckets: Buckets,
+    parts: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl S3 {
     /// One with an empty bucket.
     pub fn start(bucket: &str) -> S3 {
-        let (buckets, port) = (Buckets::with(bucket), Port::reserve());
-        S3 { url: format!("http://{}", port.address), task: serve(buckets.0.path(), port), buckets }
+        let (buckets, port, parts) = (Buckets::with(bucket), Port::reserve(), Arc::default());
+        let url = format!("http://{}", port.address);
+        S3 { url, task: serve(buckets.0.path(), port, &parts), buckets, parts }
+    }
+
+    /// How many parts of large files have come so far.
+    pub fn parts(&self) -> usize {
+        self.parts.load(Ordering::Relaxed)
     }
 }
 
@@ -103,15 +115,20 @@ impl Buckets {
     }
 }
 
-/// Serves the buckets of a folder.
-pub fn serve(folder: &Path, port: Port) -> JoinHandle<()> {
+/// Serves the buckets of a folder, and counts the parts of large files that come.
+pub fn serve(folder: &Path, port: Port, parts: &Arc<AtomicUsize>) -> JoinHandle<()> {
     let mut builder = S3ServiceBuilder::new(FileSystem::new(folder).expect("a file system"));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
-    let (service, listener) = (builder.build(), port.listen());
+    let (service, listener, parts) = (builder.build(), port.listen(), parts.clone());
     runtime().spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
-            let service = service.clone();
+            let (service, parts) = (service.clone(), parts.clone());
+            let service = service_fn(move |request: Request<Incoming>| {
+                let is_part = request.uri().query().is_some_and(|query| query.contains("partNumber="));
+                parts.fetch_add(usize::from(is_part), Ordering::Relaxed);
+                Service::call(&service, request)
+            });
             connections.spawn(async move {
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });

@@ -11,6 +11,7 @@ use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use snaphook_tests::serve::Port;
 use snaphook_tests::{receiver, s3};
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     let told = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["receiver", address, file] => listen(address).and_then(|port| receive(port, Path::new(file))),
         ["s3", address, folder] => listen(address).map(|port| {
-            let _task = s3::serve(Path::new(folder), port);
+            let _task = s3::serve(Path::new(folder), port, &Arc::default());
             obey(|_| {});
         }),
         _ => Err("what is wanted is a server, an address and where it keeps things".to_owned()),
