@@ -51,7 +51,7 @@ const INPUTS: [Input; 33] = [
     input("db_cpu_ms", 1.96, "ms of PostgreSQL's processor time for a shot", DATABASE),
     input("db_load", 0.4, "of PostgreSQL's cores taken in the busiest hour", "chosen"),
     input("db_wal", 7_890.0, "bytes of write-ahead log for a shot", DATABASE),
-    input("db_row", 4_937.0, "bytes for a shot, indexes included", DATABASE),
+    input("db_row", 2_752.0, "bytes for a shot, indexes included", DATABASE),
     input("db_slack", 1.4, "of that, for bloat and pages that are not full", ASSUMED),
     input("db_numbers", 4.2, "transaction numbers for a shot", DATABASE),
     input("db_trips", 12.6, "round trips to PostgreSQL for a shot", DATABASE),
