@@ -6,17 +6,6 @@
 //!
 //! And safeguards that a test may take away, to see that it is noticed: `SNAPHOOK_WITHOUT=--disable-quic`.
 
-/// Every place, in the order in which a request passes them.
-pub const POINTS: [&str; 7] = [
-    "before-commit",
-    "after-commit",
-    "during-render",
-    "before-store-put",
-    "after-store-put",
-    "during-post",
-    "after-post",
-];
-
 /// Marks a place.
 #[cfg(debug_assertions)]
 pub(crate) fn point(name: &str) {

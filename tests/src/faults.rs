@@ -4,8 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-/// Every place, in the order in which a request passes them. The same as in the backend's `fault` module; the test `tidy` holds
-/// the two together.
+/// Every place that the backend marks (`tidy` looks), in the order in which a request passes them.
 pub const POINTS: [&str; 7] = [
     "before-commit",
     "after-commit",

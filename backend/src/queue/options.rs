@@ -151,6 +151,7 @@ mod tests {
     /// A version of before reads what this one writes: it takes its own defaults for what is not there, and they are these.
     #[test]
     fn what_is_not_there_is_as_in_the_base() {
+        // Until a default changes: then the documents stay as they are, and versions before that must be gone.
         assert_eq!(Value::Object(BASE.whole.clone()), serde_json::to_value(Options::default()).unwrap());
         for (part, value) in &BASE.parts {
             if value.is_object() {

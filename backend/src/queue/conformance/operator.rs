@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::options::model::Options;
-use snaphook_shared::priority::Urgency;
-use snaphook_shared::request::Endpoint;
 use snaphook_shared::signing::SecretKey;
 
-use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, NewDelivery, NextStep, Release};
+use super::samples::delivery;
+use crate::domain::delivery::{DeliveryAttempt, NewDelivery, NextStep, Release};
 use crate::domain::job::{NewRequest, Outcome, StoredFile};
 use crate::domain::operator::{NewKey, Rotation, USAGE_KEPT_HOURS};
 use crate::domain::ports::{Backlog, RequestFilter};
 use crate::queue::Queue;
-use crate::queue::testing::{NOW, on_each_queue};
+use crate::queue::testing::{NOW, on_each_queue, request};
 
 on_each_queue! {
     keys_are_kept_changed_and_ended
@@ -26,21 +24,6 @@ on_each_queue! {
 }
 
 const HOUR: u64 = 3_600_000;
-
-fn request(number: u64, access_key: &str) -> NewRequest {
-    let created_ms = NOW + number;
-    NewRequest {
-        id: snaphook_shared::id::request_id(created_ms, [0; 10]),
-        access_key: access_key.to_owned(),
-        endpoint: Endpoint::Screenshot,
-        options: Options::default(),
-        idempotency_key: None,
-        urgency: Urgency::default(),
-        fingerprint: String::new(),
-        created_ms,
-        traceparent: None,
-    }
-}
 
 fn file(name: &str, bytes: u64) -> StoredFile {
     StoredFile {
@@ -64,11 +47,9 @@ fn failed() -> Outcome {
 
 fn webhook(request: &NewRequest) -> NewDelivery {
     NewDelivery {
-        id: request.id.replacen("req_", "msg_", 1),
         url: "https://example.com/hook?a=b".to_owned(),
-        sign: true,
         headers: vec![("x-one".to_owned(), "1".to_owned())],
-        body: DeliveryBody::Inline(b"{}".to_vec()),
+        ..delivery(request)
     }
 }
 
