@@ -84,6 +84,7 @@ pub struct Metrics {
     egress: Family<Refused, Counter>,
     queue: Family<State, Gauge>,
     oldest_queued_seconds: Gauge,
+    oldest_ready_seconds: Gauge,
     webhooks_open: Gauge,
     memory: Family<Process, Gauge>,
     ready: Gauge,
@@ -96,6 +97,8 @@ pub struct Snapshot {
     pub rendering: u64,
     /// How long the oldest queued request has waited.
     pub oldest_queued: Duration,
+    /// How long the one has waited that a free worker could have had at once.
+    pub oldest_ready: Duration,
     pub webhooks_open: u64,
     pub backend_bytes: u64,
     pub browser_bytes: u64,
@@ -123,6 +126,7 @@ impl Metrics {
             egress: Family::default(),
             queue: Family::default(),
             oldest_queued_seconds: Gauge::default(),
+            oldest_ready_seconds: Gauge::default(),
             webhooks_open: Gauge::default(),
             memory: Family::default(),
             ready: Gauge::default(),
@@ -166,6 +170,8 @@ impl Metrics {
         all.register("queue_requests", "Requests that have not ended, by state", metrics.queue.clone());
         let help = "How long the oldest queued request has waited";
         all.register_with_unit("queue_oldest", help, Unit::Seconds, metrics.oldest_queued_seconds.clone());
+        let help = "How long the request has waited for a worker that is due and not held back by its key's limit";
+        all.register_with_unit("queue_oldest_ready", help, Unit::Seconds, metrics.oldest_ready_seconds.clone());
         all.register("webhooks_open", "Webhooks that are neither delivered nor dead", metrics.webhooks_open.clone());
         let help = "Resident memory of the backend, and what all processes of the browser hold";
         all.register_with_unit("memory", help, Unit::Bytes, metrics.memory.clone());
@@ -235,6 +241,7 @@ impl Metrics {
             self.memory.get_or_create(&Process { process }).set(number(bytes));
         }
         self.oldest_queued_seconds.set(number(now.oldest_queued.as_secs()));
+        self.oldest_ready_seconds.set(number(now.oldest_ready.as_secs()));
         self.webhooks_open.set(number(now.webhooks_open));
         self.ready.set(now.ready.into());
         let mut text = String::new();

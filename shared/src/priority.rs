@@ -11,11 +11,12 @@ impl Default for Urgency {
 }
 
 impl Urgency {
-    const LAST: u8 = 7;
+    /// What is served last.
+    pub const LAST: Urgency = Urgency(7);
 
     /// None for a number that is no urgency.
     pub fn new(level: u8) -> Option<Urgency> {
-        (level <= Urgency::LAST).then_some(Urgency(level))
+        (level <= Urgency::LAST.0).then_some(Urgency(level))
     }
 
     /// 0 to 7.

@@ -227,7 +227,8 @@ fn a_queue_that_waits_is_seen() {
         }
         let text = wait::until("a queue", s(30), async || {
             let text = scrape(&stack).await;
-            (sample(&text, "snaphook_queue_oldest_seconds") >= 1.0).then_some(text)
+            let ages = ["snaphook_queue_oldest_seconds", "snaphook_queue_oldest_ready_seconds"];
+            ages.iter().all(|age| sample(&text, age) >= 1.0).then_some(text)
         })
         .await;
         assert_eq!(sample(&text, "snaphook_queue_requests{state=\"queued\"}"), 2.0, "{text}");

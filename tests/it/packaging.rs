@@ -145,7 +145,8 @@ fn the_cluster_has_every_role_with_its_probes() {
     let all: BTreeSet<&str> = all["roles"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
     assert_eq!(roles, all);
     let trigger = &of("ScaledObject")[0]["spec"]["triggers"][0];
-    assert_eq!(trigger["metadata"]["query"], "max(snaphook_queue_oldest_seconds)", "a metric that there is");
+    let query = "max(min_over_time(snaphook_queue_oldest_ready_seconds[1m]))";
+    assert_eq!(trigger["metadata"]["query"], query, "a metric that there is");
     assert_eq!(trigger["metricType"], "Value", "an age is not shared out among renderers");
     let budgets = of("PodDisruptionBudget");
     let protected: BTreeSet<&str> =

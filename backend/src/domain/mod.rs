@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod artifact;
+pub mod capacity;
 pub mod delivery;
 pub mod failure;
 pub mod job;

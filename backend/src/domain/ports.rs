@@ -119,6 +119,9 @@ pub struct Backlog {
     pub rendering: u64,
     /// When the oldest of those that wait was made.
     pub oldest_queued_ms: Option<u64>,
+    /// Since when the first of those has been due that a worker could have at once: more workers would help it. One that is to
+    /// be tried again later is not, nor is one whose key has all that it may have under way.
+    pub ready_since_ms: Option<u64>,
     /// Webhooks that are neither delivered nor dead.
     pub webhooks_open: u64,
 }
@@ -219,7 +222,7 @@ pub trait JobQueue: Send + Sync {
 
     async fn key(&self, access_key: &str) -> Result<Option<KeyRecord>, QueueError>;
     /// How much there is still to do.
-    async fn backlog(&self) -> Result<Backlog, QueueError>;
+    async fn backlog(&self, now_ms: u64) -> Result<Backlog, QueueError>;
 }
 
 /// Buckets of callers.

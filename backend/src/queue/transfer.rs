@@ -431,7 +431,7 @@ mod tests {
             format!("{:?}", queue.password_hash().await.unwrap()),
             format!("{:?}", queue.session("token", NOW).await.unwrap()),
             format!("{:?}", queue.tasks("alice").await.unwrap()),
-            format!("{:?}", queue.backlog().await.unwrap()),
+            format!("{:?}", queue.backlog(NOW).await.unwrap()),
             format!("{:?}", queue.usage("alice", NOW).await.unwrap()),
             format!("{:?}", queue.usage_over_time(None, 0, NOW * 2, 1).await.unwrap()),
             format!("{:?}", queue.endpoints(None).await.unwrap()),
@@ -482,7 +482,7 @@ mod tests {
         }
         assert_eq!(ids, [2, 4, 5, 50]);
         assert_eq!(queue.claim_deliveries(NOW + 500, NOW + 999, 9, 8).await.unwrap().len(), 2);
-        assert_eq!(queue.backlog().await.unwrap().queued, 0);
+        assert_eq!(queue.backlog(NOW).await.unwrap().queued, 0);
 
         let again = to_postgres(&file, &settings(&url), &root_key()).await.unwrap_err().to_string();
         assert!(again.contains("in use already"), "{again}");

@@ -157,13 +157,15 @@ impl Readiness for Operations {
 impl Scrape for Operations {
     async fn metrics(&self) -> String {
         // A database that is away is told by `ready`; the rest can be told all the same.
-        let backlog = tokio::time::timeout(BACKLOG_LIMIT, self.queue.backlog()).await;
+        let now_ms = self.clock.now_ms();
+        let backlog = tokio::time::timeout(BACKLOG_LIMIT, self.queue.backlog(now_ms)).await;
         let backlog = backlog.ok().and_then(Result::ok).unwrap_or_default();
-        let waited_ms = backlog.oldest_queued_ms.map_or(0, |made_ms| self.clock.now_ms().saturating_sub(made_ms));
+        let waited = |since_ms: Option<u64>| Duration::from_millis(since_ms.map_or(0, |ms| now_ms.saturating_sub(ms)));
         metrics::get().scrape(&Snapshot {
             queued: backlog.queued,
             rendering: backlog.rendering,
-            oldest_queued: Duration::from_millis(waited_ms),
+            oldest_queued: waited(backlog.oldest_queued_ms),
+            oldest_ready: waited(backlog.ready_since_ms),
             webhooks_open: backlog.webhooks_open,
             backend_bytes: resident_bytes().unwrap_or(0),
             browser_bytes: self.renderer.as_ref().map_or(0, |renderer| renderer.memory_mb()) * 1024 * 1024,

@@ -108,7 +108,7 @@ async fn a_request_that_turns_over_is_neither_checked_nor_counted_again(queue: &
     assert_eq!((usage.started, usage.unfinished, usage.under_way), (1, 1, 0), "once, and its place is free");
     // It counts on, so that nothing else finds room.
     assert!(matches!(accepted(queue, 2).await, Acceptance::Limited(Limited::Quota { .. })));
-    assert_eq!(queue.backlog().await.unwrap().queued, 1);
+    assert_eq!(queue.backlog(NOW).await.unwrap().queued, 1);
     let claimed = queue.claim("w", NOW, NOW + 1000).await.unwrap().unwrap();
     assert_eq!(claimed.request.id, request(1).id);
     assert!(queue.finish(&claimed.request.id, "w", NOW, done(), None).await.unwrap());

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use snaphook_shared::key::KeyLimits;
+use snaphook_shared::priority::Urgency;
 use snaphook_shared::signing::SecretKey;
 
-use super::samples::delivery;
+use super::samples::{back, delivery};
 use crate::domain::delivery::{DeliveryAttempt, NewDelivery, NextStep, Release};
-use crate::domain::job::{NewRequest, Outcome, StoredFile};
+use crate::domain::job::{NewRequest, Outcome, RequestState, StoredFile};
 use crate::domain::operator::{NewKey, Rotation, USAGE_KEPT_HOURS};
 use crate::domain::ports::{Backlog, RequestFilter};
 use crate::queue::Queue;
@@ -18,6 +19,7 @@ on_each_queue! {
     old_secrets_are_good_for_a_while_and_never_too_many
     what_was_done_is_counted_by_hour_and_key_and_forgotten
     what_is_kept_and_what_waits_is_counted
+    what_more_workers_would_not_help_is_not_said_to_be_ready
     details_hold_what_was_accepted_and_what_is_sent_but_no_secret
     requests_are_found_by_time_text_and_state
     what_is_long_over_is_purged_with_all_that_belongs_to_it
@@ -169,16 +171,50 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
         [(mine.id.as_str(), 90, NOW - 5), (request(5, "").id.as_str(), 10, NOW)],
         "the first of them first"
     );
-    let backlog = Backlog { queued: 2, rendering: 1, oldest_queued_ms: Some(NOW + 2), webhooks_open: 2 };
-    assert_eq!(queue.backlog().await.unwrap(), backlog);
+    let backlog = Backlog {
+        queued: 2,
+        rendering: 1,
+        oldest_queued_ms: Some(NOW + 2),
+        ready_since_ms: Some(NOW + 2),
+        webhooks_open: 2,
+    };
+    assert_eq!(queue.backlog(NOW + 9).await.unwrap(), backlog);
     // What runs out, is put back or cancelled is counted where it is then.
     assert_eq!(queue.release(Release::Expired { now_ms: NOW + 99 }).await.unwrap(), 2);
     assert_eq!(
-        queue.backlog().await.unwrap(),
-        Backlog { queued: 3, rendering: 0, oldest_queued_ms: Some(NOW + 1), ..backlog }
+        queue.backlog(NOW + 9).await.unwrap(),
+        Backlog { queued: 3, rendering: 0, oldest_queued_ms: Some(NOW + 1), ready_since_ms: Some(NOW + 1), ..backlog }
     );
     queue.cancel("alice", &request(1, "").id, NOW).await.unwrap();
-    assert_eq!(queue.backlog().await.unwrap().queued, 2);
+    assert_eq!(queue.backlog(NOW + 9).await.unwrap().queued, 2);
+}
+
+/// What a fleet grows by: a worker more is no help to a request that may not begin.
+async fn what_more_workers_would_not_help_is_not_said_to_be_ready(queue: &Arc<dyn Queue>) {
+    let ready = async |now_ms| queue.backlog(now_ms).await.unwrap().ready_since_ms;
+    assert_eq!(ready(NOW).await, None);
+    let limits = KeyLimits { concurrency: Some(1), ..KeyLimits::default() };
+    assert!(queue.set_limits("alice", limits).await.unwrap());
+    for number in 1..=3 {
+        queue.accept(request(number, "alice")).await.unwrap();
+    }
+    assert_eq!(ready(NOW).await, None, "none is due");
+    assert_eq!(ready(NOW + 5).await, Some(NOW + 1), "nothing is under way");
+    let first = queue.claim("w", NOW + 5, NOW + 99).await.unwrap().unwrap().request;
+    assert_eq!(ready(NOW + 6).await, None, "the key has all that it may have");
+    queue.accept(NewRequest { urgency: Urgency::LAST, ..request(4, "bob") }).await.unwrap();
+    queue.accept(request(5, "bob")).await.unwrap();
+    assert_eq!(ready(NOW + 6).await, Some(NOW + 4), "another key, and that it is not urgent does not make it younger");
+    assert!(queue.put_back(&first.id, "w", back(NOW + 500, false)).await.unwrap());
+    assert_eq!(ready(NOW + 6).await, Some(NOW + 2), "the place is free again");
+    for _ in 0..4 {
+        let claimed = queue.claim("w", NOW + 6, NOW + 999).await.unwrap().unwrap().request;
+        let cancelled = queue.cancel(&claimed.access_key, &claimed.id, NOW + 6).await.unwrap();
+        assert_eq!(cancelled, Some(RequestState::Cancelled));
+    }
+    assert_eq!(queue.backlog(NOW + 7).await.unwrap().queued, 1, "the one that failed");
+    assert_eq!(ready(NOW + 7).await, None, "it is not due");
+    assert_eq!(ready(NOW + 600).await, Some(NOW + 500), "since then, and not since it was made");
 }
 
 async fn details_hold_what_was_accepted_and_what_is_sent_but_no_secret(queue: &Arc<dyn Queue>) {

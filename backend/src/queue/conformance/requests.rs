@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use snaphook_shared::key::KeyLimits;
 use snaphook_shared::priority::Urgency;
 
 use super::samples::{attempt, back, delivery, done, told};
 use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep, Release};
 use crate::domain::job::{NewRequest, Outcome, PutBack, RequestAttempt, RequestState};
+use crate::domain::operator::NewKey;
 use crate::domain::ports::{Acceptance, RequestFilter};
 use crate::queue::Queue;
 use crate::queue::testing::{CAPACITY, NOW, on_each_queue, request};
@@ -17,7 +19,7 @@ on_each_queue! {
     an_idempotency_key_stands_for_one_request_of_one_caller
     the_most_urgent_of_a_key_is_next_and_no_key_gains_by_it
     what_is_not_due_does_not_hold_up_what_is
-    a_full_queue_refuses
+    a_full_queue_refuses_and_keeps_a_tenth_for_others
     one_key_cannot_starve_another
     a_lease_ends_with_its_owner_or_its_time
     what_is_put_back_waits_and_keeps_its_count
@@ -100,12 +102,25 @@ async fn what_is_not_due_does_not_hold_up_what_is(queue: &Arc<dyn Queue>) {
     assert_eq!(queue.claim("w", NOW + 500, NOW + 999).await.unwrap().unwrap().request.id, urgent.id);
 }
 
-async fn a_full_queue_refuses(queue: &Arc<dyn Queue>) {
-    let accepted = futures::future::join_all((0..CAPACITY).map(|number| queue.accept(request(number, "alice")))).await;
-    assert!(accepted.into_iter().all(|acceptance| matches!(acceptance, Ok(Acceptance::Accepted { .. }))));
-    assert_eq!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Full);
+async fn a_full_queue_refuses_and_keeps_a_tenth_for_others(queue: &Arc<dyn Queue>) {
+    let taken = async |numbers: std::ops::Range<u64>, access_key: &str| {
+        let accepts = numbers.map(|number| queue.accept(request(number, access_key)));
+        let accepted = futures::future::join_all(accepts).await;
+        accepted.into_iter().filter(|acceptance| matches!(acceptance, Ok(Acceptance::Accepted { .. }))).count() as u64
+    };
+    let (alices, share) = (CAPACITY / 10 * 9, CAPACITY / 10);
+    assert_eq!(taken(0..alices, "alice").await, alices);
+    assert_eq!(queue.accept(request(alices, "alice")).await.unwrap(), Acceptance::Full);
+    assert_eq!(taken(alices..CAPACITY - 1, "bob").await, share - 1, "one key's burst does not shut out another");
+    // Whoever has a limit is let in another way.
+    let limits = KeyLimits { monthly_quota: Some(9), ..KeyLimits::default() };
+    assert!(queue.add_key(NewKey { limits, ..NewKey::unlimited("carol", "a secret") }, NOW).await.unwrap());
+    assert_eq!(taken(CAPACITY - 1..CAPACITY, "carol").await, 1);
+    assert_eq!(queue.accept(request(CAPACITY, "carol")).await.unwrap(), Acceptance::Full);
+    assert_eq!(queue.accept(request(CAPACITY, "bob")).await.unwrap(), Acceptance::Full);
     queue.claim("w", NOW + CAPACITY, NOW * 2).await.unwrap().unwrap();
-    assert!(matches!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Accepted { .. }));
+    assert_eq!(queue.accept(request(CAPACITY, "alice")).await.unwrap(), Acceptance::Full);
+    assert_eq!(taken(CAPACITY..CAPACITY + 1, "bob").await, 1, "the place that it left");
 }
 
 async fn one_key_cannot_starve_another(queue: &Arc<dyn Queue>) {

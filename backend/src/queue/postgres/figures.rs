@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use snaphook_shared::priority::Urgency;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
@@ -175,22 +176,40 @@ pub(super) async fn kept(pool: &PgPool, expiring: u32) -> sqlx::Result<Kept> {
     Ok(Kept { by_key, expiring: rows.iter().map(file).collect::<sqlx::Result<_>>()? })
 }
 
-/// How much there is still to do: for metrics, read in one look at the counters and indexes.
-pub(super) async fn backlog(pool: &PgPool) -> sqlx::Result<Backlog> {
+/// How much there is still to do: for metrics, read in one look at the counters and indexes. Of each key that waits and may have
+/// one more under way, the first that is due at each level of urgency is looked at, however many wait.
+pub(super) async fn backlog(pool: &PgPool, now_ms: u64) -> sqlx::Result<Backlog> {
     let row = sqlx::query(
-        "SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
+        "WITH RECURSIVE waiting (access_key) AS (
+             SELECT min(access_key) FROM requests WHERE state = 'queued'
+             UNION ALL
+             SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key)
+             FROM waiting w WHERE w.access_key IS NOT NULL
+         )
+         SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
                 (SELECT count(*) FROM requests WHERE state = 'rendering') AS rendering,
                 (SELECT created_ms FROM requests WHERE id = (SELECT min(id) FROM requests WHERE state = 'queued'))
                     AS oldest_queued_ms,
+                (SELECT min((SELECT min(r.due_ms) FROM requests r
+                             WHERE r.state = 'queued' AND r.access_key = w.access_key AND r.urgency = level.urgency
+                               AND r.due_ms <= $1))
+                 FROM waiting w LEFT JOIN keys k USING (access_key)
+                 CROSS JOIN generate_series(0, $2::bigint) AS level (urgency)
+                 WHERE k.concurrency IS NULL OR k.concurrency > (
+                     SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key))
+                    AS ready_since_ms,
                 (SELECT count(*) FROM deliveries WHERE state = 'pending')
                     + (SELECT count(*) FROM deliveries WHERE state = 'sending') AS webhooks_open",
     )
+    .bind(int(now_ms))
+    .bind(int(Urgency::LAST.level()))
     .fetch_one(pool)
     .await?;
     Ok(Backlog {
         queued: row.number("queued")?,
         rendering: row.number("rendering")?,
         oldest_queued_ms: row.number_if_any("oldest_queued_ms")?,
+        ready_since_ms: row.number_if_any("ready_since_ms")?,
         webhooks_open: row.number("webhooks_open")?,
     })
 }

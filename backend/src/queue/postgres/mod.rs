@@ -26,6 +26,7 @@ use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
+use crate::domain::capacity::Capacity;
 use crate::domain::delivery::{
     ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
 };
@@ -50,7 +51,7 @@ pub struct PostgresQueue {
     database: Database,
     root_key: Arc<RootKey>,
     /// The most requests that may wait.
-    capacity: u64,
+    capacity: Capacity,
     under_way: UnderWay,
     /// This backend among those that share the database.
     name: String,
@@ -81,7 +82,7 @@ impl PostgresQueue {
         Ok(PostgresQueue {
             database: Database::open(settings, &root_key).await?,
             root_key: Arc::new(root_key),
-            capacity,
+            capacity: Capacity::new(capacity),
             under_way: UnderWay::default(),
             name: random_text(12).map_err(|error| QueueError(error.to_string()))?,
             owners: Mutex::default(),
@@ -355,8 +356,8 @@ impl JobQueue for PostgresQueue {
         row.map(|row| row.into_record(&self.root_key)).transpose()
     }
 
-    async fn backlog(&self) -> Result<Backlog, QueueError> {
-        self.database.ask(figures::backlog(&self.database.pool)).await
+    async fn backlog(&self, now_ms: u64) -> Result<Backlog, QueueError> {
+        self.database.ask(figures::backlog(&self.database.pool, now_ms)).await
     }
 }
 

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use super::database::{Lock, Numbers, int, lock, not_json, overtaken, text, unreadable};
 use super::usage;
+use crate::domain::capacity::Capacity;
 use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, StoredFile};
 use crate::domain::limits::UnderWay;
 use crate::domain::ports::Acceptance;
@@ -20,7 +21,7 @@ pub(super) async fn accept(
     connection: &mut PgConnection,
     request: &NewRequest,
     secrets: Option<&[u8]>,
-    capacity: u64,
+    capacity: Capacity,
     counted: bool,
 ) -> sqlx::Result<Acceptance> {
     let refused = match refusal(connection, request, capacity, counted).await? {
@@ -43,7 +44,7 @@ pub(super) async fn accept_unlimited(
     connection: &mut PgConnection,
     request: &NewRequest,
     secrets: Option<&[u8]>,
-    capacity: u64,
+    capacity: Capacity,
 ) -> sqlx::Result<bool> {
     let free = "coalesce((SELECT sum(queued) FROM queue_sizes), 0) < $14
          AND NOT EXISTS (SELECT 1 FROM keys WHERE access_key = $2
@@ -52,7 +53,7 @@ pub(super) async fn accept_unlimited(
         "{INSERT} SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13 WHERE {free} {UNLESS_THERE}"
     );
     bind(sqlx::query(sqlx::AssertSqlSafe(sql)), request, secrets, RequestState::Queued)?
-        .bind(int(capacity))
+        .bind(int(capacity.unreserved()))
         .execute(connection)
         .await
         .map(|done| done.rows_affected() == 1)
@@ -63,18 +64,25 @@ pub(super) async fn accept_unlimited(
 async fn refusal(
     connection: &mut PgConnection,
     request: &NewRequest,
-    capacity: u64,
+    capacity: Capacity,
     counted: bool,
 ) -> sqlx::Result<Option<Acceptance>> {
     let row = sqlx::query(
-        "SELECT coalesce((SELECT sum(queued) FROM queue_sizes), 0)::bigint AS queued,
+        "WITH sizes AS (SELECT coalesce(sum(queued), 0)::bigint AS queued FROM queue_sizes)
+         SELECT queued,
+                CASE WHEN queued < $2 THEN 0
+                     ELSE (SELECT count(*) FROM (
+                               SELECT 1 FROM requests WHERE state = 'queued' AND access_key = $1 LIMIT $3) own) END AS own,
                 EXISTS (SELECT 1 FROM keys WHERE access_key = $1
-                        AND (monthly_quota IS NOT NULL OR requests_per_minute IS NOT NULL)) AS limited",
+                        AND (monthly_quota IS NOT NULL OR requests_per_minute IS NOT NULL)) AS limited
+         FROM sizes",
     )
     .bind(&request.access_key)
+    .bind(int(capacity.unreserved()))
+    .bind(int(capacity.share()))
     .fetch_one(&mut *connection)
     .await?;
-    if row.try_get::<i64, _>("queued")? >= int(capacity) {
+    if !capacity.has_room(row.number("queued")?, row.number("own")?) {
         return Ok(Some(Acceptance::Full));
     }
     if counted || !row.try_get::<bool, _>("limited")? {

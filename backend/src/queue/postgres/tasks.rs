@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Row};
 
 use super::database::{Lock, Numbers, failed, int, lock, text, transaction, unreadable};
 use super::{PostgresQueue, requests};
+use crate::domain::capacity::Capacity;
 use crate::domain::job::RequestState;
 use crate::domain::limits::Limited;
 use crate::domain::ports::{Acceptance, QueueError};
@@ -175,7 +176,12 @@ async fn insert(connection: &mut PgConnection, task: &Task, query: &[u8]) -> sql
     .map(|done| done.rows_affected() == 1)
 }
 
-async fn fire(connection: &mut PgConnection, run: &Run, secrets: Option<&[u8]>, capacity: u64) -> sqlx::Result<Fired> {
+async fn fire(
+    connection: &mut PgConnection,
+    run: &Run,
+    secrets: Option<&[u8]>,
+    capacity: Capacity,
+) -> sqlx::Result<Fired> {
     let live: Option<bool> = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM keys WHERE keys.access_key = tasks.access_key AND revoked_ms IS NULL)
          FROM tasks WHERE id = $1 AND due_ms = $2 AND revision = $3 FOR UPDATE OF tasks",

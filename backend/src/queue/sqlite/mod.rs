@@ -25,6 +25,7 @@ use snaphook_shared::key::KeyRecord;
 
 use super::secrets::RootKey;
 use super::{Bells, Queue};
+use crate::domain::capacity::Capacity;
 use crate::domain::delivery::{
     ClaimedDelivery, DeliveryAttempt, DeliveryView, EndpointView, NewDelivery, NextStep, Release,
 };
@@ -55,7 +56,7 @@ pub struct SqliteQueue {
     database: Database,
     root_key: Arc<RootKey>,
     /// The most requests that may wait.
-    capacity: u64,
+    capacity: Capacity,
     under_way: UnderWay,
 }
 
@@ -64,7 +65,7 @@ impl SqliteQueue {
         Ok(SqliteQueue {
             database: Database::open(path, &root_key)?,
             root_key: Arc::new(root_key),
-            capacity,
+            capacity: Capacity::new(capacity),
             under_way: UnderWay::default(),
         })
     }
@@ -323,8 +324,8 @@ impl JobQueue for SqliteQueue {
         row.map(|row| row.into_record(&self.root_key)).transpose()
     }
 
-    async fn backlog(&self) -> Result<Backlog, QueueError> {
-        self.database.read(backlog::backlog).await
+    async fn backlog(&self, now_ms: u64) -> Result<Backlog, QueueError> {
+        self.database.read(move |connection| backlog::backlog(connection, now_ms)).await
     }
 }
 

@@ -6,6 +6,7 @@ use snaphook_shared::request::Endpoint;
 
 use super::usage;
 use crate::domain::artifact::Size;
+use crate::domain::capacity::Capacity;
 use crate::domain::delivery::{DeliveryState, Release, WebhookView};
 use crate::domain::job::{
     ClaimedRequest, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
@@ -21,13 +22,14 @@ pub(super) fn accept(
     connection: &Connection,
     request: &NewRequest,
     secrets: Option<&[u8]>,
-    capacity: u64,
+    capacity: Capacity,
     counted: bool,
 ) -> rusqlite::Result<Acceptance> {
     if let Some(accepted) = already_accepted(connection, request)? {
         return Ok(accepted);
     }
-    if queued(connection)? >= capacity {
+    let (queued, own) = queued(connection, &request.access_key)?;
+    if !capacity.has_room(queued, own) {
         return Ok(Acceptance::Full);
     }
     if !counted {
@@ -41,15 +43,16 @@ pub(super) fn accept(
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
 }
 
-/// Requests that wait. Taken from the counters of the keys, since counting rows costs more the more there are of them; what
-/// is being rendered is never more than there are workers.
-fn queued(connection: &Connection) -> rusqlite::Result<u64> {
+/// Requests that wait, and how many of this key have not ended. Taken from the counters of the keys, since counting rows costs more
+/// the more there are of them; what is being rendered is never more than there are workers.
+fn queued(connection: &Connection, access_key: &str) -> rusqlite::Result<(u64, u64)> {
     connection
         .prepare_cached(
             "SELECT coalesce((SELECT sum(unfinished) FROM key_counters), 0)
-                    - (SELECT count(*) FROM requests WHERE state = 'rendering')",
+                      - (SELECT count(*) FROM requests WHERE state = 'rendering'),
+                    coalesce((SELECT unfinished FROM key_counters WHERE access_key = ?), 0)",
         )?
-        .query_row([], |row| row.get(0))
+        .query_row([access_key], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The edge may hand over the same request twice, and a caller may repeat itself under one idempotency key.

@@ -7,6 +7,7 @@ use snaphook_shared::request::Endpoint;
 use snaphook_shared::task::{Frequency, Plan};
 
 use super::{SqliteQueue, requests};
+use crate::domain::capacity::Capacity;
 use crate::domain::job::RequestState;
 use crate::domain::limits::Limited;
 use crate::domain::ports::{Acceptance, QueueError};
@@ -188,7 +189,7 @@ fn due(connection: &Connection, now_ms: u64, limit: u32) -> rusqlite::Result<Vec
         .collect()
 }
 
-fn fire(connection: &Connection, run: &Run, secrets: Option<&[u8]>, capacity: u64) -> rusqlite::Result<Fired> {
+fn fire(connection: &Connection, run: &Run, secrets: Option<&[u8]>, capacity: Capacity) -> rusqlite::Result<Fired> {
     let live: Option<bool> = connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM keys WHERE keys.access_key = tasks.access_key AND revoked_ms IS NULL)
