@@ -248,6 +248,37 @@ async fn each_request_goes_to_one_of_many_backends() {
     assert_eq!((claimed.len(), ids.len()), (80, 80), "all of them, each once");
 }
 
+/// Whichever backend claims: three keys that wait have a third of the places each, however much one has queued.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_one_key_holds_nobody_up_at_any_backend() {
+    let url = Server::shared().database();
+    let backends = futures::future::join_all((0..4).map(|_| backend(&url))).await;
+    let of = |number: u64, access_key: &str| NewRequest { access_key: access_key.to_owned(), ..request(number) };
+    let (burst, others) = (0..400, 400..440);
+    let accepts = burst.map(|number| of(number, "burst"));
+    let accepts = accepts.chain(others.map(|number| of(number, ["one", "two"][number as usize % 2])));
+    for request in accepts {
+        backends[0].accept(request).await.unwrap();
+    }
+    let claimed = Mutex::new(Vec::new());
+    let workers = (0..16).map(|worker| {
+        let (backend, claimed, owner) = (&backends[worker % 4], &claimed, format!("w{worker}"));
+        async move {
+            while let Some(next) = backend.claim(&owner, NOW + 999, NOW * 2).await.unwrap() {
+                claimed.lock().unwrap().push(next.request.access_key);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                assert!(backend.finish(&next.request.id, &owner, NOW + 999, done(), None).await.unwrap());
+            }
+        }
+    });
+    futures::future::join_all(workers).await;
+    let claimed = claimed.into_inner().unwrap();
+    assert_eq!(claimed.len(), 440);
+    let last_of_others = claimed.iter().rposition(|key| key != "burst").unwrap();
+    // Their forty in turns with as many halves of the burst's are sixty; what was claimed at the same moment is added.
+    assert!(last_of_others < 60 + 16, "the other keys had to wait for {last_of_others} claims");
+}
+
 /// The server keeps notes of rows that several transactions have locked, or a part of one and then the whole: all claimers
 /// would wait for them.
 #[tokio::test(flavor = "multi_thread")]

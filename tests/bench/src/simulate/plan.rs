@@ -19,15 +19,14 @@ const ASSUMED: &str = "assumed";
 
 /// Pages by class: share, processor time, what a slot is taken for without the network, bytes of the result.
 pub(super) const CLASSES: [Class; 5] = [
-    Class { name: "trivial", cpu_ms: 106.0, spread: 0.17, kilobytes: 24.0 },
-    Class { name: "text", cpu_ms: 139.0, spread: 0.05, kilobytes: 406.0 },
-    Class { name: "images", cpu_ms: 293.0, spread: 0.18, kilobytes: 2264.0 },
-    Class { name: "tall", cpu_ms: 954.0, spread: 0.04, kilobytes: 4573.0 },
-    Class { name: "pdf", cpu_ms: 124.0, spread: 0.03, kilobytes: 48.0 },
+    Class { name: "trivial", cpu_ms: 119.0, spread: 0.10, kilobytes: 24.0 },
+    Class { name: "text", cpu_ms: 143.0, spread: 0.02, kilobytes: 406.0 },
+    Class { name: "images", cpu_ms: 304.0, spread: 0.04, kilobytes: 2264.0 },
+    Class { name: "tall", cpu_ms: 879.0, spread: 0.03, kilobytes: 4573.0 },
+    Class { name: "pdf", cpu_ms: 134.0, spread: 0.07, kilobytes: 48.0 },
 ];
 
-/// A class of pages, as the row "until the webhook" of docs/performance.md had it. Its last run has times that are 8 % less to 12 %
-/// more; whoever enters them has to run all that is simulated once more.
+/// A class of pages, as the row "until the webhook" of docs/performance.md has it.
 pub(super) struct Class {
     pub(super) name: &'static str,
     pub(super) cpu_ms: f64,
