@@ -134,7 +134,7 @@ mod tests {
         }
         assert!(!format!("{all:?}").contains(secret));
         // Whatever is a SecretKey in the settings must be in the list.
-        let source = include_str!("../config.rs");
+        let source = include_str!("mod.rs");
         let secrets = source.lines().filter(|line| {
             line.starts_with("    ") && line.contains(": ") && line.contains("SecretKey") && line.ends_with(',')
         });

@@ -5,7 +5,7 @@
 //! costs a sixth more processor time.
 //!
 //! `window.open` is answered with nothing (`js/before.js`), and a window with an opener is held before it begins and closed
-//! (`events.rs`). A link or a form can ask for one without an opener, and only the browser as a whole hears of that: such a
+//! (`events`). A link or a form can ask for one without an opener, and only the browser as a whole hears of that: such a
 //! window is closed as soon as it is there.
 
 use std::collections::HashMap;

@@ -30,7 +30,8 @@ use super::super::events::{Interception, auto_attach};
 use super::super::markdown;
 use super::super::patterns::UrlPattern;
 use super::super::video::SetVisibleSize;
-use super::{HTML_ADDRESS, Order, Page, address};
+use super::opening::HTML_ADDRESS;
+use super::{Order, Page, address};
 use crate::domain::failure::Failure;
 
 const BEFORE: &str = include_str!("../js/before.js");

@@ -21,7 +21,7 @@ pub use machine::{Machine, Sizing};
 pub use reference::{Setting, all_settings, reference};
 pub use roles::{Role, Roles};
 
-const DEFAULTS: &str = include_str!("../config.default.toml");
+const DEFAULTS: &str = include_str!("../../config.default.toml");
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
