@@ -132,9 +132,9 @@ fn timeline(view: &RequestView, now_ms: u64) -> Markup {
             h2 { "Timeline" }
             ol .timeline {
                 li { (time(view.created_ms)) " accepted" }
-                @for (index, attempt) in view.log.iter().enumerate() {
+                @for attempt in &view.log {
                     li .bad[attempt.reason.is_some()] {
-                        (time(attempt.started_ms)) " attempt " (index + 1)
+                        (time(attempt.started_ms)) " attempt " (attempt.number)
                         @match attempt.ended_ms {
                             Some(ended_ms) => { ", " (duration(ended_ms.saturating_sub(attempt.started_ms))) },
                             None if view.finished_ms.is_none() && attempt.reason.is_none() => {

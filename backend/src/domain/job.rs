@@ -121,9 +121,15 @@ pub struct PutBack {
     pub ours: bool,
 }
 
+/// Of a request that this installation puts back again and again for one reason, so many attempts are kept from the first on, and
+/// as many up to the last. Of those between only such stay that ended otherwise.
+pub const ATTEMPTS_KEPT: u32 = 20;
+
 /// One lease of a request and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestAttempt {
+    /// From 1; what is no longer kept leaves a gap.
+    pub number: u32,
     pub started_ms: u64,
     /// None if it is under way, or ended with its worker.
     pub ended_ms: Option<u64>,

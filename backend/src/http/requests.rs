@@ -55,7 +55,7 @@ async fn show(api: &Api, id: &str, query: &str, headers: &HeaderMap) -> Result<J
 pub(crate) fn with_log(view: &RequestView, links: &Links, now_ms: u64) -> Json {
     let attempt = |attempt: &RequestAttempt| {
         let (started, ended) = (time(attempt.started_ms), attempt.ended_ms.map(time));
-        json!({ "started_at": started, "ended_at": ended, "reason": attempt.reason })
+        json!({ "number": attempt.number, "started_at": started, "ended_at": ended, "reason": attempt.reason })
     };
     let mut json = to_json(view, links, now_ms);
     json["attempt_log"] = view.log.iter().map(attempt).collect();

@@ -163,7 +163,12 @@ fn request() -> Json {
 /// A request by itself has its attempts beside.
 fn request_detail() -> Json {
     let mut detail = request();
-    let attempt = closed([("started_at", time()), ("ended_at", time_or_null()), ("reason", or_null("string"))]);
+    let attempt = closed([
+        ("number", integer()),
+        ("started_at", time()),
+        ("ended_at", time_or_null()),
+        ("reason", or_null("string")),
+    ]);
     detail["properties"]["attempt_log"] = array(attempt);
     if let Some(required) = detail["required"].as_array_mut() {
         required.push("attempt_log".into());

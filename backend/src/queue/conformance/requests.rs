@@ -7,7 +7,7 @@ use snaphook_shared::priority::Urgency;
 
 use super::samples::{attempt, back, delivery, done, told};
 use crate::domain::delivery::{DeliveryAttempt, DeliveryBody, DeliveryState, NewDelivery, NextStep, Release};
-use crate::domain::job::{NewRequest, Outcome, PutBack, RequestAttempt, RequestState};
+use crate::domain::job::{ATTEMPTS_KEPT, NewRequest, Outcome, PutBack, RequestAttempt, RequestState};
 use crate::domain::operator::NewKey;
 use crate::domain::ports::{Acceptance, RequestFilter};
 use crate::queue::Queue;
@@ -28,6 +28,7 @@ on_each_queue! {
     files_expire_once
     a_cancelled_request_stays_cancelled
     every_attempt_is_kept_with_its_times_and_its_reason
+    of_attempts_that_we_put_back_for_long_the_first_and_the_last_are_kept
     a_text_may_hold_anything
     any_number_of_claimers_are_fair_and_take_each_request_once
 }
@@ -242,17 +243,37 @@ async fn every_attempt_is_kept_with_its_times_and_its_reason(queue: &Arc<dyn Que
     assert_eq!(queue.release(Release::Expired { now_ms: NOW + 200 }).await.unwrap(), 1);
     queue.claim("w", NOW + 200, NOW + 300).await.unwrap().unwrap();
     queue.finish(&id, "w", NOW + 250, done("a.png", NOW), None).await.unwrap();
-    let attempt = |started_ms, ended_ms, reason: Option<&str>| RequestAttempt {
+    let attempt = |number, started_ms, ended_ms, reason: Option<&str>| RequestAttempt {
+        number,
         started_ms,
         ended_ms,
         reason: reason.map(str::to_owned),
     };
     let expected = [
-        attempt(NOW + 5, Some(NOW + 7), Some("the page crashed")),
-        attempt(NOW + 100, None, Some("the lease ran out")),
-        attempt(NOW + 200, Some(NOW + 250), None),
+        attempt(1, NOW + 5, Some(NOW + 7), Some("the page crashed")),
+        attempt(2, NOW + 100, None, Some("the lease ran out")),
+        attempt(3, NOW + 200, Some(NOW + 250), None),
     ];
     assert_eq!(queue.request(&id).await.unwrap().unwrap().log, expected);
+}
+
+async fn of_attempts_that_we_put_back_for_long_the_first_and_the_last_are_kept(queue: &Arc<dyn Queue>) {
+    let id = request(1, "alice").id;
+    queue.accept(request(1, "alice")).await.unwrap();
+    let (crashed, last) = (ATTEMPTS_KEPT + 5, 4 * ATTEMPTS_KEPT);
+    for number in 1..=last {
+        assert_eq!(queue.claim("w", NOW + 5, NOW + 50).await.unwrap().unwrap().attempt, number);
+        let again = match number == crashed {
+            true => back(NOW, false),
+            false => PutBack { reason: "no room".to_owned(), ..back(NOW, true) },
+        };
+        assert!(queue.put_back(&id, "w", again).await.unwrap());
+    }
+    let view = queue.request(&id).await.unwrap().unwrap();
+    let kept: Vec<u32> = view.log.iter().map(|attempt| attempt.number).collect();
+    let expected = (1..=ATTEMPTS_KEPT).chain([crashed]).chain(last - ATTEMPTS_KEPT + 1..=last);
+    assert!(expected.eq(kept.iter().copied()), "{kept:?}");
+    assert_eq!(view.attempts, last, "counted is each");
 }
 
 const ODD: &str = "a\0b\u{202e}'\"\\%_\u{fffd}";

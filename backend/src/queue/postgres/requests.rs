@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use super::database::{Lock, Numbers, int, lock, not_json, overtaken, text, unreadable};
 use super::usage;
 use crate::domain::capacity::Capacity;
-use crate::domain::job::{ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, StoredFile};
+use crate::domain::job::{ATTEMPTS_KEPT, ClaimedRequest, NewRequest, Outcome, PutBack, RequestState, StoredFile};
 use crate::domain::limits::UnderWay;
 use crate::domain::ports::Acceptance;
 use crate::queue::options;
@@ -255,6 +255,21 @@ async fn end_attempt(connection: &mut PgConnection, id: &str, now_ms: u64, reaso
     .map(|_| ())
 }
 
+/// Removes what lies between the first attempts and the last, and ended as this one did.
+async fn thin_out(connection: &mut PgConnection, id: &str, reason: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "DELETE FROM request_attempts
+         WHERE request_id = $1 AND number > $3 AND number <= (SELECT attempts FROM requests WHERE id = $1) - $3
+           AND reason = $2",
+    )
+    .bind(id)
+    .bind(text(reason))
+    .bind(int(ATTEMPTS_KEPT))
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
 /// Ends a request; `owner` None for one that was never leased. Gives whose it is; None if it is not the owner's to end.
 pub(super) async fn finish(
     connection: &mut PgConnection,
@@ -355,6 +370,9 @@ pub(super) async fn put_back(
     .await?;
     if done.rows_affected() == 1 {
         end_attempt(connection, id, back.now_ms, Some(&back.reason)).await?;
+        if back.ours {
+            thin_out(connection, id, &back.reason).await?;
+        }
     }
     Ok(done.rows_affected() == 1)
 }

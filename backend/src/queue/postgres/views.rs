@@ -90,13 +90,15 @@ pub(super) async fn request(pool: &PgPool, id: &str) -> sqlx::Result<Option<Requ
     query.push("r.id = ").push_bind(id);
     let Some(row) = query.build().fetch_optional(pool).await? else { return Ok(None) };
     let mut request = view(&row)?;
-    let attempts =
-        sqlx::query("SELECT started_ms, ended_ms, reason FROM request_attempts WHERE request_id = $1 ORDER BY number")
-            .bind(id)
-            .fetch_all(pool)
-            .await?;
+    let attempts = sqlx::query(
+        "SELECT number, started_ms, ended_ms, reason FROM request_attempts WHERE request_id = $1 ORDER BY number",
+    )
+    .bind(id)
+    .fetch_all(pool)
+    .await?;
     let attempt = |row: &PgRow| {
         Ok(RequestAttempt {
+            number: row.number("number")?,
             started_ms: row.number("started_ms")?,
             ended_ms: row.number_if_any("ended_ms")?,
             reason: row.try_get("reason")?,

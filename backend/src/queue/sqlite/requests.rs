@@ -9,7 +9,7 @@ use crate::domain::artifact::Size;
 use crate::domain::capacity::Capacity;
 use crate::domain::delivery::{DeliveryState, Release, WebhookView};
 use crate::domain::job::{
-    ClaimedRequest, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
+    ATTEMPTS_KEPT, ClaimedRequest, NewRequest, Outcome, PutBack, RequestAttempt, RequestState, RequestView, StoredFile,
     first_request_id,
 };
 use crate::domain::operator::RequestDetail;
@@ -207,6 +207,18 @@ fn end_attempt(connection: &Connection, id: &str, now_ms: Option<u64>, reason: O
         .map(|_| ())
 }
 
+/// Removes what lies between the first attempts and the last, and ended as this one did.
+fn thin_out(connection: &Connection, id: &str, reason: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM request_attempts
+             WHERE request_id = ?1 AND number > ?3 AND number <= (SELECT attempts FROM requests WHERE id = ?1) - ?3
+               AND reason = ?2",
+        )?
+        .execute(params![id, reason, ATTEMPTS_KEPT])
+        .map(|_| ())
+}
+
 /// Ends a request; `owner` None for one that was never leased. False if it is not the owner's to end.
 pub(super) fn finish(
     connection: &Connection,
@@ -282,6 +294,9 @@ pub(super) fn put_back(connection: &Connection, id: &str, owner: &str, back: &Pu
         .execute(params![id, owner, back.at_ms, back.reason, !back.ours, back.ours])?;
     if rows == 1 {
         end_attempt(connection, id, Some(back.now_ms), Some(&back.reason))?;
+        if back.ours {
+            thin_out(connection, id, &back.reason)?;
+        }
     }
     Ok(rows == 1)
 }
@@ -411,10 +426,15 @@ pub(super) fn request(connection: &Connection, id: &str) -> rusqlite::Result<Opt
     let Some(mut request) = found else { return Ok(None) };
     request.log = connection
         .prepare_cached(
-            "SELECT started_ms, ended_ms, reason FROM request_attempts WHERE request_id = ? ORDER BY number",
+            "SELECT number, started_ms, ended_ms, reason FROM request_attempts WHERE request_id = ? ORDER BY number",
         )?
         .query_map([id], |row| {
-            Ok(RequestAttempt { started_ms: row.get(0)?, ended_ms: row.get(1)?, reason: row.get(2)? })
+            Ok(RequestAttempt {
+                number: row.get(0)?,
+                started_ms: row.get(1)?,
+                ended_ms: row.get(2)?,
+                reason: row.get(3)?,
+            })
         })?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Some(request))
