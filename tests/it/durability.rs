@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value as Json, json};
 use snaphook_tests::faults::Faults;
+use snaphook_tests::operator::Operator;
 use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
 use snaphook_tests::s3::{ACCESS_KEY_ID, MortalS3, SECRET_ACCESS_KEY};
@@ -224,6 +225,9 @@ fn a_disk_that_is_nearly_full_takes_nothing_new() {
         // What was accepted before comes to its end, and who waits for an answer gets it.
         client.done(&slow, s(60)).await;
         client.take(&json!({ "html": "<p>x" })).await.expect(200);
+        let operator = Operator::new(&stack).await;
+        let again = operator.post(&format!("/dashboard/requests/{slow}/retry"), &[]).await.expect(409).text();
+        assert!(again.contains("The disk is nearly full"), "{again}");
         stack.kill9();
         stack.try_restart_with(&[("SNAPHOOK_QUEUE_DISK_FREE_MIN_MB", "1")]).unwrap();
         assert_eq!(stack.client().post("/v1/screenshot", &options).await.status, 202);

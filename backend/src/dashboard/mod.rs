@@ -37,6 +37,7 @@ pub(crate) use self::html::prose;
 use self::session::{Open, Sessions};
 pub use self::storage::Places;
 use crate::clock::Clock;
+use crate::disk::LastLook;
 use crate::domain::admin::AdminStore;
 use crate::domain::notice::Links;
 use crate::domain::operator::Operator;
@@ -106,6 +107,7 @@ pub struct Parts {
     pub clock: Clock,
     pub links: Links,
     pub places: Places,
+    pub disk: LastLook,
     /// To ring when a request was accepted.
     pub requests: Arc<Notify>,
     /// To ring when a webhook may be due.
@@ -125,6 +127,7 @@ pub struct Dashboard {
     clock: Clock,
     links: Links,
     places: Places,
+    disk: LastLook,
     requests: Arc<Notify>,
     deliveries: Arc<Notify>,
     sessions: Sessions,
@@ -152,6 +155,7 @@ impl Dashboard {
             clock: parts.clock,
             links: parts.links,
             places: parts.places,
+            disk: parts.disk,
             requests: parts.requests,
             deliveries: parts.deliveries,
             sessions,

@@ -250,6 +250,9 @@ pub(super) async fn retry(dashboard: &Dashboard, id: &str) -> Result {
     if key.is_none_or(|key| key.revoked) {
         return Err(Refusal::Conflict("Its key is revoked.".to_owned()));
     }
+    if dashboard.disk.is_short() {
+        return Err(Refusal::Conflict("The disk is nearly full: nothing new is taken.".to_owned()));
+    }
     let now_ms = dashboard.clock.now_ms();
     let mut again = NewRequest {
         id: new_request_id(now_ms),

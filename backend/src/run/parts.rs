@@ -118,6 +118,7 @@ impl Parts {
             clock: self.clock.clone(),
             links: self.links.clone(),
             places: places(config),
+            disk: self.disk.clone(),
             // A listener of its own speaks plain HTTP, whatever the callers' address is.
             secure: own.is_none() && self.links.public_url.starts_with("https://"),
             requests: self.bells.requests.clone(),
