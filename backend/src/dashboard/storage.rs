@@ -10,7 +10,7 @@ use super::Dashboard;
 use super::answer::{self, Result};
 use super::html::{Frame, badge, bytes, duration, layout, number, time};
 use crate::disk::{self, ROOM_NEEDED, ROOM_WANTED, Room};
-use crate::domain::operator::{Holdings, Kept, USAGE_KEPT_HOURS};
+use crate::domain::operator::{COUNT_MAX, Holdings, Kept, USAGE_KEPT_HOURS};
 
 /// How many of those that go next are shown.
 const EXPIRING_SHOWN: u32 = 10;
@@ -29,7 +29,7 @@ pub struct Places {
 
 pub(super) async fn show(dashboard: &Dashboard, frame: &Frame) -> Result {
     let holdings = dashboard.operator.holdings().await?;
-    let kept = dashboard.operator.kept(EXPIRING_SHOWN).await?;
+    let kept = dashboard.operator.kept(COUNT_MAX, EXPIRING_SHOWN).await?;
     let places = &dashboard.places;
     let folder = places.data_dir.clone();
     // A file system of the network may take its time.
@@ -58,7 +58,7 @@ pub(super) async fn show(dashboard: &Dashboard, frame: &Frame) -> Result {
                 }
             }
         }
-        (keys(&kept))
+        (keys(&kept, holdings.files > COUNT_MAX))
         (expiring(&kept, frame.now_ms))
     };
     Ok(answer::page(StatusCode::OK, layout(frame, "Storage", body)))
@@ -89,10 +89,11 @@ fn lifetime(lifetime: Duration) -> String {
     duration(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn keys(kept: &Kept) -> Markup {
+fn keys(kept: &Kept, are_some: bool) -> Markup {
     html! {
         section {
             h2 { "By key" }
+            @if are_some { p .sub { "Of the " (number(COUNT_MAX)) " files that stay the longest." } }
             @if kept.by_key.is_empty() { p .empty { "No file is kept." } } @else {
                 table .list {
                     caption .hidden { "Files by key, the most bytes first" }
@@ -156,6 +157,13 @@ mod tests {
         assert!(judged(ROOM_NEEDED - 1).contains("badge missing"));
         assert!(judged(ROOM_NEEDED).contains("badge warning") && judged(ROOM_WANTED - 1).contains("badge warning"));
         assert_eq!(judged(ROOM_WANTED), "");
+    }
+
+    #[test]
+    fn where_not_all_files_were_counted_the_page_says_so() {
+        let kept = Kept::default();
+        assert!(keys(&kept, true).into_string().contains("Of the 100,000 files that stay the longest."));
+        assert!(!keys(&kept, false).into_string().contains("Of the"));
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub struct ExpiringFile {
 /// What is in the store, looked through row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// The most bytes first.
+    /// Of those files that stay the longest; the most bytes first.
     pub by_key: Vec<KeyHoldings>,
     /// Those that go next, the first of them first.
     pub expiring: Vec<ExpiringFile>,
@@ -223,8 +223,8 @@ pub trait Operator: Send + Sync {
     /// What each key has done in that time, the busiest first.
     async fn usage_by_key(&self, from_ms: u64, to_ms: u64) -> Result<Vec<KeyUsage>, QueueError>;
     async fn holdings(&self) -> Result<Holdings, QueueError>;
-    /// What is in the store by key, and at most so many of those files that go next. Takes longer the more files there are.
-    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError>;
+    /// What is in the store by key, of at most `counted` files, and at most `expiring` of those that go next.
+    async fn kept(&self, counted: u64, expiring: u32) -> Result<Kept, QueueError>;
 }
 
 /// The system gave no randomness, so that no secret can be made.

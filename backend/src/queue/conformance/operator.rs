@@ -161,7 +161,9 @@ async fn what_is_kept_and_what_waits_is_counted(queue: &Arc<dyn Queue>) {
         refused: Vec::new(),
     };
     queue.record(mine.clone(), NOW + 7, large, None).await.unwrap();
-    let kept = queue.kept(2).await.unwrap();
+    let longest = queue.kept(2, 0).await.unwrap().by_key;
+    assert_eq!(longest.iter().map(|key| key.files).sum::<u64>(), 2, "no more are looked at");
+    let kept = queue.kept(100, 2).await.unwrap();
     let by_key: Vec<_> = kept.by_key.iter().map(|key| (key.access_key.as_str(), key.files, key.bytes)).collect();
     assert_eq!(by_key, [("alice", 2, 95), ("bob", 2, 20)], "the most bytes first, and only what is still there");
     let next: Vec<_> =

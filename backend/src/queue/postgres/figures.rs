@@ -144,12 +144,14 @@ pub(super) async fn holdings(pool: &PgPool) -> sqlx::Result<Holdings> {
     })
 }
 
-pub(super) async fn kept(pool: &PgPool, expiring: u32) -> sqlx::Result<Kept> {
+pub(super) async fn kept(pool: &PgPool, counted: u64, expiring: u32) -> sqlx::Result<Kept> {
     let rows = sqlx::query(
         "SELECT r.access_key, count(*) AS files, sum(f.bytes)::bigint AS bytes
-         FROM files f JOIN requests r ON r.id = f.request_id
-         WHERE NOT f.removed GROUP BY r.access_key ORDER BY bytes DESC, r.access_key",
+         FROM (SELECT request_id, bytes FROM files WHERE NOT removed ORDER BY expires_ms DESC LIMIT $1) f
+         JOIN requests r ON r.id = f.request_id
+         GROUP BY r.access_key ORDER BY bytes DESC, r.access_key",
     )
+    .bind(int(counted))
     .fetch_all(pool)
     .await?;
     let key = |row: &PgRow| {

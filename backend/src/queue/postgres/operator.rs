@@ -73,7 +73,7 @@ impl Operator for PostgresQueue {
         self.database.ask(figures::holdings(&self.database.pool)).await
     }
 
-    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError> {
-        self.database.ask(figures::kept(&self.database.pool, expiring)).await
+    async fn kept(&self, counted: u64, expiring: u32) -> Result<Kept, QueueError> {
+        self.database.ask(figures::kept(&self.database.pool, counted, expiring)).await
     }
 }

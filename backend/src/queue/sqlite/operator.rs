@@ -92,8 +92,8 @@ impl Operator for SqliteQueue {
         self.database.read(holdings).await
     }
 
-    async fn kept(&self, expiring: u32) -> Result<Kept, QueueError> {
-        self.database.read(move |connection| kept(connection, expiring)).await
+    async fn kept(&self, counted: u64, expiring: u32) -> Result<Kept, QueueError> {
+        self.database.read(move |connection| kept(connection, counted, expiring)).await
     }
 }
 
@@ -142,13 +142,17 @@ fn holdings(connection: &Connection) -> rusqlite::Result<Holdings> {
     })
 }
 
-fn kept(connection: &Connection, expiring: u32) -> rusqlite::Result<Kept> {
+fn kept(connection: &Connection, counted: u64, expiring: u32) -> rusqlite::Result<Kept> {
     let by_key = connection
         .prepare_cached(
-            "SELECT r.access_key, count(*), sum(f.bytes) AS bytes FROM files f JOIN requests r ON r.id = f.request_id
-             WHERE f.removed = 0 GROUP BY r.access_key ORDER BY bytes DESC, r.access_key",
+            "SELECT r.access_key, count(*), sum(f.bytes) AS bytes
+             FROM (SELECT request_id, bytes FROM files WHERE removed = 0 ORDER BY expires_ms DESC LIMIT ?) f
+             JOIN requests r ON r.id = f.request_id
+             GROUP BY r.access_key ORDER BY bytes DESC, r.access_key",
         )?
-        .query_map([], |row| Ok(KeyHoldings { access_key: row.get(0)?, files: row.get(1)?, bytes: row.get(2)? }))?
+        .query_map([counted], |row| {
+            Ok(KeyHoldings { access_key: row.get(0)?, files: row.get(1)?, bytes: row.get(2)? })
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let expiring = connection
         .prepare_cached(
