@@ -212,12 +212,12 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
 
     fn record(access_key: &str) -> Option<Rc<KeyRecord>> {
         Some(Rc::new(KeyRecord {
             access_key: access_key.to_owned(),
-            secret_key: SecretKey::new("secret"),
+            secret_key: Secret::new("secret"),
             previous_secrets: Vec::new(),
             require_signed: false,
             limits: Default::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use snaphook_shared::dialect::Dialect;
 use snaphook_shared::request::Policies;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::target::{ParseUrl, TargetPolicy};
 
 /// The platform hashes several times as fast, but asking it takes as long as some thousand bytes do here.
@@ -21,7 +21,7 @@ pub(crate) struct Bindings {
     /// The first half of `EDGE_SECRET`: tells the backend which of its secrets a seal is made with.
     pub(crate) key_id: String,
     /// The second half of `EDGE_SECRET`.
-    pub(crate) secret: SecretKey,
+    pub(crate) secret: Secret,
     /// From `DEVELOPMENT` and `WEBHOOK_ALLOW_HTTP`: where pages and webhooks may lead. The backend decides again, by its own
     /// settings.
     pub(crate) policies: Policies,
@@ -91,7 +91,7 @@ impl Bindings {
         Ok(Bindings {
             backend_origin,
             key_id: key_id.to_owned(),
-            secret: SecretKey::new(secret),
+            secret: Secret::new(secret),
             policies: Policies::new(policy, http_webhooks),
             public_origin,
             sync_wait: Duration::from_secs(number("SYNC_WAIT_SECONDS", (2, 90), 25)?),

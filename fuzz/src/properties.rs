@@ -10,7 +10,7 @@ use snaphook_shared::limits::IDEMPOTENCY_KEY_CHARACTERS_MAX;
 use snaphook_shared::link;
 use snaphook_shared::request::{self, Endpoint, Head, Method, Policies, RawRequest};
 use snaphook_shared::route;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::target::{NativeUrlParser, ParseUrl, TargetPolicy, check_target};
 use snaphook_shared::trace;
 
@@ -34,7 +34,7 @@ fn cut(data: &[u8]) -> (String, &[u8]) {
 fn record(access_key: &str) -> KeyRecord {
     KeyRecord {
         access_key: access_key.to_owned(),
-        secret_key: SecretKey::new("secret"),
+        secret_key: Secret::new("secret"),
         previous_secrets: Vec::new(),
         require_signed: false,
         limits: Default::default(),
@@ -137,7 +137,7 @@ pub(crate) fn route(data: &[u8]) {
 /// Signed links.
 pub(crate) fn query_signature(data: &[u8]) {
     let (query, _) = cut(data);
-    let secrets = [SecretKey::new("secret")];
+    let secrets = [Secret::new("secret")];
     let [secret] = &secrets;
     assert!(link::verify(&query, &[], NOW).is_err(), "signed by nobody");
     let _ = link::verify(&query, &secrets, NOW);
@@ -147,7 +147,7 @@ pub(crate) fn query_signature(data: &[u8]) {
     }
     let signed = link::sign(&query, secret);
     assert_eq!(link::verify(&signed, &secrets, NOW), Ok(()), "{signed}");
-    assert!(link::verify(&signed, &[SecretKey::new("another")], NOW).is_err());
+    assert!(link::verify(&signed, &[Secret::new("another")], NOW).is_err());
     assert!(link::verify(&format!("{signed}&x=1"), &secrets, NOW).is_err(), "more was added");
     assert!(link::verify(&format!("x=1&{signed}"), &secrets, NOW).is_err(), "more was put before it");
 }
@@ -162,7 +162,7 @@ pub(crate) fn envelope(data: &[u8]) {
             .to_vec();
     let header = |name: &str| headers.iter().find(|(other, _)| *other == name).and_then(|(_, value)| value.clone());
     let (path, query) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let secret = SecretKey::new("edge secret of some length");
+    let secret = Secret::new("edge secret of some length");
     let opened = envelope::open(&[("k", &secret)], "POST", &path, &query, body, &header, NOW);
     assert!(opened.is_err(), "a seal was forged");
 

@@ -26,7 +26,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::to_json;
-use crate::signing::{SecretKey, any_made, hmac_sha256, parse_decimal, parse_hex, sha256_hex};
+use crate::secret::Secret;
+use crate::signing::{any_made, hmac_sha256, parse_decimal, parse_hex, sha256_hex};
 
 /// Where the edge posts envelopes.
 pub const REQUESTS_PATH: &str = "/internal/v1/requests";
@@ -153,7 +154,7 @@ impl Seal<'_> {
     }
 
     /// The four headers to send.
-    pub fn headers(&self, secret: &SecretKey) -> [(&'static str, String); 4] {
+    pub fn headers(&self, secret: &Secret) -> [(&'static str, String); 4] {
         [
             (TIMESTAMP_HEADER, self.timestamp.to_string()),
             (NONCE_HEADER, self.nonce.to_owned()),
@@ -220,7 +221,7 @@ pub enum EnvelopeError {
 /// other, and any line break in the rest.
 #[expect(clippy::too_many_arguments, reason = "each is one line of the signed text, in its order")]
 pub fn seal(
-    secret: &SecretKey,
+    secret: &Secret,
     key_id: &str,
     method: &str,
     path: &str,
@@ -240,7 +241,7 @@ pub fn seal(
 /// # Errors
 /// See [`EnvelopeError`].
 pub fn open(
-    secrets: &[(&str, &SecretKey)],
+    secrets: &[(&str, &Secret)],
     method: &str,
     path: &str,
     query: &str,

@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use crate::json::Json;
 use crate::limits::{ACCESS_KEY_CHARACTERS_MAX, SECRET_KEY_CHARACTERS_MAX};
-use crate::signing::SecretKey;
+use crate::secret::Secret;
 
 /// What the service knows of one access key. The edge gets it from the backend as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeyRecord {
     pub access_key: String,
     /// Signs webhooks and links.
-    pub secret_key: SecretKey,
+    pub secret_key: Secret,
     /// The secrets before the last rotations, the newest first, each good until its end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previous_secrets: Vec<PreviousSecret>,
@@ -36,7 +36,7 @@ pub struct KeyLimits {
 /// A rotated secret during its overlap.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PreviousSecret {
-    pub secret_key: SecretKey,
+    pub secret_key: Secret,
     /// Unix seconds; from then on it verifies nothing.
     pub valid_until: u64,
 }
@@ -49,7 +49,7 @@ impl KeyRecord {
             None | Some(Json::Null) => Some(None),
             Some(limit) => limit.whole_number().map(Some),
         };
-        let secret = |json: &Json| json.get("secret_key").and_then(Json::text).map(SecretKey::new);
+        let secret = |json: &Json| json.get("secret_key").and_then(Json::text).map(Secret::new);
         let previous = |json| {
             let valid_until = Json::get(json, "valid_until").and_then(Json::whole_number)?;
             Some(PreviousSecret { secret_key: secret(json)?, valid_until })
@@ -70,7 +70,7 @@ impl KeyRecord {
     }
 
     /// The secrets that verify and sign at `now` (Unix seconds), the newest first.
-    pub fn live_secrets(&self, now: u64) -> Vec<SecretKey> {
+    pub fn live_secrets(&self, now: u64) -> Vec<Secret> {
         let live = self.previous_secrets.iter().filter(|previous| now < previous.valid_until);
         std::iter::once(&self.secret_key).chain(live.map(|previous| &previous.secret_key)).cloned().collect()
     }
@@ -108,7 +108,7 @@ mod tests {
         assert!(!record.revoked && !record.require_signed && record.limits == KeyLimits::default());
         for _ in 0..2 {
             assert_eq!(read(&serde_json::to_string(&record).unwrap()).as_ref(), Some(&record));
-            record.previous_secrets = vec![PreviousSecret { secret_key: SecretKey::new("old"), valid_until: 7 }];
+            record.previous_secrets = vec![PreviousSecret { secret_key: Secret::new("old"), valid_until: 7 }];
             record.limits =
                 KeyLimits { monthly_quota: Some(0), requests_per_minute: None, concurrency: Some(u64::MAX) };
             (record.require_signed, record.revoked) = (true, true);

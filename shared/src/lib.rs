@@ -20,6 +20,7 @@ pub mod options;
 pub mod priority;
 pub mod request;
 pub mod route;
+pub mod secret;
 pub mod signing;
 pub mod target;
 pub mod task;

@@ -8,7 +8,8 @@
 //! Our own addition is `expires=<Unix seconds>`: a link has no end otherwise. It stands in the signed text, so nobody
 //! but the holder of the secret can move it.
 
-use crate::signing::{SecretKey, any_made, parse_decimal, parse_hex, sign_hex};
+use crate::secret::Secret;
+use crate::signing::{any_made, parse_decimal, parse_hex, sign_hex};
 
 const SIGNATURE: &str = "signature";
 const EXPIRES: &str = "expires";
@@ -72,7 +73,7 @@ pub fn split(raw_query: &str) -> LinkSignature<'_> {
 ///
 /// # Errors
 /// See [`LinkError`]; `Expired` only under a right signature.
-pub fn verify(raw_query: &str, secrets: &[SecretKey], now: u64) -> Result<(), LinkError> {
+pub fn verify(raw_query: &str, secrets: &[Secret], now: u64) -> Result<(), LinkError> {
     let (message, signature) = match split(raw_query) {
         LinkSignature::Unsigned => return Err(LinkError::Missing),
         LinkSignature::Repeated => return Err(LinkError::Repeated),
@@ -92,7 +93,7 @@ pub fn verify(raw_query: &str, secrets: &[SecretKey], now: u64) -> Result<(), Li
 /// The query with its signature appended as the last pair.
 ///
 /// `raw_query` is signed as it stands, so it must already be escaped as it will be sent, and have no `signature` pair.
-pub fn sign(raw_query: &str, secret: &SecretKey) -> String {
+pub fn sign(raw_query: &str, secret: &Secret) -> String {
     let joint = if raw_query.is_empty() { "" } else { "&" };
     format!("{raw_query}{joint}{SIGNATURE}={}", sign_hex(secret, raw_query.as_bytes()))
 }

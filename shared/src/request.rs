@@ -18,7 +18,8 @@ use crate::options::model::{Animation, Format, Options, WaitUntil, Webhook};
 use crate::options::{self, Parameter, animate, screencast, screenshotmax, screenshotone};
 use crate::priority::Urgency;
 use crate::route;
-use crate::signing::{SecretKey, Sha256Writer};
+use crate::secret::Secret;
+use crate::signing::Sha256Writer;
 use crate::target::{ParseUrl, TargetPolicy, TargetRefusal, check_proxy_target, check_target};
 
 /// A route that renders.
@@ -394,7 +395,7 @@ fn check_proxy(options: &mut Options, urls: &dyn ParseUrl, policy: &TargetPolicy
     }
     match check_proxy_target(text, urls, policy) {
         Ok(serialized) => {
-            options.network.proxy = Some(SecretKey::new(serialized));
+            options.network.proxy = Some(Secret::new(serialized));
             Ok(())
         }
         Err(TargetRefusal::Invalid) => wrong(Code::RequestNotValid, "\"proxy\" must be a valid uri".to_owned()),

@@ -1,4 +1,4 @@
-//! Secrets and signatures: the HMAC under everything signed here, and the webhook headers, made and checked.
+//! Signatures: the HMAC under everything signed here, and the webhook headers, made and checked.
 //!
 //! A webhook carries up to three signatures of the same raw body, and a receiver may check whichever it knows:
 //!
@@ -11,15 +11,16 @@
 //! All are HMAC-SHA256. Only the third knows time and rotation: the two vendor headers hold one value each, which is
 //! of the current secret. Nothing here parses or re-serialises a body, because a signature is over bytes.
 
-use std::{fmt, io};
+use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// ScreenshotOne's webhook signature: hex HMAC of the raw body.
 pub const SCREENSHOTONE_SIGNATURE: &str = "x-screenshotone-signature";
@@ -37,60 +38,16 @@ const STANDARD_PREFIX: &str = "whsec_";
 /// SHA-256's block, the size HMAC brings every key to.
 const BLOCK_BYTES: usize = 64;
 
-/// A signing secret: wiped from memory when dropped, compared in constant time, never printed.
-///
-/// It serialises as the plain string, so a type that holds one may be written only to sealed places.
-#[derive(Clone)]
-pub struct SecretKey(Zeroizing<String>);
-
-impl SecretKey {
-    /// Takes any text; the vendors' secrets have no format of their own.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(Zeroizing::new(secret.into()))
-    }
-
-    /// The secret itself. Every caller of this is a place to look at when reviewing for leaks.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The key bytes a Standard Webhooks library derives from this secret's [`standard_webhook_secret`] form: the
-    /// decoded base64 after `whsec_`, or the text's own bytes when it has no such prefix or is not base64 behind it.
-    fn standard_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let decoded = self.expose().strip_prefix(STANDARD_PREFIX).and_then(|encoded| BASE64.decode(encoded).ok());
-        Zeroizing::new(decoded.unwrap_or_else(|| self.expose().as_bytes().to_vec()))
-    }
-
-    /// False for `""` and `whsec_`: anybody can sign with an empty key, so no signature of it may count.
-    fn is_usable(&self) -> bool {
-        !self.standard_bytes().is_empty()
-    }
+/// The key bytes a Standard Webhooks library derives from a secret's [`standard_webhook_secret`] form: the decoded base64
+/// after `whsec_`, or the text's own bytes when it has no such prefix or is not base64 behind it.
+fn standard_bytes(secret: &Secret) -> Zeroizing<Vec<u8>> {
+    let decoded = secret.expose().strip_prefix(STANDARD_PREFIX).and_then(|encoded| BASE64.decode(encoded).ok());
+    Zeroizing::new(decoded.unwrap_or_else(|| secret.expose().as_bytes().to_vec()))
 }
 
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretKey(…)")
-    }
-}
-
-impl PartialEq for SecretKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
-    }
-}
-
-impl Eq for SecretKey {}
-
-impl Serialize for SecretKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.expose())
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
+/// False for `""` and `whsec_`: anybody can sign with an empty key, so no signature of it may count.
+fn is_usable(secret: &Secret) -> bool {
+    !standard_bytes(secret).is_empty()
 }
 
 /// HMAC-SHA256 (RFC 2104) of the parts put end to end.
@@ -138,7 +95,7 @@ impl io::Write for Sha256Writer {
 }
 
 /// Both vendors' signature of a body or a query: 64 lower-case hex digits, no prefix.
-pub fn sign_hex(secret: &SecretKey, message: &[u8]) -> String {
+pub fn sign_hex(secret: &Secret, message: &[u8]) -> String {
     hex::encode(hmac_sha256(secret.expose().as_bytes(), &[message]))
 }
 
@@ -146,22 +103,22 @@ pub fn sign_hex(secret: &SecretKey, message: &[u8]) -> String {
 ///
 /// Exactly 64 hex digits are accepted, without blanks or prefix. Upper-case digits are the same number and pass: some
 /// languages print hex that way, and nothing uses the signature's text as an identity. An empty secret never verifies.
-pub fn verify_hex(secret: &SecretKey, message: &[u8], signature: &str) -> bool {
+pub fn verify_hex(secret: &Secret, message: &[u8], signature: &str) -> bool {
     parse_hex(signature).is_some_and(|given| any_made([secret.expose().as_bytes()], &[message], &[given]))
 }
 
 /// The form of a secret that any Standard Webhooks library takes: `whsec_` and padded base64 of the key bytes.
-pub fn standard_webhook_secret(secret: &SecretKey) -> SecretKey {
-    SecretKey::new(format!("{STANDARD_PREFIX}{}", BASE64.encode(&*secret.standard_bytes())))
+pub fn standard_webhook_secret(secret: &Secret) -> Secret {
+    Secret::new(format!("{STANDARD_PREFIX}{}", BASE64.encode(&*standard_bytes(secret))))
 }
 
 /// The `webhook-signature` value: `v1,<base64>` for each usable secret in the given order (newest first), separated
 /// by single spaces. `timestamp` is in Unix seconds. Empty when no secret is usable.
-pub fn sign_standard(secrets: &[SecretKey], id: &str, timestamp: u64, body: &[u8]) -> String {
+pub fn sign_standard(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> String {
     let timestamp = timestamp.to_string();
     let entries: Vec<String> = usable(secrets)
         .map(|secret| {
-            let mac = hmac_sha256(&secret.standard_bytes(), &standard_text(id, &timestamp, body));
+            let mac = hmac_sha256(&standard_bytes(secret), &standard_text(id, &timestamp, body));
             format!("v1,{}", BASE64.encode(mac))
         })
         .collect();
@@ -173,7 +130,7 @@ pub fn sign_standard(secrets: &[SecretKey], id: &str, timestamp: u64, body: &[u8
 /// `secrets` holds the current one first, then those still in their grace period after a rotation. `id` stays the
 /// same over retries and has no `.` in it; `timestamp` is this attempt's, in Unix seconds. Without a usable secret
 /// the list is empty: a delivery is then unsigned, and the caller decides whether that may leave.
-pub fn webhook_headers(secrets: &[SecretKey], id: &str, timestamp: u64, body: &[u8]) -> Vec<(&'static str, String)> {
+pub fn webhook_headers(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> Vec<(&'static str, String)> {
     let Some(current) = usable(secrets).next() else { return Vec::new() };
     let signature = sign_hex(current, body);
     vec![
@@ -284,11 +241,11 @@ impl VerifyError {
 pub fn verify_webhook(
     body: &[u8],
     header: &dyn Fn(&str) -> Option<String>,
-    secrets: &[SecretKey],
+    secrets: &[Secret],
     now: u64,
     tolerance_seconds: u64,
 ) -> Result<Verified, VerifyError> {
-    let secrets: Vec<&SecretKey> = usable(secrets).collect();
+    let secrets: Vec<&Secret> = usable(secrets).collect();
     if secrets.is_empty() {
         return Err(VerifyError::NoSecret);
     }
@@ -313,7 +270,7 @@ fn verify_standard(
     body: &[u8],
     header: &dyn Fn(&str) -> Option<String>,
     signature: &str,
-    secrets: &[&SecretKey],
+    secrets: &[&Secret],
     now: u64,
     tolerance_seconds: u64,
 ) -> Result<Verified, VerifyError> {
@@ -333,7 +290,7 @@ fn verify_standard(
     // Entries of other versions (`v1a` is ed25519) and unreadable ones are passed over, as the specification has it:
     // a sender may add schemes that this receiver does not know.
     let given: Vec<[u8; 32]> = signature.split(' ').filter_map(parse_standard_entry).collect();
-    let keys: Vec<Zeroizing<Vec<u8>>> = secrets.iter().map(|secret| secret.standard_bytes()).collect();
+    let keys: Vec<Zeroizing<Vec<u8>>> = secrets.iter().map(|secret| standard_bytes(secret)).collect();
     if any_made(keys.iter().map(|key| key.as_slice()), &standard_text(&id, &timestamp_text, body), &given) {
         Ok(Verified { scheme: Scheme::StandardWebhooks, id: Some(id), timestamp: Some(timestamp) })
     } else {
@@ -341,8 +298,8 @@ fn verify_standard(
     }
 }
 
-fn usable(secrets: &[SecretKey]) -> impl Iterator<Item = &SecretKey> {
-    secrets.iter().filter(|secret| secret.is_usable())
+fn usable(secrets: &[Secret]) -> impl Iterator<Item = &Secret> {
+    secrets.iter().filter(|secret| is_usable(secret))
 }
 
 fn standard_text<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8]; 5] {

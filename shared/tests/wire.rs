@@ -7,7 +7,7 @@ use snaphook_shared::key::KeyRecord;
 use snaphook_shared::metadata::{HttpResponse, Metadata};
 use snaphook_shared::options::model::{Format, Medium, WaitUntil};
 use snaphook_shared::request::{CheckedRequest, Endpoint, Method, Policies, RawRequest};
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::target::{ParseUrl, UrlParts};
 
 macro_rules! tests {
@@ -83,7 +83,7 @@ fn messages(result: Result<CheckedRequest, Problem>) -> Vec<String> {
 fn record(require_signed: bool, revoked: bool) -> KeyRecord {
     KeyRecord {
         access_key: "AK".into(),
-        secret_key: SecretKey::new("SK"),
+        secret_key: Secret::new("SK"),
         previous_secrets: Vec::new(),
         require_signed,
         limits: Default::default(),
@@ -178,7 +178,7 @@ tests! {
         let now = 1_700_000_000;
         let read = |query: &str| raw(Endpoint::Take, Method::Get, query, "").read().unwrap();
         let unsigned = read("access_key=AK&html=x");
-        let signed = read(&snaphook_shared::link::sign("access_key=AK&html=x", &SecretKey::new("SK")));
+        let signed = read(&snaphook_shared::link::sign("access_key=AK&html=x", &Secret::new("SK")));
         let wrong = read("access_key=AK&html=x&signature=00");
         let code = |result: Result<(), Problem>| result.err().map(|problem| problem.code);
         assert_eq!(code(unsigned.authenticate(Some(&record(false, false)), now)), None);

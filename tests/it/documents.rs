@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use snaphook_shared::signing::{SecretKey, webhook_headers};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::webhook_headers;
 use snaphook_tests::part::Part;
 use snaphook_tests::receiver::{Behaviour, Receiver};
 use snaphook_tests::site::Site;
@@ -191,7 +192,7 @@ impl Scene {
         std::fs::write(folder.join("hook.json"), "{}").unwrap();
         std::fs::create_dir_all(folder.join("etc/bash_completion.d")).unwrap();
         std::fs::write(folder.join("etc/snaphook.toml"), "").unwrap();
-        let signed = webhook_headers(&[SecretKey::new(&secret)], "msg_0123", 1_764_110_000, b"{}");
+        let signed = webhook_headers(&[Secret::new(&secret)], "msg_0123", 1_764_110_000, b"{}");
         let signature = signed.iter().find(|(name, _)| *name == "webhook-signature").unwrap().1.clone();
         let api = self.stack.setting("SNAPHOOK_HTTP_LISTEN").unwrap();
         let replacements = [

@@ -1,7 +1,8 @@
 //! `snaphook keys`: who may call, said on the command line while the service runs.
 
 use serde_json::{Value as Json, json};
-use snaphook_shared::signing::{SecretKey, verify_hex};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::verify_hex;
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::Receiver;
 use snaphook_tests::run;
@@ -84,7 +85,7 @@ fn a_rotated_key_has_two_good_secrets_for_a_while() {
         let webhook = receiver.first(s(30)).await;
         assert_eq!(webhook.header("webhook-signature").split(' ').count(), 2);
         let hex = webhook.header("x-screenshotone-signature");
-        assert!(verify_hex(&SecretKey::new(&new.key.secret_key), &webhook.body, hex), "the newest signs");
+        assert!(verify_hex(&Secret::new(&new.key.secret_key), &webhook.body, hex), "the newest signs");
         // Without overlap the old one ends at once.
         let rotated = stack.keys(&["rotate", &old.key.access_key, "--overlap-hours", "0", "--json"]);
         let newest = old.with_key(&pair(&rotated));

@@ -14,7 +14,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value as Json, json};
 use sha2::Sha256;
-use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::standard_webhook_secret;
 use snaphook_tests::client::Client;
 use snaphook_tests::receiver::{Behaviour, Receiver, Webhook};
 use snaphook_tests::rogue::{Manner, Rogue};
@@ -465,7 +466,7 @@ fn a_thousand_webhooks_are_signed_over_the_bytes_that_came() {
             .map(|webhook| json!({ "body": BASE64.encode(&webhook.body), "headers": headers(webhook) }))
             .collect();
         let secret = &stack.key.secret_key;
-        let standard = standard_webhook_secret(&SecretKey::new(secret));
+        let standard = standard_webhook_secret(&Secret::new(secret));
         let given = json!({ "webhooks": all, "secret": secret, "standard_secret": standard.expose() });
         let taken = told.len();
         assert_eq!(

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use snaphook_shared::signing::{SecretKey, webhook_headers};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::webhook_headers;
 use snaphook_tests::repository;
 
 const SECRET: &str = "MW2vfkkgLTzGGw";
@@ -137,7 +138,7 @@ impl Language {
 
 /// A webhook as it leaves, at a time.
 fn webhook(timestamp: u64, secrets: &[&str]) -> Vec<(&'static str, String)> {
-    let secrets: Vec<SecretKey> = secrets.iter().map(|secret| SecretKey::new(*secret)).collect();
+    let secrets: Vec<Secret> = secrets.iter().map(|secret| Secret::new(*secret)).collect();
     let headers = webhook_headers(&secrets, "msg_1", timestamp, BODY.as_bytes());
     let header = |name: &str| headers.iter().find(|(own, _)| *own == name).unwrap().1.clone();
     vec![

@@ -6,7 +6,8 @@ use std::path::Path;
 use http::Method;
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
-use snaphook_shared::signing::{SecretKey, verify_hex};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::verify_hex;
 use snaphook_tests::client::{Answer, Client};
 use snaphook_tests::faults::Faults;
 use snaphook_tests::picture::Picture;
@@ -214,7 +215,7 @@ fn a_run_is_a_request_with_a_file_and_a_signed_webhook() {
         make_due(stack.data_dir(), &id, 2);
         let webhook = receiver.first(s(40)).await;
         assert!(verify_hex(
-            &SecretKey::new(&client.key.secret_key),
+            &Secret::new(&client.key.secret_key),
             &webhook.body,
             webhook.header("x-screenshotmax-webhook-signature")
         ));

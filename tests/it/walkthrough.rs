@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value as Json, json};
 use sha2::Sha256;
-use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::standard_webhook_secret;
 use snaphook_tests::picture::Picture;
 use snaphook_tests::receiver::{Receiver, Webhook};
 use snaphook_tests::run;
@@ -110,7 +111,7 @@ fn verify_signatures(webhook: &Webhook, secret: &str) {
         webhook.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let given = json!({
         "body": BASE64.encode(&webhook.body), "headers": headers, "secret": secret,
-        "standard_secret": standard_webhook_secret(&SecretKey::new(secret)).expose(),
+        "standard_secret": standard_webhook_secret(&Secret::new(secret)).expose(),
     });
     let node = programs::ask("node", "verify.mjs", &given);
     let python = programs::ask(programs::python(), "verify.py", &given);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value as Json, json};
 use snaphook_shared::link;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -174,7 +174,7 @@ impl Client {
     /// A signed link to a route; `query` is already escaped.
     pub fn signed(&self, path: &str, query: &str) -> String {
         let query = format!("{query}&access_key={}", self.key.access_key);
-        format!("{path}?{}", link::sign(&query, &SecretKey::new(&self.key.secret_key)))
+        format!("{path}?{}", link::sign(&query, &Secret::new(&self.key.secret_key)))
     }
 }
 

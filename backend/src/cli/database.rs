@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::{CliError, say, say_json};
 use crate::config::{Config, is_postgres_url};
@@ -33,7 +33,7 @@ pub(super) struct MigrateCommand {
 }
 
 pub(super) async fn migrate(config: Config, command: MigrateCommand) -> Result<(), CliError> {
-    let url = command.to.map(SecretKey::new).or_else(|| config.database_url().cloned());
+    let url = command.to.map(Secret::new).or_else(|| config.database_url().cloned());
     let url = url.filter(|url| is_postgres_url(url.expose()));
     let url = url.ok_or_else(|| CliError::Refused("say with --to postgres://… where it is to go".to_owned()))?;
     let _lock = run::lock(&config.data_dir)?;

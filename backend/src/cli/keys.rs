@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use snaphook_shared::key::{KeyLimits, is_access_key, is_secret_key};
 use snaphook_shared::limits::SECRET_KEY_CHARACTERS_MAX;
-use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::standard_webhook_secret;
 
 use super::{CliError, say};
 use crate::clock::Clock;
@@ -81,7 +82,7 @@ pub(super) struct KeyOptions {
 }
 
 impl KeyOptions {
-    fn key(&self, access_key: &str, secret: &SecretKey) -> NewKey {
+    fn key(&self, access_key: &str, secret: &Secret) -> NewKey {
         NewKey {
             access_key: access_key.to_owned(),
             secret: secret.clone(),
@@ -156,7 +157,7 @@ pub(super) async fn execute(config: Config, command: KeysCommand) -> Result<(), 
                 let message = format!("a secret key has 1 to {SECRET_KEY_CHARACTERS_MAX} characters");
                 return Err(CliError::Refused(message));
             }
-            let secret = SecretKey::new(secret_key);
+            let secret = Secret::new(secret_key);
             if !queue.add_key(options.key(&access_key, &secret), now_ms).await? {
                 return Err(CliError::Refused(format!("there is a key {access_key} already")));
             }
@@ -223,7 +224,7 @@ fn describe(limits: KeyLimits) -> String {
 }
 
 /// The one time that a secret is shown: to the operator who made it.
-fn show_pair(access_key: &str, secret: &SecretKey, as_json: bool) -> Result<(), CliError> {
+fn show_pair(access_key: &str, secret: &Secret, as_json: bool) -> Result<(), CliError> {
     let webhook_secret = standard_webhook_secret(secret);
     if as_json {
         let pair: Json = json!({

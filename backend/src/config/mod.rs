@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use snaphook_shared::request::Policies;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::target::{HostPattern, Subnet, TargetPolicy};
 use toml::{Table, Value};
 
@@ -28,7 +28,7 @@ const DEFAULTS: &str = include_str!("../../config.default.toml");
 pub struct Config {
     pub data_dir: PathBuf,
     pub public_url: String,
-    root_key: SecretKey,
+    root_key: Secret,
     pub development: bool,
     roles: Vec<String>,
     pub http: HttpConfig,
@@ -76,13 +76,13 @@ impl DashboardConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeConfig {
-    secrets: Vec<SecretKey>,
+    secrets: Vec<Secret>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
-    database_url: SecretKey,
+    database_url: Secret,
     pub database_connections_max: u32,
     pub database_timeout_seconds: u64,
     pub disk_free_min_mb: u64,
@@ -115,7 +115,7 @@ pub struct StoreConfig {
     pub endpoint: String,
     pub region: String,
     pub access_key_id: String,
-    pub secret_access_key: SecretKey,
+    pub secret_access_key: Secret,
     pub file_lifetime_seconds: u64,
 }
 
@@ -148,7 +148,7 @@ pub struct CompatConfig {
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// It may hold a token.
-    pub otlp_endpoint: SecretKey,
+    pub otlp_endpoint: Secret,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -253,7 +253,7 @@ impl Config {
     }
 
     /// Where PostgreSQL is; None for the embedded SQLite.
-    pub fn database_url(&self) -> Option<&SecretKey> {
+    pub fn database_url(&self) -> Option<&Secret> {
         Some(&self.queue.database_url).filter(|url| !url.expose().is_empty())
     }
 
@@ -262,10 +262,9 @@ impl Config {
     }
 
     /// Key ids and secrets of the edges that may hand over.
-    pub fn edge_secrets(&self) -> Vec<(String, SecretKey)> {
-        let pair = |secret: &SecretKey| {
-            secret.expose().split_once(':').map(|(id, secret)| (id.to_owned(), SecretKey::new(secret)))
-        };
+    pub fn edge_secrets(&self) -> Vec<(String, Secret)> {
+        let pair =
+            |secret: &Secret| secret.expose().split_once(':').map(|(id, secret)| (id.to_owned(), Secret::new(secret)));
         self.edge.secrets.iter().filter_map(pair).collect()
     }
 

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 use snaphook_shared::key::{KeyLimits, is_access_key, is_secret_key};
 use snaphook_shared::limits::SECRET_KEY_CHARACTERS_MAX;
 use snaphook_shared::options::fields::Fields;
-use snaphook_shared::signing::{SecretKey, standard_webhook_secret};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::standard_webhook_secret;
 
 use super::answer::{self, Refusal, Result};
 use super::html::{Frame, badge, input, layout, maybe_time, number, said, time};
@@ -191,7 +192,7 @@ fn signing_box(checked: bool) -> Markup {
 }
 
 /// The page that has a secret in it.
-fn secret_page(frame: &Frame, title: &str, access_key: &str, secret: &SecretKey) -> answer::Answer {
+fn secret_page(frame: &Frame, title: &str, access_key: &str, secret: &Secret) -> answer::Answer {
     let webhook_secret = standard_webhook_secret(secret);
     let body = html! {
         h1 { (title) }
@@ -234,7 +235,7 @@ pub(super) async fn import(dashboard: &Dashboard, fields: &mut Fields) -> Result
     }
     let key = NewKey {
         access_key: access_key.clone(),
-        secret: SecretKey::new(secret),
+        secret: Secret::new(secret),
         name: name(fields)?,
         require_signed: fields.take("require_signed").is_some(),
         limits: KeyLimits::default(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::StatusCode;
 use maud::html;
 use snaphook_shared::options::fields::Fields;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::answer::{self, Answer, Result};
 use super::html::{Frame, layout};
@@ -37,9 +37,9 @@ pub(super) async fn sign_in(dashboard: &Dashboard, call: &Call) -> Result {
     if let Err(seconds) = dashboard.throttle.enter(call.peer, now_ms) {
         return Ok(later(dashboard, seconds));
     }
-    let given = Fields::from_query(&call.form()).take("password").map(SecretKey::new);
+    let given = Fields::from_query(&call.form()).take("password").map(Secret::new);
     let hash = dashboard.admins.password_hash().await?;
-    let given = given.unwrap_or_else(|| SecretKey::new(""));
+    let given = given.unwrap_or_else(|| Secret::new(""));
     let Ok(is_right) = dashboard.checker.check(given, hash.clone()).await else { return Ok(later(dashboard, 2)) };
     let cookie = match hash.filter(|_| is_right) {
         Some(hash) => dashboard.sessions.begin(hash).await?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use tokio::sync::Semaphore;
 
 use crate::domain::operator::{NoRandomness, random_text};
@@ -29,8 +29,8 @@ pub enum PasswordError {
 }
 
 /// A new password and what is kept of it.
-pub fn make() -> Result<(SecretKey, String), PasswordError> {
-    let password = SecretKey::new(random_text(PASSWORD_BYTES)?);
+pub fn make() -> Result<(Secret, String), PasswordError> {
+    let password = Secret::new(random_text(PASSWORD_BYTES)?);
     let hash = Argon2::default().hash_password(password.expose().as_bytes()).map_err(PasswordError::Hash)?;
     Ok((password, hash.to_string()))
 }
@@ -56,7 +56,7 @@ impl Default for Checker {
 
 impl Checker {
     /// Whether this is the password of that hash. Takes the same time whatever is wrong, and if there is none.
-    pub(super) async fn check(&self, given: SecretKey, hash: Option<String>) -> Result<bool, Busy> {
+    pub(super) async fn check(&self, given: Secret, hash: Option<String>) -> Result<bool, Busy> {
         let place = self.entrance.clone().try_acquire_owned().map_err(|_| Busy)?;
         let permit = self.running.clone().acquire_owned().await.map_err(|_| Busy)?;
         let work = move || {
@@ -68,7 +68,7 @@ impl Checker {
     }
 }
 
-fn matches(given: &SecretKey, hash: Option<&str>) -> bool {
+fn matches(given: &Secret, hash: Option<&str>) -> bool {
     let is_sane = given.expose().len() <= GIVEN_BYTES_MAX;
     let bytes = if is_sane { given.expose().as_bytes() } else { b"" };
     match hash.and_then(|hash| PasswordHash::new(hash).ok()) {
@@ -92,7 +92,7 @@ mod tests {
         assert!(checker.check(password.clone(), Some(hash.clone())).await.unwrap());
         let long = format!("{}{}", password.expose(), "x".repeat(300));
         for wrong in ["", "x", &password.expose()[1..], &long] {
-            assert!(!checker.check(SecretKey::new(wrong), Some(hash.clone())).await.unwrap(), "{wrong}");
+            assert!(!checker.check(Secret::new(wrong), Some(hash.clone())).await.unwrap(), "{wrong}");
         }
         assert!(!checker.check(password.clone(), None).await.unwrap());
         assert!(!checker.check(password.clone(), Some("no hash".to_owned())).await.unwrap());

@@ -286,7 +286,7 @@ pub(super) async fn cancel(dashboard: &Dashboard, id: &str) -> Result {
 #[cfg(test)]
 mod tests {
     use snaphook_shared::request::Endpoint;
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
 
     use super::*;
 
@@ -298,8 +298,8 @@ mod tests {
         options.source.url = Some("https://example.com/".to_owned());
         options.viewport.width = 390;
         options.page.styles = Some("x".repeat(1000));
-        options.network.authorization = Some(SecretKey::new("open-sesame"));
-        options.network.cookies = vec![SecretKey::new("open-sesame")];
+        options.network.authorization = Some(Secret::new("open-sesame"));
+        options.network.cookies = vec![Secret::new("open-sesame")];
         options.take_secrets();
         let changed = changed(&options, &defaults);
         let names: Vec<&str> = changed.iter().map(|(name, _)| name.as_str()).collect();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use snaphook_shared::signing::{SecretKey, sha256_hex, sign_hex, verify_hex};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::{sha256_hex, sign_hex, verify_hex};
 
 use crate::clock::Clock;
 use crate::domain::admin::{AdminStore, NewSession};
@@ -31,7 +32,7 @@ pub(super) struct Sessions {
 
 /// A session that a request belongs to.
 pub(super) struct Open {
-    token: SecretKey,
+    token: Secret,
 }
 
 impl Open {
@@ -97,10 +98,10 @@ impl Sessions {
         Ok(self.cookie("", "; Max-Age=0"))
     }
 
-    fn token(&self, headers: &HeaderMap) -> Option<SecretKey> {
+    fn token(&self, headers: &HeaderMap) -> Option<Secret> {
         let cookies = headers.get_all("cookie").into_iter().filter_map(|header| header.to_str().ok());
         let mut pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let (_, token) = pairs.find(|(name, _)| *name == self.cookie_name())?;
-        (1..=TOKEN_CHARACTERS_MAX).contains(&token.len()).then(|| SecretKey::new(token))
+        (1..=TOKEN_CHARACTERS_MAX).contains(&token.len()).then(|| Secret::new(token))
     }
 }

@@ -218,18 +218,18 @@ pub struct RequestView {
 
 #[cfg(test)]
 mod tests {
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
 
     use super::*;
 
     #[test]
     fn a_request_shows_which_it_is_and_nothing_in_confidence() {
         let mut options = Options::default();
-        options.network.authorization = Some(SecretKey::new("Bearer hush"));
-        options.network.headers = vec![SecretKey::new("X-Token: hush")];
-        options.network.cookies = vec![SecretKey::new("session=hush")];
-        options.network.proxy = Some(SecretKey::new("http://user:hush@proxy.example/"));
-        options.delivery.store.secret_access_key = Some(SecretKey::new("hush"));
+        options.network.authorization = Some(Secret::new("Bearer hush"));
+        options.network.headers = vec![Secret::new("X-Token: hush")];
+        options.network.cookies = vec![Secret::new("session=hush")];
+        options.network.proxy = Some(Secret::new("http://user:hush@proxy.example/"));
+        options.delivery.store.secret_access_key = Some(Secret::new("hush"));
         options.page.scripts = Some("send('hush')".to_owned());
         let request = NewRequest {
             id: new_request_id(1),

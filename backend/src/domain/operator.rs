@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::delivery::{DeliveryBody, DeliveryView};
 use super::job::NewRequest;
@@ -28,7 +28,7 @@ pub struct KeySummary {
 #[derive(Clone, Debug)]
 pub struct NewKey {
     pub access_key: String,
-    pub secret: SecretKey,
+    pub secret: Secret,
     /// What it is for.
     pub name: String,
     pub require_signed: bool,
@@ -40,7 +40,7 @@ impl NewKey {
     pub fn unlimited(access_key: impl Into<String>, secret: impl Into<String>) -> NewKey {
         NewKey {
             access_key: access_key.into(),
-            secret: SecretKey::new(secret),
+            secret: Secret::new(secret),
             name: String::new(),
             require_signed: false,
             limits: KeyLimits::default(),
@@ -199,7 +199,7 @@ pub trait Operator: Send + Sync {
     async fn rotate(
         &self,
         access_key: &str,
-        secret: &SecretKey,
+        secret: &Secret,
         previous_until_ms: u64,
         now_ms: u64,
     ) -> Result<Rotation, QueueError>;
@@ -243,8 +243,8 @@ pub fn new_access_key() -> Result<String, NoRandomness> {
 }
 
 /// 256 random bits.
-pub fn new_secret() -> Result<SecretKey, NoRandomness> {
-    Ok(SecretKey::new(random_text(32)?))
+pub fn new_secret() -> Result<Secret, NoRandomness> {
+    Ok(Secret::new(random_text(32)?))
 }
 
 /// So many random bytes, in letters, digits, `-` and `_`.

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::options::model::Store;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::failure::Failure;
 
@@ -20,7 +20,7 @@ pub struct Destination {
     pub key: String,
     pub region: String,
     pub access_key_id: String,
-    pub secret_access_key: SecretKey,
+    pub secret_access_key: Secret,
     pub acl: Option<String>,
     /// As S3 writes it.
     pub class: Option<String>,
@@ -106,7 +106,7 @@ mod tests {
             path: Some("/a b/ü".to_owned()),
             bucket: Some("shots".to_owned()),
             access_key_id: Some("AKID".to_owned()),
-            secret_access_key: Some(SecretKey::new("s")),
+            secret_access_key: Some(Secret::new("s")),
             class: Some("standard_ia".to_owned()),
             ..Store::default()
         }

@@ -11,7 +11,7 @@ use snaphook_shared::dialect::{Dialect, REQUEST_ID, Reply};
 use snaphook_shared::envelope::{self, Envelope, EnvelopeError};
 use snaphook_shared::id::is_request_id;
 use snaphook_shared::request::{Head, RawRequest, gate};
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
@@ -119,7 +119,7 @@ fn open(
     body: &[u8],
     headers: &HeaderMap,
 ) -> Result<(), EnvelopeError> {
-    let secrets: Vec<(&str, &SecretKey)> = api.edge_secrets.iter().map(|(id, secret)| (id.as_str(), secret)).collect();
+    let secrets: Vec<(&str, &Secret)> = api.edge_secrets.iter().map(|(id, secret)| (id.as_str(), secret)).collect();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     envelope::open(&secrets, method, path, query, body, &header, api.clock.now_s())
 }

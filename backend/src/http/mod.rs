@@ -33,7 +33,7 @@ use snaphook_shared::dialect::{CORS, Dialect, REQUEST_ID, preflight};
 use snaphook_shared::limits::QUERY_BYTES_MAX;
 use snaphook_shared::request::Policies;
 use snaphook_shared::route;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use tokio::sync::Notify;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
@@ -68,7 +68,7 @@ pub struct Api {
     pub links: Links,
     pub policies: Policies,
     /// Key ids and secrets of the edges.
-    pub edge_secrets: Vec<(String, SecretKey)>,
+    pub edge_secrets: Vec<(String, Secret)>,
     pub screenshotone_async_status: u16,
     pub body_timeout: std::time::Duration,
     /// Whether there is something to make them with.

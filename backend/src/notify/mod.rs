@@ -247,7 +247,8 @@ mod tests {
     use snaphook_shared::options::model::Options;
     use snaphook_shared::priority::Urgency;
     use snaphook_shared::request::Endpoint;
-    use snaphook_shared::signing::{SecretKey, verify_webhook};
+    use snaphook_shared::secret::Secret;
+    use snaphook_shared::signing::verify_webhook;
     use snaphook_shared::target::TargetPolicy;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -397,7 +398,7 @@ mod tests {
                 head.lines().find_map(value)
             };
             let timestamp: u64 = header("webhook-timestamp").unwrap().parse().unwrap();
-            let verified = verify_webhook(body.as_bytes(), &header, &[SecretKey::new("secret")], timestamp, 0).unwrap();
+            let verified = verify_webhook(body.as_bytes(), &header, &[Secret::new("secret")], timestamp, 0).unwrap();
             assert_eq!((verified.id.as_deref(), body), (Some("msg_1"), "{\"n\":1}"));
             timestamps.insert(timestamp);
             assert!(kept.len() >= 5, "{kept:?}");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use snaphook_shared::options::model::Secrets;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::domain::ports::QueueError;
@@ -68,7 +68,7 @@ impl RootKey {
     }
 
     /// Nonce and ciphertext. `owner` is authenticated with it, so that a row's secret cannot be moved to another row.
-    pub fn seal(&self, owner: &str, secret: &SecretKey) -> Result<Vec<u8>, getrandom::Error> {
+    pub fn seal(&self, owner: &str, secret: &Secret) -> Result<Vec<u8>, getrandom::Error> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce)?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: owner.as_bytes() };
@@ -77,17 +77,17 @@ impl RootKey {
     }
 
     /// None if it was not sealed with this key for this owner.
-    pub fn open(&self, owner: &str, sealed: &[u8]) -> Option<SecretKey> {
+    pub fn open(&self, owner: &str, sealed: &[u8]) -> Option<Secret> {
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().ok()?;
         let payload = Payload { msg: ciphertext, aad: owner.as_bytes() };
         let plain = Zeroizing::new(self.0.decrypt(&XNonce::from(nonce), payload).ok()?);
-        Some(SecretKey::new(std::str::from_utf8(&plain).ok()?.to_owned()))
+        Some(Secret::new(std::str::from_utf8(&plain).ok()?.to_owned()))
     }
 
     /// What a database keeps, so that another key is known for what it is.
     pub(super) fn proof(&self) -> Result<Vec<u8>, QueueError> {
-        self.seal_for(PROOF_OWNER, &SecretKey::new(PROOF))
+        self.seal_for(PROOF_OWNER, &Secret::new(PROOF))
     }
 
     /// Whether this key made that proof.
@@ -102,11 +102,11 @@ impl RootKey {
         QueueError(text.to_owned())
     }
 
-    pub(super) fn seal_for(&self, owner: &str, secret: &SecretKey) -> Result<Vec<u8>, QueueError> {
+    pub(super) fn seal_for(&self, owner: &str, secret: &Secret) -> Result<Vec<u8>, QueueError> {
         self.seal(owner, secret).map_err(|error| QueueError(error.to_string()))
     }
 
-    pub(super) fn open_for(&self, owner: &str, sealed: &[u8]) -> Result<SecretKey, QueueError> {
+    pub(super) fn open_for(&self, owner: &str, sealed: &[u8]) -> Result<Secret, QueueError> {
         let other = || QueueError(format!("the secret of {owner} was sealed with another root key"));
         self.open(owner, sealed).ok_or_else(other)
     }
@@ -117,7 +117,7 @@ impl RootKey {
             return Ok(None);
         }
         let json = serde_json::to_string(&secrets).map_err(|error| QueueError(error.to_string()))?;
-        self.seal_for(request_id, &SecretKey::new(json)).map(Some)
+        self.seal_for(request_id, &Secret::new(json)).map(Some)
     }
 
     pub(super) fn open_secrets(&self, request_id: &str, sealed: &[u8]) -> Result<Secrets, QueueError> {
@@ -127,7 +127,7 @@ impl RootKey {
 
     /// A task's query may hold credentials. Its owner is the task, so that it cannot be moved to another one.
     pub(super) fn seal_query(&self, task_id: u64, query: &str) -> Result<Vec<u8>, QueueError> {
-        self.seal_for(&format!("task {task_id}"), &SecretKey::new(query))
+        self.seal_for(&format!("task {task_id}"), &Secret::new(query))
     }
 
     /// Puts the query into a task that was read without it.
@@ -145,10 +145,10 @@ mod tests {
     fn a_secret_opens_for_its_owner_only_and_the_file_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let key = RootKey::load("", folder.path()).unwrap();
-        let sealed = key.seal("alice", &SecretKey::new("s3cret")).unwrap();
+        let sealed = key.seal("alice", &Secret::new("s3cret")).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"s3cret"));
         let again = RootKey::load("", folder.path()).unwrap();
-        assert_eq!(again.open("alice", &sealed), Some(SecretKey::new("s3cret")));
+        assert_eq!(again.open("alice", &sealed), Some(Secret::new("s3cret")));
         assert_eq!(again.open("mallory", &sealed), None);
         let proof = key.proof().unwrap();
         assert!(again.made(&proof) && !RootKey::load(&"0f".repeat(32), folder.path()).unwrap().made(&proof));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use snaphook_shared::options::model::Options;
 use snaphook_shared::priority::Urgency;
 use snaphook_shared::request::Endpoint;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_test_postgres::Server;
 
 use super::Queue;
@@ -51,7 +51,7 @@ pub(super) async fn backend(url: &str) -> PostgresQueue {
 }
 
 pub(super) fn settings(url: &str) -> PostgresSettings {
-    PostgresSettings { url: SecretKey::new(url), connections_max: 8, timeout: Duration::from_secs(20) }
+    PostgresSettings { url: Secret::new(url), connections_max: 8, timeout: Duration::from_secs(20) }
 }
 
 /// A request that was made so many milliseconds after [`NOW`].

@@ -300,7 +300,7 @@ mod tests {
     use snaphook_shared::options::model::Options;
     use snaphook_shared::priority::Urgency;
     use snaphook_shared::request::Endpoint;
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
     use snaphook_shared::task::{Frequency, Plan};
     use snaphook_test_postgres::Server;
 
@@ -319,7 +319,7 @@ mod tests {
     fn request(number: u64) -> NewRequest {
         let mut options = Options::default();
         options.source.html = Some("<p>a\0b".to_owned());
-        options.network.authorization = Some(SecretKey::new(format!("open-sesame-{number}")));
+        options.network.authorization = Some(Secret::new(format!("open-sesame-{number}")));
         NewRequest {
             id: snaphook_shared::id::request_id(NOW + number, [0; 10]),
             access_key: "alice".to_owned(),
@@ -347,7 +347,7 @@ mod tests {
     async fn fill(queue: &Arc<dyn Queue>) {
         let limits = KeyLimits { monthly_quota: Some(50), requests_per_minute: None, concurrency: None };
         queue.add_key(NewKey { limits, ..NewKey::unlimited("alice", "first") }, NOW).await.unwrap();
-        queue.rotate("alice", &SecretKey::new("second"), NOW * 2, NOW).await.unwrap();
+        queue.rotate("alice", &Secret::new("second"), NOW * 2, NOW).await.unwrap();
         queue.set_first_password("hash", NOW).await.unwrap();
         let session = NewSession {
             token_hash: "token".to_owned(),

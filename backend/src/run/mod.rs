@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -123,7 +123,7 @@ pub fn existing_root_key(config: &Config) -> Result<Option<RootKey>, RootKeyErro
 }
 
 /// How a PostgreSQL database is used, by the settings.
-pub fn postgres_settings(config: &Config, url: &SecretKey) -> PostgresSettings {
+pub fn postgres_settings(config: &Config, url: &Secret) -> PostgresSettings {
     PostgresSettings {
         url: url.clone(),
         connections_max: config.queue.database_connections_max,

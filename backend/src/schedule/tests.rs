@@ -5,7 +5,7 @@ use std::path::Path;
 use snaphook_shared::code::{Code, Problem};
 use snaphook_shared::key::KeyLimits;
 use snaphook_shared::options::fields::Fields;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::task::{Checks, plan};
 
 use super::*;
@@ -113,7 +113,7 @@ async fn a_task_runs_at_its_time_in_its_zone_and_what_it_made_is_known() {
     // A worker gets all of its options, the sealed ones too.
     let now_ms = bench.scheduler.clock.now_ms();
     let claimed = bench.queue.claim("w", now_ms, now_ms + 1000).await.unwrap().unwrap();
-    assert_eq!(claimed.request.options.network.cookies, [SecretKey::new("a=open-sesame")]);
+    assert_eq!(claimed.request.options.network.cookies, [Secret::new("a=open-sesame")]);
     assert_eq!(bench.task(1).await.last_run.unwrap().status, "rendering");
     bench.queue.finish(&claimed.request.id, "w", now_ms, done(), None).await.unwrap();
     assert_eq!(bench.task(1).await.last_run.unwrap().status, "done");

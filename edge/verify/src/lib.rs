@@ -6,8 +6,9 @@
 //! code which Node 20 refuses to compile.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use snaphook_shared::secret::Secret;
 use snaphook_shared::signing::{
-    self, SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, SecretKey, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
+    self, SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -43,7 +44,7 @@ pub fn check(
         SCREENSHOTMAX_SIGNATURE => screenshotmax_signature.clone(),
         _ => None,
     };
-    let secrets: Vec<SecretKey> = secrets.split('\0').map(SecretKey::new).collect();
+    let secrets: Vec<Secret> = secrets.split('\0').map(Secret::new).collect();
     // Casts from float saturate, and a NaN becomes 0: no clock at all refuses every timestamp.
     match signing::verify_webhook(body, &header, &secrets, now as u64, tolerance_seconds as u64) {
         Ok(verified) => {
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn answers_in_lines() {
-        let key = SecretKey::new("s");
+        let key = Secret::new("s");
         let standard = signing::sign_standard(std::slice::from_ref(&key), "a\nb", 1000, b"{}");
         let trio = [Some("a\nb"), Some("1000"), Some(&*standard), None, None];
         assert_eq!(check_with(trio, "s", 1000.9, 0.0), "ok\nstandard-webhooks\n1000\na\nb");
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn names_are_in_the_order_of_the_arguments() {
-        let key = SecretKey::new("s");
+        let key = Secret::new("s");
         let sent = signing::webhook_headers(std::slice::from_ref(&key), "id", 7, b"{}");
         let names = header_names();
         let values: Vec<String> = names

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use crate::code::Detail;
 use crate::limits::ERRORS_MAX;
 use crate::request::Endpoint;
-use crate::signing::SecretKey;
+use crate::secret::Secret;
 use crate::target::{Host, ParseUrl, check_spelling, is_web_scheme};
 use fields::{Field, Fields};
 use model::Options;
@@ -77,11 +77,11 @@ impl Value {
     pub(crate) fn list(self) -> Vec<String> {
         if let Value::List(list) = self { list } else { Vec::new() }
     }
-    pub(crate) fn secret(self) -> SecretKey {
-        SecretKey::new(self.text())
+    pub(crate) fn secret(self) -> Secret {
+        Secret::new(self.text())
     }
-    pub(crate) fn secrets(self) -> Vec<SecretKey> {
-        self.list().into_iter().map(SecretKey::new).collect()
+    pub(crate) fn secrets(self) -> Vec<Secret> {
+        self.list().into_iter().map(Secret::new).collect()
     }
 }
 

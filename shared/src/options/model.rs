@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use super::animation::{Animation, AspectRatio, Scroll};
 pub use super::format::{Format, Medium};
 pub use super::pdf::Pdf;
-use crate::signing::SecretKey;
+use crate::secret::Secret;
 
 /// All options of a request. The defaults are the endpoint's ([`crate::request::Endpoint::defaults`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -262,14 +262,14 @@ impl ContentFormat {
 pub struct Network {
     pub user_agent: Option<String>,
     /// Value of the `Authorization` header.
-    pub authorization: Option<SecretKey>,
+    pub authorization: Option<Secret>,
     /// `Name:Value` each.
-    pub headers: Vec<SecretKey>,
+    pub headers: Vec<Secret>,
     /// `name=value; Domain=…; Secure; HttpOnly` each.
-    pub cookies: Vec<SecretKey>,
+    pub cookies: Vec<Secret>,
     pub bypass_csp: bool,
     /// The caller's own proxy, a URL with its credentials.
-    pub proxy: Option<SecretKey>,
+    pub proxy: Option<Secret>,
     /// Names, or patterns with `*`, that are reached without it.
     pub proxy_bypass_hosts: Vec<String>,
 }
@@ -421,7 +421,7 @@ pub struct Store {
     /// Address of an S3 service; None: Amazon's.
     pub endpoint: Option<String>,
     pub access_key_id: Option<String>,
-    pub secret_access_key: Option<SecretKey>,
+    pub secret_access_key: Option<Secret>,
     /// `public-read`
     pub acl: Option<String>,
     /// In lower case.
@@ -470,11 +470,11 @@ impl Options {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Secrets {
-    storage: Option<SecretKey>,
-    authorization: Option<SecretKey>,
-    headers: Vec<SecretKey>,
-    cookies: Vec<SecretKey>,
-    proxy: Option<SecretKey>,
+    storage: Option<Secret>,
+    authorization: Option<Secret>,
+    headers: Vec<Secret>,
+    cookies: Vec<Secret>,
+    proxy: Option<Secret>,
 }
 
 impl Options {
@@ -506,11 +506,11 @@ mod tests {
     #[test]
     fn secrets_leave_the_options_and_come_back() {
         let mut options = Options::default();
-        options.delivery.store.secret_access_key = Some(SecretKey::new("door-1"));
-        options.network.authorization = Some(SecretKey::new("door-2"));
-        options.network.headers = vec![SecretKey::new("X-Key: door-3")];
-        options.network.cookies = vec![SecretKey::new("a=door-4")];
-        options.network.proxy = Some(SecretKey::new("http://a:door-5@proxy.example/"));
+        options.delivery.store.secret_access_key = Some(Secret::new("door-1"));
+        options.network.authorization = Some(Secret::new("door-2"));
+        options.network.headers = vec![Secret::new("X-Key: door-3")];
+        options.network.cookies = vec![Secret::new("a=door-4")];
+        options.network.proxy = Some(Secret::new("http://a:door-5@proxy.example/"));
         assert!(!format!("{options:?}{options:#?}").contains("door"));
         let before = options.clone();
         let secrets = options.take_secrets();

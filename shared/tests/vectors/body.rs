@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 use snaphook_shared::link::{self, LinkError};
+use snaphook_shared::secret::Secret;
 use snaphook_shared::signing::{
-    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, SecretKey, VerifyError, hmac_sha256, sha256_hex, sign_hex,
-    verify_hex, verify_webhook, webhook_headers,
+    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, VerifyError, hmac_sha256, sha256_hex, sign_hex, verify_hex,
+    verify_webhook, webhook_headers,
 };
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -94,12 +95,12 @@ fn hmac_of_parts_is_hmac_of_the_whole() {
 }
 
 #[test]
-fn secret_key_is_plain_in_json_and_nowhere_else() {
+fn a_secret_is_plain_in_json_and_nowhere_else() {
     let key = secret("MW2vfkkgLTzGGw");
-    assert_eq!(format!("{key:?}"), "SecretKey(…)");
+    assert_eq!(format!("{key:?}"), "Secret(…)");
     let json = serde_json::to_string(&key).unwrap();
     assert_eq!(json, r#""MW2vfkkgLTzGGw""#);
-    assert_eq!(serde_json::from_str::<SecretKey>(&json).unwrap(), key);
+    assert_eq!(serde_json::from_str::<Secret>(&json).unwrap(), key);
     assert_ne!(key, secret("MW2vfkkgLTzGGW"));
     assert_ne!(key, secret("MW2vfkkgLTzGG"));
     assert_eq!(key.expose(), "MW2vfkkgLTzGGw");

@@ -2,9 +2,10 @@
 
 use snaphook_shared::envelope;
 use snaphook_shared::link;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::signing::{
-    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, SecretKey, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
-    verify_webhook, webhook_headers,
+    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, verify_webhook,
+    webhook_headers,
 };
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -61,7 +62,7 @@ impl Junk {
 fn junk_is_refused_without_a_panic() {
     let mut junk = Junk(1);
     for _ in 0..5_000 {
-        let keys: Vec<SecretKey> = (0..junk.below(3)).map(|_| SecretKey::new(format!("k{}", junk.text()))).collect();
+        let keys: Vec<Secret> = (0..junk.below(3)).map(|_| Secret::new(format!("k{}", junk.text()))).collect();
         let body = junk.text();
 
         let query = junk.text();
@@ -81,7 +82,7 @@ fn junk_is_refused_without_a_panic() {
         let names =
             [envelope::TIMESTAMP_HEADER, envelope::NONCE_HEADER, envelope::KEY_ID_HEADER, envelope::SIGNATURE_HEADER];
         let headers: Vec<(&str, String)> = names.into_iter().map(|n| (n, junk.text())).collect();
-        let live: Vec<(&str, &SecretKey)> = keys.iter().map(|key| ("0", key)).collect();
+        let live: Vec<(&str, &Secret)> = keys.iter().map(|key| ("0", key)).collect();
         let (method, path) = (junk.text(), junk.text());
         assert!(envelope::open(&live, &method, &path, &query, body.as_bytes(), &lookup(&headers), now).is_err());
     }
@@ -91,9 +92,9 @@ fn junk_is_refused_without_a_panic() {
 fn whatever_is_signed_verifies() {
     let mut junk = Junk(2);
     for _ in 0..2_000 {
-        let key = SecretKey::new(format!("k{}", junk.text()));
+        let key = Secret::new(format!("k{}", junk.text()));
         let (id, body, timestamp) = (format!("m{}", junk.text()), junk.text(), junk.next());
-        let keys = [SecretKey::new("another"), key.clone()];
+        let keys = [Secret::new("another"), key.clone()];
 
         let headers = webhook_headers(&keys, &id, timestamp, body.as_bytes());
         let verified =

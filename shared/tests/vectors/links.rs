@@ -1,13 +1,14 @@
 //! Links that are signed.
 
 use snaphook_shared::link::{self, LinkError, LinkSignature};
-use snaphook_shared::signing::{SecretKey, sign_hex};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::sign_hex;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::{NOW, flip_hex_digit, rows, secret, text};
 
-fn signed_links() -> Vec<(String, SecretKey)> {
+fn signed_links() -> Vec<(String, Secret)> {
     let rows = rows("signed_links");
     assert_eq!(rows.len(), 16);
     rows.iter()

@@ -9,7 +9,7 @@ mod links;
 mod standard;
 
 use serde_json::Value;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 const NOW: u64 = 1_764_000_000;
 
@@ -26,8 +26,8 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row.get(field).and_then(Value::as_str).unwrap_or_else(|| panic!("no `{field}` in {row}"))
 }
 
-fn secret(text: &str) -> SecretKey {
-    SecretKey::new(text)
+fn secret(text: &str) -> Secret {
+    Secret::new(text)
 }
 
 /// The headers as a receiver looks them up.

@@ -1,8 +1,9 @@
 //! The three headers of Standard Webhooks, and what verifies a delivery.
 
 use serde_json::Value;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::signing::{
-    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, Scheme, SecretKey, VerifyError, WEBHOOK_ID, WEBHOOK_SIGNATURE,
+    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, Scheme, VerifyError, WEBHOOK_ID, WEBHOOK_SIGNATURE,
     WEBHOOK_TIMESTAMP, sign_hex, sign_standard, standard_webhook_secret, verify_webhook, webhook_headers,
 };
 #[cfg(target_arch = "wasm32")]
@@ -81,7 +82,7 @@ struct Delivery {
     timestamp: Option<String>,
     signature: Option<String>,
     body: Vec<u8>,
-    secrets: Vec<SecretKey>,
+    secrets: Vec<Secret>,
 }
 
 const MATRIX_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

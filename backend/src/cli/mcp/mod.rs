@@ -19,7 +19,7 @@ use rmcp::model::{
 use rmcp::service::{QuitReason, RequestContext, RoleServer, ServerInitializeError};
 use rmcp::{ServerHandler, ServiceExt};
 use snaphook_shared::code::Problem;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::{CliError, shot, take};
 use crate::config::Config;
@@ -82,7 +82,7 @@ struct Server {
 
 pub(super) async fn execute(config: Config, command: McpCommand) -> Result<(), CliError> {
     let source = match (command.server, command.access_key) {
-        (Some(url), Some(key)) => Source::Service(Service::new(url, SecretKey::new(key))?),
+        (Some(url), Some(key)) => Source::Service(Service::new(url, Secret::new(key))?),
         (Some(_), None) => {
             return Err(CliError::Refused("--server needs an access key, in SNAPHOOK_ACCESS_KEY".to_owned()));
         }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use snaphook_shared::code::{Code, Detail, Problem};
 use snaphook_shared::dialect::REQUEST_ID;
 use snaphook_shared::options::model::Format;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::Refusal;
 use super::answer::Taken;
@@ -31,13 +31,13 @@ const OF_A_BUCKET: &str = "storage_";
 pub(super) struct Service {
     client: reqwest::Client,
     url: String,
-    access_key: SecretKey,
+    access_key: Secret,
 }
 
 impl Service {
     /// # Errors
     /// When it is no http(s) address.
-    pub(super) fn new(url: Url, access_key: SecretKey) -> Result<Service, CliError> {
+    pub(super) fn new(url: Url, access_key: Secret) -> Result<Service, CliError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(CliError::Refused("--server must be an http:// or https:// address".to_owned()));
         }

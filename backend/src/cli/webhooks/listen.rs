@@ -16,7 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value as Json, json};
 use snaphook_shared::event;
-use snaphook_shared::signing::{Scheme, SecretKey, VerifyError, WEBHOOK_ID};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::{Scheme, VerifyError, WEBHOOK_ID};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -67,7 +68,7 @@ pub(in crate::cli) struct ListenCommand {
 }
 
 struct Listener {
-    secrets: Vec<SecretKey>,
+    secrets: Vec<Secret>,
     status: StatusCode,
     forward: Option<(reqwest::Client, reqwest::Url)>,
     json: bool,
@@ -78,7 +79,7 @@ struct Listener {
 
 pub(in crate::cli) async fn execute(config: Config, command: ListenCommand) -> Result<(), CliError> {
     let secrets = match &command.access_key {
-        None => command.secret.into_iter().map(SecretKey::new).collect(),
+        None => command.secret.into_iter().map(Secret::new).collect(),
         Some(access_key) => {
             let record = run::open_queue(&config).await?.key(access_key).await?;
             let unknown = || CliError::Refused(format!("there is no key {access_key}"));

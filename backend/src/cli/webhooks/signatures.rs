@@ -1,7 +1,8 @@
 //! Whether a webhook is what it says: each of its signatures by itself, by the verifier that receivers use.
 
+use snaphook_shared::secret::Secret;
 use snaphook_shared::signing::{
-    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, Scheme, SecretKey, VerifyError, WEBHOOK_ID, WEBHOOK_SIGNATURE,
+    SCREENSHOTMAX_SIGNATURE, SCREENSHOTONE_SIGNATURE, Scheme, VerifyError, WEBHOOK_ID, WEBHOOK_SIGNATURE,
     WEBHOOK_TIMESTAMP, verify_webhook,
 };
 
@@ -26,7 +27,7 @@ pub(super) type Verdict = Vec<(Scheme, Result<(), VerifyError>)>;
 
 /// Checks every signature that a webhook carries. A receiver that knows one of them would look at no other, so each is
 /// shown to the verifier alone.
-pub(super) fn judge(received: &Received<'_>, secrets: &[SecretKey], now_s: u64, tolerance_s: u64) -> Verdict {
+pub(super) fn judge(received: &Received<'_>, secrets: &[Secret], now_s: u64, tolerance_s: u64) -> Verdict {
     const SCHEMES: [(Scheme, &str); 3] = [
         (Scheme::StandardWebhooks, WEBHOOK_SIGNATURE),
         (Scheme::ScreenshotOne, SCREENSHOTONE_SIGNATURE),
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_signature_is_judged_by_itself() {
-        let secrets = [SecretKey::new("secret")];
+        let secrets = [Secret::new("secret")];
         let made = webhook_headers(&secrets, "msg_1", 1000, b"{}");
         let mut headers: Vec<(String, String)> =
             made.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

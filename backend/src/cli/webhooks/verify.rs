@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
-use snaphook_shared::signing::{Scheme, SecretKey, VerifyError};
+use snaphook_shared::secret::Secret;
+use snaphook_shared::signing::{Scheme, VerifyError};
 
 use super::signatures::{self, Received, TOLERANCE_SECONDS};
 use crate::cli::{CliError, say, say_json};
@@ -44,7 +45,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 pub(in crate::cli) fn execute(command: VerifyCommand) -> Result<(), CliError> {
     let body = read(&command.body)?;
-    let secrets: Vec<SecretKey> = command.secret.into_iter().map(SecretKey::new).collect();
+    let secrets: Vec<Secret> = command.secret.into_iter().map(Secret::new).collect();
     let received = Received { headers: &command.headers, body: &body };
     let tolerance_s = if command.any_age { u64::MAX } else { TOLERANCE_SECONDS };
     let verdict = signatures::judge(&received, &secrets, Clock::default().now_s(), tolerance_s);

@@ -213,14 +213,14 @@ fn literal(value: &Value, text: fn(&str) -> String, booleans: [&str; 2], bracket
 mod tests {
     use snaphook_shared::key::KeyLimits;
     use snaphook_shared::options::fields::Fields;
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
 
     use super::*;
 
     fn record() -> KeyRecord {
         KeyRecord {
             access_key: "AK1".into(),
-            secret_key: SecretKey::new("open-sesame"),
+            secret_key: Secret::new("open-sesame"),
             previous_secrets: Vec::new(),
             require_signed: true,
             limits: KeyLimits::default(),
@@ -242,7 +242,7 @@ mod tests {
         assert!(
             query.starts_with("access_key=AK1&url=https%3A%2F%2Fexample.com%2F%3Fa%3Db%26c&full_page=true&signature=")
         );
-        assert_eq!(link::verify(query, &[SecretKey::new("open-sesame")], 0), Ok(()));
+        assert_eq!(link::verify(query, &[Secret::new("open-sesame")], 0), Ok(()));
         assert!(all.iter().all(|code| !code.contains("sesame")));
         assert!(all.iter().take(5).all(|code| code.contains(VARIABLE) && !code.contains("AK1")), "{all:?}");
         let long = codes(&format!("key=AK1&html={}", "x".repeat(20_000)), Some(&record()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use snaphook_shared::key::KeyLimits;
 use snaphook_shared::priority::Urgency;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::samples::{back, delivery};
 use crate::domain::delivery::{DeliveryAttempt, NewDelivery, NextStep, Release};
@@ -72,15 +72,15 @@ async fn keys_are_kept_changed_and_ended(queue: &Arc<dyn Queue>) {
     assert!(!queue.revoke("carol", NOW + 8).await.unwrap());
     assert!(!queue.set_limits("carol", limits).await.unwrap());
     assert!(!queue.set_require_signed("carol", true).await.unwrap());
-    assert_eq!(queue.rotate("carol", &SecretKey::new("t"), NOW * 2, NOW).await.unwrap(), Rotation::Unknown);
-    assert_eq!(queue.rotate("nobody", &SecretKey::new("t"), NOW * 2, NOW).await.unwrap(), Rotation::Unknown);
+    assert_eq!(queue.rotate("carol", &Secret::new("t"), NOW * 2, NOW).await.unwrap(), Rotation::Unknown);
+    assert_eq!(queue.rotate("nobody", &Secret::new("t"), NOW * 2, NOW).await.unwrap(), Rotation::Unknown);
     assert_eq!(queue.keys().await.unwrap()[2].revoked_ms, Some(NOW + 7));
     assert!(queue.key("nobody").await.unwrap().is_none());
 }
 
 async fn old_secrets_are_good_for_a_while_and_never_too_many(queue: &Arc<dyn Queue>) {
     let rotate = async |number: u64, until_ms: u64, now_ms: u64| {
-        queue.rotate("alice", &SecretKey::new(format!("s{number}")), until_ms, now_ms).await.unwrap()
+        queue.rotate("alice", &Secret::new(format!("s{number}")), until_ms, now_ms).await.unwrap()
     };
     for number in 1..=10 {
         assert_eq!(rotate(number, NOW + 1000 * number, NOW).await, Rotation::Done);
@@ -222,7 +222,7 @@ async fn what_more_workers_would_not_help_is_not_said_to_be_ready(queue: &Arc<dy
 async fn details_hold_what_was_accepted_and_what_is_sent_but_no_secret(queue: &Arc<dyn Queue>) {
     let mut secret = request(1, "alice");
     secret.options.source.url = Some("https://example.com".to_owned());
-    secret.options.network.authorization = Some(SecretKey::new("open-sesame"));
+    secret.options.network.authorization = Some(Secret::new("open-sesame"));
     queue.accept(secret.clone()).await.unwrap();
     let claimed = queue.claim("w", NOW + 5, NOW + 9).await.unwrap().unwrap();
     assert_eq!(claimed.request.options, secret.options, "who renders it gets them");

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
@@ -23,7 +23,7 @@ const IDLE_MAX: Duration = Duration::from_secs(600);
 /// Where the server is, and how much is asked of it.
 #[derive(Clone, Debug)]
 pub struct PostgresSettings {
-    pub url: SecretKey,
+    pub url: Secret,
     pub connections_max: u32,
     /// For one statement, for a lock, and for a free connection.
     pub timeout: Duration,
@@ -157,7 +157,7 @@ fn refuse_unknown_parameters(url: &str) -> Result<(), QueueError> {
     Ok(())
 }
 
-fn options(url: &SecretKey) -> Result<PgConnectOptions, QueueError> {
+fn options(url: &Secret) -> Result<PgConnectOptions, QueueError> {
     refuse_unknown_parameters(url.expose())?;
     let options = PgConnectOptions::from_str(url.expose())
         .map_err(|error| QueueError(format!("[queue] database_url cannot be read: {error}")))?;

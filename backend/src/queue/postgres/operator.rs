@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::database::transaction;
 use super::{PostgresQueue, figures, keys, views};
@@ -27,7 +27,7 @@ impl Operator for PostgresQueue {
     async fn rotate(
         &self,
         access_key: &str,
-        secret: &SecretKey,
+        secret: &Secret,
         previous_until_ms: u64,
         now_ms: u64,
     ) -> Result<Rotation, QueueError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_test_postgres::Server;
 
 use super::*;
@@ -129,7 +129,7 @@ async fn another_root_key_changes_nothing() {
         server.query(&older, sql);
     }
     let key = |digits: &str| RootKey::load(&digits.repeat(32), "".as_ref()).unwrap();
-    let secret = key("0f").seal("alice", &SecretKey::new("s3cret")).unwrap();
+    let secret = key("0f").seal("alice", &Secret::new("s3cret")).unwrap();
     let row = "INSERT INTO keys (access_key, name, secret, require_signed, created_ms)";
     server.query(&older, &format!("{row} VALUES ('alice', '', '\\x{}', false, 1)", hex::encode(secret)));
     drop(backend(&newer).await);
@@ -374,8 +374,8 @@ async fn secrets_are_sealed_at_rest_and_gone_at_the_end() {
     let queue = backend(&url).await;
     queue.add_key(NewKey::unlimited("alice", "open-sesame-1"), NOW).await.unwrap();
     let mut secret = request(1);
-    secret.options.network.authorization = Some(SecretKey::new("open-sesame-2"));
-    secret.options.network.cookies = vec![SecretKey::new("a=open-sesame-3")];
+    secret.options.network.authorization = Some(Secret::new("open-sesame-2"));
+    secret.options.network.cookies = vec![Secret::new("a=open-sesame-3")];
     queue.accept(secret.clone()).await.unwrap();
     queue.record(NewRequest { id: "req_2".to_owned(), ..secret.clone() }, NOW, done(), None).await.unwrap();
     let found = |table: &str| {

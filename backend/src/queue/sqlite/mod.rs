@@ -336,7 +336,7 @@ mod tests {
     use snaphook_shared::request::Endpoint;
 
     use snaphook_shared::key::KeyLimits;
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
 
     use super::*;
     use crate::domain::operator::{NewKey, Operator};
@@ -374,9 +374,9 @@ mod tests {
     async fn secrets_of_a_request_are_sealed_at_rest_and_gone_at_its_end() {
         let (folder, queue) = queue(KeyLimits::default()).await;
         let mut secret = request(1);
-        secret.options.delivery.store.secret_access_key = Some(SecretKey::new("open-sesame-1"));
-        secret.options.network.authorization = Some(SecretKey::new("open-sesame-2"));
-        secret.options.network.cookies = vec![SecretKey::new("a=open-sesame-3")];
+        secret.options.delivery.store.secret_access_key = Some(Secret::new("open-sesame-1"));
+        secret.options.network.authorization = Some(Secret::new("open-sesame-2"));
+        secret.options.network.cookies = vec![Secret::new("a=open-sesame-3")];
         let options = secret.options.clone();
         queue.accept(secret.clone()).await.unwrap();
         queue.record(NewRequest { id: "req_2".to_owned(), ..secret }, NOW, done(), None).await.unwrap();

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::requests::not_json;
 use super::{SqliteQueue, deliveries, keys, requests, usage_hours};
@@ -30,7 +30,7 @@ impl Operator for SqliteQueue {
     async fn rotate(
         &self,
         access_key: &str,
-        secret: &SecretKey,
+        secret: &Secret,
         previous_until_ms: u64,
         now_ms: u64,
     ) -> Result<Rotation, QueueError> {

@@ -99,7 +99,7 @@ fn has(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
 mod tests {
     use std::path::Path;
 
-    use snaphook_shared::signing::SecretKey;
+    use snaphook_shared::secret::Secret;
 
     use super::*;
 
@@ -149,7 +149,7 @@ mod tests {
     fn another_root_key_changes_nothing() {
         // One of before there was a proof, with an access key in it; and one with a proof.
         let older = of_version(9);
-        let secret = key("0f").seal("alice", &SecretKey::new("s3cret")).unwrap();
+        let secret = key("0f").seal("alice", &Secret::new("s3cret")).unwrap();
         let row = "INSERT INTO keys (access_key, name, secret, created_ms) VALUES ('alice', '', ?, 1)";
         older.execute(row, [secret]).unwrap();
         let newer = of_version(0);

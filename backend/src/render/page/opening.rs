@@ -7,7 +7,7 @@ use chromiumoxide::cdp::browser_protocol::page::NavigateParams;
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options, WaitUntil};
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_shared::target::{NativeUrlParser, ParseUrl};
 
 use super::{Order, Page, crashed};
@@ -148,7 +148,7 @@ pub(in crate::render) fn birthplace(options: &Options) -> Option<&str> {
         && !options.output.omit_background
         && !options.blocking.resources.iter().any(|name| name == "websocket");
     // What Chromium may refuse ends the render before anybody was asked for anything.
-    let is_language = |header: &SecretKey| {
+    let is_language = |header: &Secret| {
         header.expose().split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("accept-language"))
     };
     let may_be_refused = !network.cookies.is_empty()

@@ -23,7 +23,7 @@ use chromiumoxide::cdp::js_protocol::runtime::RunIfWaitingForDebuggerParams;
 use futures::future::{FutureExt, TryFutureExt};
 use snaphook_shared::code::Code;
 use snaphook_shared::options::model::{Medium, Options};
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 
 use super::super::blocking::Blocklists;
 use super::super::events::{Interception, auto_attach};
@@ -224,7 +224,7 @@ fn origin(url: &str) -> String {
 }
 
 /// `name=value; Domain=…; Path=…; Secure; HttpOnly; SameSite=…`, for the page's address where no domain is given.
-fn cookies(texts: &[SecretKey], url: &str) -> Result<Vec<CookieParam>, Failure> {
+fn cookies(texts: &[Secret], url: &str) -> Result<Vec<CookieParam>, Failure> {
     texts.iter().map(|text| cookie(text.expose(), url)).collect()
 }
 

@@ -16,7 +16,7 @@ use snaphook::domain::ports::JobQueue;
 use snaphook::queue::postgres::{PostgresQueue, PostgresSettings};
 use snaphook::queue::secrets::RootKey;
 use snaphook_shared::key::KeyLimits;
-use snaphook_shared::signing::SecretKey;
+use snaphook_shared::secret::Secret;
 use snaphook_test_postgres::Server;
 
 use super::accepts::{accepted, raw};
@@ -29,7 +29,7 @@ const TURN: Duration = Duration::from_millis(1500);
 const LIMITED: &str = "limited";
 
 async fn open(url: &str, folder: &Path) -> PostgresQueue {
-    let settings = PostgresSettings { url: SecretKey::new(url), connections_max: 20, timeout: Duration::from_secs(30) };
+    let settings = PostgresSettings { url: Secret::new(url), connections_max: 20, timeout: Duration::from_secs(30) };
     let root_key = RootKey::load("", folder).expect("a root key");
     PostgresQueue::open(&settings, root_key, rig::CAPACITY).await.expect("a database")
 }
