@@ -47,7 +47,12 @@ pub(super) async fn postgres() -> Fresh {
 
 /// One backend of those that share a database.
 pub(super) async fn backend(url: &str) -> PostgresQueue {
-    PostgresQueue::open(&settings(url), RootKey::load(&"0f".repeat(32), "".as_ref()).unwrap(), CAPACITY).await.unwrap()
+    backend_of(url, CAPACITY).await
+}
+
+/// One with room for so many.
+pub(super) async fn backend_of(url: &str, capacity: u64) -> PostgresQueue {
+    PostgresQueue::open(&settings(url), RootKey::load(&"0f".repeat(32), "".as_ref()).unwrap(), capacity).await.unwrap()
 }
 
 pub(super) fn settings(url: &str) -> PostgresSettings {

@@ -61,7 +61,8 @@ pub(super) struct Claim<'a> {
 }
 
 /// Of the receivers with something due, the longest due first, as many as each may still have under way: one in all, while
-/// it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts.
+/// it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts. They are
+/// taken in the order of the index and no finer one, for which the server would sort all that waits.
 const CLAIM: &str = "
     WITH RECURSIVE waiting (receiver) AS (
         SELECT min(receiver) FROM deliveries WHERE state = 'pending'
@@ -82,7 +83,7 @@ const CLAIM: &str = "
         CROSS JOIN LATERAL (
             SELECT id FROM deliveries
             WHERE state = 'pending' AND receiver = o.receiver AND due_ms <= $3
-            ORDER BY due_ms, id LIMIT o.free FOR UPDATE SKIP LOCKED
+            ORDER BY due_ms LIMIT o.free FOR UPDATE SKIP LOCKED
         ) d
         ORDER BY o.due_ms LIMIT $4
     )

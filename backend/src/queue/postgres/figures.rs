@@ -163,7 +163,7 @@ pub(super) async fn kept(pool: &PgPool, counted: u64, expiring: u32) -> sqlx::Re
     };
     let by_key = rows.iter().map(key).collect::<sqlx::Result<_>>()?;
     let rows = sqlx::query(
-        "SELECT request_id, bytes, expires_ms FROM files WHERE NOT removed ORDER BY expires_ms, name LIMIT $1",
+        "SELECT request_id, bytes, expires_ms FROM files WHERE NOT removed ORDER BY expires_ms LIMIT $1",
     )
     .bind(int(expiring))
     .fetch_all(pool)

@@ -15,6 +15,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("schema_1.sql"), 1),
     contract(include_str!("schema_2.sql"), 2),
     expand(include_str!("schema_3.sql")),
+    // Programs of before claim by the function as it is then.
+    expand(include_str!("schema_4.sql")),
 ];
 
 /// The version of a database that has had them all.

@@ -10,7 +10,7 @@ use super::*;
 use crate::domain::delivery::{DeliveryBody, Release};
 use crate::domain::operator::{NewKey, Operator};
 use crate::queue::migration;
-use crate::queue::testing::{self, CAPACITY, NOW, backend, settings};
+use crate::queue::testing::{self, CAPACITY, NOW, backend, backend_of, settings};
 
 fn request(number: u64) -> NewRequest {
     testing::request(number, "alice")
@@ -277,6 +277,44 @@ async fn a_burst_of_one_key_holds_nobody_up_at_any_backend() {
     let last_of_others = claimed.iter().rposition(|key| key != "burst").unwrap();
     // Their forty in turns with as many halves of the burst's are sixty; what was claimed at the same moment is added.
     assert!(last_of_others < 60 + 16, "the other keys had to wait for {last_of_others} claims");
+}
+
+/// The server plans by statistics that it takes now and then; of a burst it knows nothing. Where it is free to, it then reads all that
+/// waits for each claim, since it takes that for a handful of rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_not_read_through_to_find_what_is_next() {
+    const WAITING: u64 = 3_000;
+    let server = Server::start_with_settings(&["autovacuum=off"]);
+    let url = server.database();
+    let filling = backend_of(&url, 2 * WAITING).await;
+    for hundred in 0..WAITING / 100 {
+        let numbers = hundred * 100..hundred * 100 + 100;
+        futures::future::join_all(numbers.clone().map(|number| filling.accept(request(number)))).await;
+        let recorded = numbers.map(|number| {
+            let request = request(WAITING + number);
+            let webhook = webhook(&request);
+            filling.record(request, NOW, done(), Some(webhook))
+        });
+        futures::future::join_all(recorded).await;
+    }
+    // What a connection has read is told when it ends.
+    filling.database.pool.close().await;
+    let read = || -> u64 {
+        let sql = "SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes) + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)";
+        server.query(&url, sql).parse().unwrap()
+    };
+    let before = read();
+    let queue = backend_of(&url, 2 * WAITING).await;
+    for number in 0..20 {
+        assert!(queue.claim(&format!("w{number}"), NOW + WAITING, NOW * 2).await.unwrap().is_some());
+        assert_eq!(queue.claim_deliveries(NOW, NOW * 2, 8, 1_000).await.unwrap().len(), 8);
+    }
+    assert_eq!(queue.backlog(NOW + WAITING).await.unwrap().ready_since_ms, Some(NOW + 20));
+    queue.database.pool.close().await;
+    let read = read() - before;
+    assert!(read > 20 * 9, "{read}");
+    // Each claim counts what is under way and passes over what was a moment ago; twenty times all that waits are 60,000.
+    assert!(read < 10 * WAITING, "{read} rows were read for twenty claims of each kind");
 }
 
 /// The server keeps notes of rows that several transactions have locked, or a part of one and then the whole: all claimers

@@ -1,0 +1,101 @@
+-- Leases the next request to render: of the keys that wait, of the one with the fewest renders under way, then the one whose
+-- turn is the longest ago; of that key, the most urgent request, and of those the one that is due first. `waiting` says how
+-- many callers of which key wait in the backend that asks: they count against the key's concurrency.
+--
+-- Any number of claimers may be here at once. Each holds the turn of the key that it claims for. Another one takes that key
+-- for one that has a render more under way, and no turn soon: it passes it over for a key that would come next then, and
+-- waits for it where there is none. Each statement sees what was committed when it began, so what is decided on is looked at
+-- again once the turn is held. Callers of a key with a limit are let in under a lock (its number is Lock::UnderWay), which is
+-- held here too before its renders are counted; keys without one are not slowed by it.
+--
+-- Of a key the first row is looked for, with an order and a limit, and not whether there is one: that the server is free to find out
+-- by reading all that waits, as it does where its statistics are of a time when little did.
+--
+-- No part of the transaction that may be undone stands around a turn: a row that such a part has locked and the
+-- whole has then changed is kept by the server as of two transactions, and all claimers wait for its notes of which. So it is looked
+-- first whether a key is worth its turn. A turn that turns out not to be is kept until the commit, a moment later.
+CREATE OR REPLACE FUNCTION claim_request(claimer TEXT, now_ms BIGINT, until_ms BIGINT, waiting JSONB)
+RETURNS SETOF requests LANGUAGE plpgsql AS $$
+DECLARE
+    candidate RECORD;
+    turn BIGINT;
+    next_id TEXT;
+    claimed requests;
+    passed_over BIGINT;             -- renders under way of the first key that another one claims for
+    first_held TEXT;                -- that key
+    again BOOLEAN;
+    scans INT := 0;
+BEGIN
+    LOOP
+        passed_over := NULL;
+        again := FALSE;
+        scans := scans + 1;
+        FOR candidate IN
+            WITH RECURSIVE waiting_keys (access_key) AS (
+                SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued'
+                UNION ALL
+                SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key)
+                FROM waiting_keys w WHERE w.access_key IS NOT NULL
+            ),
+            busy AS (
+                SELECT w.access_key,
+                       (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key) AS rendering
+                FROM waiting_keys w
+                WHERE (SELECT TRUE FROM requests r
+                       WHERE r.state = 'queued' AND r.access_key = w.access_key AND r.due_ms <= now_ms
+                       ORDER BY r.urgency, r.due_ms LIMIT 1)
+            )
+            SELECT b.access_key, b.rendering, t.taken,
+                   k.concurrency - coalesce((waiting ->> b.access_key)::bigint, 0) AS places
+            FROM busy b JOIN turns t USING (access_key) LEFT JOIN keys k USING (access_key)
+            WHERE k.concurrency IS NULL OR b.rendering + coalesce((waiting ->> b.access_key)::bigint, 0) < k.concurrency
+            ORDER BY b.rendering, t.taken
+        LOOP
+            EXIT WHEN passed_over + 1 < candidate.rendering;
+            -- It has had its turn since this scan began, so others may come first now. That is looked into a few times, and not
+            -- without end.
+            SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key;
+            again := turn <> candidate.taken AND scans < 20;
+            EXIT WHEN again;
+            SELECT t.taken INTO turn FROM turns t WHERE t.access_key = candidate.access_key FOR UPDATE SKIP LOCKED;
+            IF turn IS NULL THEN
+                first_held := CASE WHEN passed_over IS NULL THEN candidate.access_key ELSE first_held END;
+                passed_over := coalesce(passed_over, candidate.rendering);
+                CONTINUE;
+            END IF;
+            again := turn <> candidate.taken AND scans < 20;
+            EXIT WHEN again;
+            IF candidate.places IS NOT NULL THEN
+                PERFORM pg_advisory_xact_lock(4, hashtext(candidate.access_key));
+            END IF;
+            CONTINUE WHEN candidate.places <= (
+                SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = candidate.access_key);
+            SELECT r.id INTO next_id FROM requests r
+            WHERE r.state = 'queued' AND r.access_key = candidate.access_key AND r.due_ms <= now_ms
+            ORDER BY r.urgency, r.due_ms LIMIT 1 FOR UPDATE SKIP LOCKED;
+            CONTINUE WHEN next_id IS NULL;
+
+            UPDATE requests r
+            SET state = 'rendering', attempts = r.attempts + 1, lease_owner = claimer, lease_until_ms = until_ms,
+                started_ms = coalesce(r.started_ms, now_ms)
+            WHERE r.id = next_id RETURNING r.* INTO claimed;
+            INSERT INTO request_attempts (request_id, number, started_ms) VALUES (claimed.id, claimed.attempts, now_ms)
+            ON CONFLICT (request_id, number) DO UPDATE
+            SET started_ms = excluded.started_ms, ended_ms = NULL, reason = NULL;
+            UPDATE turns t SET taken = nextval('turn_numbers') WHERE t.access_key = claimed.access_key;
+            RETURN NEXT claimed;
+            RETURN;
+        END LOOP;
+        IF passed_over IS NOT NULL AND NOT again THEN
+            -- Until whoever claims for the first of them is done. The end of this block gives the turn back.
+            BEGIN
+                PERFORM FROM turns t WHERE t.access_key = first_held FOR UPDATE;
+                RAISE EXCEPTION USING ERRCODE = 'SH001';
+            EXCEPTION WHEN SQLSTATE 'SH001' THEN
+                again := TRUE;
+            END;
+        END IF;
+        EXIT WHEN NOT again OR scans > 100;
+    END LOOP;
+END;
+$$;
