@@ -260,3 +260,25 @@ fn what_is_bold_in_a_document_ends_in_its_paragraph() {
     }
     assert!(bold > 40, "{bold}; is this test out of date?");
 }
+
+#[test]
+fn what_a_document_names_is_there_and_no_merge_was_left_open() {
+    let is_document = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let folders = ["", "docs", "docs/errors", "tests", "edge/verify/npm"];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(repository(folder)).unwrap());
+    let mut seen = 0;
+    for path in entries.map(|entry| entry.unwrap().path()).filter(is_document) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_mark = |line: &&str| ["<<<<<<< ", ">>>>>>> "].iter().any(|mark| line.starts_with(mark));
+        assert_eq!(text.lines().find(is_mark), None, "{}", path.display());
+        for named in text.split('`').skip(1).step_by(2) {
+            let is_path = named.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte));
+            let of_source = ["backend/", "edge/src/", "shared/", "tests/", "docs/", "deploy/", "fuzz/"];
+            if is_path && of_source.iter().any(|folder| named.starts_with(folder)) {
+                seen += 1;
+                assert!(repository(named).exists(), "{} names {named}", path.display());
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}; is this test out of date?");
+}

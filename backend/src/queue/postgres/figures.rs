@@ -162,12 +162,11 @@ pub(super) async fn kept(pool: &PgPool, counted: u64, expiring: u32) -> sqlx::Re
         })
     };
     let by_key = rows.iter().map(key).collect::<sqlx::Result<_>>()?;
-    let rows = sqlx::query(
-        "SELECT request_id, bytes, expires_ms FROM files WHERE NOT removed ORDER BY expires_ms LIMIT $1",
-    )
-    .bind(int(expiring))
-    .fetch_all(pool)
-    .await?;
+    let rows =
+        sqlx::query("SELECT request_id, bytes, expires_ms FROM files WHERE NOT removed ORDER BY expires_ms LIMIT $1")
+            .bind(int(expiring))
+            .fetch_all(pool)
+            .await?;
     let file = |row: &PgRow| {
         Ok(ExpiringFile {
             request_id: row.try_get("request_id")?,
@@ -178,28 +177,14 @@ pub(super) async fn kept(pool: &PgPool, counted: u64, expiring: u32) -> sqlx::Re
     Ok(Kept { by_key, expiring: rows.iter().map(file).collect::<sqlx::Result<_>>()? })
 }
 
-/// How much there is still to do: for metrics, read in one look at the counters and indexes. Of each key that waits and may have
-/// one more under way, the first that is due at each level of urgency is looked at, however many wait.
+/// How much there is still to do: for metrics, read in one look at the counters and indexes.
 pub(super) async fn backlog(pool: &PgPool, now_ms: u64) -> sqlx::Result<Backlog> {
     let row = sqlx::query(
-        "WITH RECURSIVE waiting (access_key) AS (
-             SELECT min(access_key) FROM requests WHERE state = 'queued'
-             UNION ALL
-             SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key)
-             FROM waiting w WHERE w.access_key IS NOT NULL
-         )
-         SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
+        "SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
                 (SELECT count(*) FROM requests WHERE state = 'rendering') AS rendering,
                 (SELECT created_ms FROM requests WHERE id = (SELECT min(id) FROM requests WHERE state = 'queued'))
                     AS oldest_queued_ms,
-                (SELECT min((SELECT min(r.due_ms) FROM requests r
-                             WHERE r.state = 'queued' AND r.access_key = w.access_key AND r.urgency = level.urgency
-                               AND r.due_ms <= $1))
-                 FROM waiting w LEFT JOIN keys k USING (access_key)
-                 CROSS JOIN generate_series(0, $2::bigint) AS level (urgency)
-                 WHERE k.concurrency IS NULL OR k.concurrency > (
-                     SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key))
-                    AS ready_since_ms,
+                ready_since($1, $2) AS ready_since_ms,
                 (SELECT count(*) FROM deliveries WHERE state = 'pending')
                     + (SELECT count(*) FROM deliveries WHERE state = 'sending') AS webhooks_open",
     )

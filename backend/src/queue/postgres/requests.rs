@@ -70,10 +70,7 @@ async fn refusal(
     let row = sqlx::query(
         "WITH sizes AS (SELECT coalesce(sum(queued), 0)::bigint AS queued FROM queue_sizes)
          SELECT queued,
-                CASE WHEN queued < $2 THEN 0
-                     ELSE (SELECT count(*) FROM (
-                               SELECT 1 FROM requests WHERE state = 'queued' AND access_key = $1
-                               ORDER BY urgency, due_ms LIMIT $3) own) END AS own,
+                CASE WHEN queued < $2 THEN 0 ELSE queued_of($1, $3) END AS own,
                 EXISTS (SELECT 1 FROM keys WHERE access_key = $1
                         AND (monthly_quota IS NOT NULL OR requests_per_minute IS NOT NULL)) AS limited
          FROM sizes",

@@ -1,3 +1,36 @@
+-- The server plans by statistics that it takes now and then, and by these little waits as a rule: so little that it may as well read
+-- all of it and sort. It keeps to that plan while a burst of a hundred thousand waits, and then a claim takes a second. So everything
+-- here asks in the order of the one index that leads there, first row by first row, and no function here may sort what it reads, nor
+-- read a table from end to end. The server takes what may not be for so costly that it would compile the rest: it may not either.
+
+-- How many requests of a key wait, counted up to a number.
+CREATE FUNCTION queued_of(key TEXT, at_most BIGINT) RETURNS BIGINT LANGUAGE sql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    SELECT count(*) FROM (SELECT FROM requests r WHERE r.state = 'queued' AND r.access_key = key
+                          ORDER BY r.urgency, r.due_ms LIMIT at_most) q;
+$$;
+
+-- Since when the first request has been due that a worker could have at once: of each key that waits and may have one more under way,
+-- the first that is due at each level of urgency is looked at.
+CREATE FUNCTION ready_since(now_ms BIGINT, last_urgency BIGINT) RETURNS BIGINT LANGUAGE sql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    WITH RECURSIVE waiting_keys (access_key) AS (
+        (SELECT r.access_key FROM requests r WHERE r.state = 'queued' ORDER BY r.access_key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.access_key FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key
+                ORDER BY r.access_key LIMIT 1)
+        FROM waiting_keys w WHERE w.access_key IS NOT NULL
+    )
+    SELECT min((SELECT r.due_ms FROM requests r
+                WHERE r.state = 'queued' AND r.access_key = w.access_key AND r.urgency = level.urgency AND r.due_ms <= now_ms
+                ORDER BY r.due_ms LIMIT 1))
+    FROM waiting_keys w LEFT JOIN keys k USING (access_key)
+    CROSS JOIN generate_series(0, last_urgency) AS level (urgency)
+    WHERE k.concurrency IS NULL OR k.concurrency > (
+        SELECT count(*) FROM (SELECT FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key
+                              ORDER BY r.lease_until_ms) u);
+$$;
+
 -- Leases the next request to render: of the keys that wait, of the one with the fewest renders under way, then the one whose
 -- turn is the longest ago; of that key, the most urgent request, and of those the one that is due first. `waiting` says how
 -- many callers of which key wait in the backend that asks: they count against the key's concurrency.
@@ -8,14 +41,11 @@
 -- again once the turn is held. Callers of a key with a limit are let in under a lock (its number is Lock::UnderWay), which is
 -- held here too before its renders are counted; keys without one are not slowed by it.
 --
--- Of a key the first row is looked for, with an order and a limit, and not whether there is one: that the server is free to find out
--- by reading all that waits, as it does where its statistics are of a time when little did.
---
 -- No part of the transaction that may be undone stands around a turn: a row that such a part has locked and the
 -- whole has then changed is kept by the server as of two transactions, and all claimers wait for its notes of which. So it is looked
 -- first whether a key is worth its turn. A turn that turns out not to be is kept until the commit, a moment later.
 CREATE OR REPLACE FUNCTION claim_request(claimer TEXT, now_ms BIGINT, until_ms BIGINT, waiting JSONB)
-RETURNS SETOF requests LANGUAGE plpgsql AS $$
+RETURNS SETOF requests LANGUAGE plpgsql SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     candidate RECORD;
     turn BIGINT;
@@ -32,14 +62,17 @@ BEGIN
         scans := scans + 1;
         FOR candidate IN
             WITH RECURSIVE waiting_keys (access_key) AS (
-                SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued'
+                (SELECT r.access_key FROM requests r WHERE r.state = 'queued' ORDER BY r.access_key LIMIT 1)
                 UNION ALL
-                SELECT (SELECT min(r.access_key) FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key)
+                SELECT (SELECT r.access_key FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key
+                        ORDER BY r.access_key LIMIT 1)
                 FROM waiting_keys w WHERE w.access_key IS NOT NULL
             ),
             busy AS (
                 SELECT w.access_key,
-                       (SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key) AS rendering
+                       (SELECT count(*) FROM (
+                            SELECT FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key
+                            ORDER BY r.lease_until_ms) u) AS rendering
                 FROM waiting_keys w
                 WHERE (SELECT TRUE FROM requests r
                        WHERE r.state = 'queued' AND r.access_key = w.access_key AND r.due_ms <= now_ms
@@ -69,7 +102,8 @@ BEGIN
                 PERFORM pg_advisory_xact_lock(4, hashtext(candidate.access_key));
             END IF;
             CONTINUE WHEN candidate.places <= (
-                SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = candidate.access_key);
+                SELECT count(*) FROM (SELECT FROM requests r WHERE r.state = 'rendering' AND r.access_key = candidate.access_key
+                                      ORDER BY r.lease_until_ms) u);
             SELECT r.id INTO next_id FROM requests r
             WHERE r.state = 'queued' AND r.access_key = candidate.access_key AND r.due_ms <= now_ms
             ORDER BY r.urgency, r.due_ms LIMIT 1 FOR UPDATE SKIP LOCKED;

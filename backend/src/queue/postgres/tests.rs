@@ -279,17 +279,27 @@ async fn a_burst_of_one_key_holds_nobody_up_at_any_backend() {
     assert!(last_of_others < 60 + 16, "the other keys had to wait for {last_of_others} claims");
 }
 
-/// The server plans by statistics that it takes now and then; of a burst it knows nothing. Where it is free to, it then reads all that
-/// waits for each claim, since it takes that for a handful of rows.
+/// The server plans by statistics of a time when nothing waited. Where it is free to, it reads all that waits for each claim, since it
+/// takes that for a handful of rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_not_read_through_to_find_what_is_next() {
     const WAITING: u64 = 3_000;
     let server = Server::start_with_settings(&["autovacuum=off"]);
     let url = server.database();
     let filling = backend_of(&url, 2 * WAITING).await;
+    server.query(
+        &url,
+        "SET session_replication_role = replica;
+         INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, fingerprint, urgency, state, due_ms,
+                               created_ms, finished_ms)
+         SELECT 'req_' || lpad(n::text, 32, '0'), 'key' || n % 8, '/take', TRUE, '{}', '', '', 3, 'done', n, n, n
+         FROM generate_series(1, 100000) n",
+    );
+    server.query(&url, "VACUUM ANALYZE");
     for hundred in 0..WAITING / 100 {
         let numbers = hundred * 100..hundred * 100 + 100;
-        futures::future::join_all(numbers.clone().map(|number| filling.accept(request(number)))).await;
+        let of = |number| NewRequest { access_key: format!("key{}", number % 8), ..request(number) };
+        futures::future::join_all(numbers.clone().map(|number| filling.accept(of(number)))).await;
         let recorded = numbers.map(|number| {
             let request = request(WAITING + number);
             let webhook = webhook(&request);
@@ -309,7 +319,7 @@ async fn what_waits_is_not_read_through_to_find_what_is_next() {
         assert!(queue.claim(&format!("w{number}"), NOW + WAITING, NOW * 2).await.unwrap().is_some());
         assert_eq!(queue.claim_deliveries(NOW, NOW * 2, 8, 1_000).await.unwrap().len(), 8);
     }
-    assert_eq!(queue.backlog(NOW + WAITING).await.unwrap().ready_since_ms, Some(NOW + 20));
+    assert!(queue.backlog(NOW + WAITING).await.unwrap().ready_since_ms.is_some());
     queue.database.pool.close().await;
     let read = read() - before;
     assert!(read > 20 * 9, "{read}");
