@@ -27,6 +27,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["render", options @ ..] => render::measure(options),
+        ["contender", "handler"] => render::handler::serve(),
         ["contender", kind] => render::raw::serve(kind),
         ["queue", parts @ ..] => queue::measure(parts),
         ["service", parts @ ..] => service::measure(parts),

@@ -60,51 +60,21 @@ pub(super) struct Claim<'a> {
     pub(super) per_receiver: u32,
 }
 
-/// Of the receivers with something due, the longest due first, as many as each may still have under way: one in all, while
-/// it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts. They are
-/// taken in the order of the index and no finer one, for which the server would sort all that waits.
 const CLAIM: &str = "
-    WITH RECURSIVE waiting (receiver) AS (
-        SELECT min(receiver) FROM deliveries WHERE state = 'pending'
-        UNION ALL
-        SELECT (SELECT min(d.receiver) FROM deliveries d WHERE d.state = 'pending' AND d.receiver > w.receiver)
-        FROM waiting w WHERE w.receiver IS NOT NULL
-    ),
-    open AS (
-        SELECT w.receiver,
-               CASE WHEN coalesce(r.failures, 0) >= $1 THEN 1 ELSE $2 END
-                   - (SELECT count(*) FROM deliveries d WHERE d.state = 'sending' AND d.receiver = w.receiver) AS free,
-               (SELECT min(d.due_ms) FROM deliveries d WHERE d.state = 'pending' AND d.receiver = w.receiver) AS due_ms
-        FROM waiting w LEFT JOIN receivers r USING (receiver)
-    ),
-    chosen AS (
-        SELECT d.id
-        FROM (SELECT * FROM open WHERE free > 0 AND due_ms <= $3 ORDER BY due_ms LIMIT $4) o
-        CROSS JOIN LATERAL (
-            SELECT id FROM deliveries
-            WHERE state = 'pending' AND receiver = o.receiver AND due_ms <= $3
-            ORDER BY due_ms LIMIT o.free FOR UPDATE SKIP LOCKED
-        ) d
-        ORDER BY o.due_ms LIMIT $4
-    )
-    UPDATE deliveries d
-    SET state = 'sending', attempts = attempts + 1, lease_owner = $5, lease_until_ms = $6
-    FROM chosen WHERE d.id = chosen.id
-    RETURNING d.id, d.url, d.sign, d.headers, d.body, d.body_file, d.access_key, d.attempts,
-              d.attempts - d.first_attempt AS attempt,
-              d.postponed, d.due_ms,
-              (SELECT r.traceparent FROM requests r WHERE r.id = d.request_id) AS traceparent";
+    SELECT id, url, sign, headers, body, body_file, access_key, attempts, attempt, postponed, due_ms, traceparent
+    FROM claim_deliveries($1, $2, $3, $4, $5, $6)";
 
+/// See `claim_deliveries` in the schema.
 pub(super) async fn claim(connection: &mut PgConnection, claim: &Claim<'_>) -> sqlx::Result<Vec<ClaimedDelivery>> {
     // One backend at a time, or two would each give a receiver all of its places. A claim takes many at once.
     lock(connection, Lock::Deliveries, "").await?;
     let rows = sqlx::query(CLAIM)
-        .bind(i64::from(FAILURES_IN_A_ROW))
-        .bind(int(claim.per_receiver))
-        .bind(int(claim.now_ms))
-        .bind(int(claim.limit))
         .bind(claim.owner)
+        .bind(int(claim.now_ms))
         .bind(int(claim.lease_until_ms))
+        .bind(int(claim.limit))
+        .bind(int(claim.per_receiver))
+        .bind(i64::from(FAILURES_IN_A_ROW))
         .fetch_all(connection)
         .await?;
     let mut claimed =

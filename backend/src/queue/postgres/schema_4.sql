@@ -1,3 +1,5 @@
+-- What waits is found in here, requests and deliveries.
+--
 -- The server plans by statistics that it takes now and then, and by these little waits as a rule: so little that it may as well read
 -- all of it and sort. It keeps to that plan while a burst of a hundred thousand waits, and then a claim takes a second. So everything
 -- here asks in the order of the one index that leads there, first row by first row, and no function here may sort what it reads, nor
@@ -131,5 +133,51 @@ BEGIN
         END IF;
         EXIT WHEN NOT again OR scans > 100;
     END LOOP;
+END;
+$$;
+
+-- Leases deliveries: of the receivers with something due, the longest due first, as many as each may still have under way: one in
+-- all, while it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts. Of a
+-- receiver it asks from itself to itself: an order by what is one value would be none, and then another index would do as well.
+CREATE FUNCTION claim_deliveries(claimer TEXT, at_ms BIGINT, until_ms BIGINT, at_most BIGINT, per_receiver BIGINT, failures_max BIGINT)
+RETURNS TABLE (id TEXT, url TEXT, sign BOOLEAN, headers TEXT, body BYTEA, body_file TEXT, access_key TEXT, attempts BIGINT,
+               attempt BIGINT, postponed BIGINT, due_ms BIGINT, traceparent TEXT)
+LANGUAGE plpgsql SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE waiting (receiver) AS (
+        (SELECT d.receiver FROM deliveries d WHERE d.state = 'pending' ORDER BY d.receiver LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.receiver FROM deliveries d WHERE d.state = 'pending' AND d.receiver > w.receiver
+                ORDER BY d.receiver LIMIT 1)
+        FROM waiting w WHERE w.receiver IS NOT NULL
+    ),
+    open AS (
+        SELECT w.receiver,
+               CASE WHEN coalesce(r.failures, 0) >= failures_max THEN 1 ELSE per_receiver END
+                   - (SELECT count(*) FROM (SELECT FROM deliveries d WHERE d.state = 'sending' AND d.receiver = w.receiver
+                                            ORDER BY d.lease_until_ms) u) AS free,
+               (SELECT d.due_ms FROM deliveries d
+                WHERE d.state = 'pending' AND d.receiver >= w.receiver AND d.receiver <= w.receiver
+                ORDER BY d.receiver, d.due_ms LIMIT 1) AS due_ms
+        FROM waiting w LEFT JOIN receivers r ON r.receiver = w.receiver
+    ),
+    chosen AS (
+        SELECT n.id
+        FROM (SELECT open.receiver, open.free, open.due_ms FROM open WHERE open.free > 0 AND open.due_ms <= at_ms
+              ORDER BY open.due_ms LIMIT at_most) o
+        CROSS JOIN LATERAL (
+            SELECT d.id FROM deliveries d
+            WHERE d.state = 'pending' AND d.receiver >= o.receiver AND d.receiver <= o.receiver AND d.due_ms <= at_ms
+            ORDER BY d.receiver, d.due_ms LIMIT o.free FOR UPDATE SKIP LOCKED
+        ) n
+        ORDER BY o.due_ms LIMIT at_most
+    )
+    UPDATE deliveries d
+    SET state = 'sending', attempts = d.attempts + 1, lease_owner = claimer, lease_until_ms = until_ms
+    FROM chosen WHERE d.id = chosen.id
+    RETURNING d.id, d.url, d.sign, d.headers, d.body, d.body_file, d.access_key, d.attempts, d.attempts - d.first_attempt,
+              d.postponed, d.due_ms, (SELECT r.traceparent FROM requests r WHERE r.id = d.request_id);
 END;
 $$;

@@ -293,6 +293,10 @@ async fn what_waits_is_not_read_through_to_find_what_is_next() {
          INSERT INTO requests (id, access_key, endpoint, asynchronous, options, target, fingerprint, urgency, state, due_ms,
                                created_ms, finished_ms)
          SELECT 'req_' || lpad(n::text, 32, '0'), 'key' || n % 8, '/take', TRUE, '{}', '', '', 3, 'done', n, n, n
+         FROM generate_series(1, 100000) n;
+         INSERT INTO deliveries (id, request_id, access_key, url, receiver, endpoint, sign, headers, state, due_ms)
+         SELECT 'msg_' || lpad(n::text, 32, '0'), 'req_' || lpad(n::text, 32, '0'), 'key' || n % 8, '', 'host' || n % 8, '', TRUE,
+                '[]', 'delivered', n
          FROM generate_series(1, 100000) n",
     );
     server.query(&url, "VACUUM ANALYZE");
@@ -302,7 +306,7 @@ async fn what_waits_is_not_read_through_to_find_what_is_next() {
         futures::future::join_all(numbers.clone().map(|number| filling.accept(of(number)))).await;
         let recorded = numbers.map(|number| {
             let request = request(WAITING + number);
-            let webhook = webhook(&request);
+            let webhook = NewDelivery { url: format!("https://host{}/", number % 8), ..webhook(&request) };
             filling.record(request, NOW, done(), Some(webhook))
         });
         futures::future::join_all(recorded).await;

@@ -55,6 +55,7 @@ pub(super) const PUPPETEER_FULL: &str = "puppeteer-core, full chromium";
 pub(super) const BROWSERLESS: &str = "browserless over HTTP";
 const OURS_BY_WEBHOOK: &str = "snaphook, until the webhook";
 const SMALL: &str = "raw CDP, PNG made small";
+const HANDLER: &str = "chromiumoxide, its own handler";
 const REUSED: &str = "raw CDP, one page reused";
 
 const CONTEXT: &str = "a context per picture";
@@ -77,7 +78,10 @@ pub(super) async fn start_all(machine: &Machine, quick: bool, only: Option<&str>
         (REUSED, "none", vec![this.clone(), "contender".into(), "reused".into()], Some(machine.shell.clone())),
     ];
     if !quick {
-        wanted.push((SMALL, CONTEXT, vec![this, "contender".into(), "small".into()], Some(machine.shell.clone())));
+        for (name, kind) in [(SMALL, "small"), (HANDLER, "handler")] {
+            let command = vec![this.clone(), "contender".into(), kind.into()];
+            wanted.push((name, CONTEXT, command, Some(machine.shell.clone())));
+        }
     }
     for (name, kind) in
         [("puppeteer-core", "puppeteer"), ("playwright-core", "playwright"), ("puppeteer-cluster", "cluster")]

@@ -6,6 +6,7 @@
 //! all.
 
 mod contender;
+pub(crate) mod handler;
 pub(crate) mod raw;
 mod report;
 

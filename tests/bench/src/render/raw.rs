@@ -43,26 +43,33 @@ struct Page {
 }
 
 /// What one contender is told: the program, its switches, the view.
-struct Setting {
-    chromium: String,
-    flags: Vec<String>,
-    width: u64,
-    height: u64,
+pub(super) struct Setting {
+    pub(super) chromium: String,
+    pub(super) flags: Vec<String>,
+    pub(super) width: u64,
+    pub(super) height: u64,
     /// Whether a PNG is to be made fast rather than small.
     quick: bool,
+}
+
+impl Setting {
+    /// As whoever started this process said it.
+    pub(super) fn told(kind: &str) -> Setting {
+        let told: Json = serde_json::from_str(&std::env::var("BENCH").expect("BENCH")).expect("JSON");
+        Setting {
+            chromium: told["chromium"].as_str().unwrap_or_default().to_owned(),
+            flags: told["flags"].as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect(),
+            width: told["width"].as_u64().unwrap_or_default(),
+            height: told["height"].as_u64().unwrap_or_default(),
+            quick: kind != "small",
+        }
+    }
 }
 
 /// The contender's process: orders come as lines of JSON, and each is answered with a line.
 pub(crate) fn serve(kind: &str) {
     let isolated = kind != "reused";
-    let told: Json = serde_json::from_str(&std::env::var("BENCH").expect("BENCH")).expect("JSON");
-    let setting = Arc::new(Setting {
-        chromium: told["chromium"].as_str().unwrap_or_default().to_owned(),
-        flags: told["flags"].as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect(),
-        width: told["width"].as_u64().unwrap_or_default(),
-        height: told["height"].as_u64().unwrap_or_default(),
-        quick: kind != "small",
-    });
+    let setting = Arc::new(Setting::told(kind));
     let profile = tempfile::tempdir().expect("a profile");
     let browser = Arc::new(Browser::start(&setting, &profile.path().display().to_string()));
     browser.call(None, "Browser.getVersion", json!({})).expect("a browser that answers");
@@ -93,7 +100,7 @@ pub(crate) fn serve(kind: &str) {
     }
 }
 
-fn say(message: &Json) {
+pub(super) fn say(message: &Json) {
     println!("{message}");
 }
 
