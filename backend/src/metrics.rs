@@ -93,16 +93,23 @@ pub struct Metrics {
 /// What is looked up at the moment of a scrape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
+    /// None where the database does not say: then what it said last is told again, since nothing waiting would be a good word.
+    pub queue: Option<QueueSnapshot>,
+    pub backend_bytes: u64,
+    pub browser_bytes: u64,
+    pub ready: bool,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueSnapshot {
     pub queued: u64,
     pub rendering: u64,
     /// How long the oldest queued request has waited.
     pub oldest_queued: Duration,
-    /// How long the one has waited that a free worker could have had at once.
+    /// How long the one has been due that a free worker could have had at once.
     pub oldest_ready: Duration,
     pub webhooks_open: u64,
-    pub backend_bytes: u64,
-    pub browser_bytes: u64,
-    pub ready: bool,
 }
 
 /// The registry of this process.
@@ -170,7 +177,8 @@ impl Metrics {
         all.register("queue_requests", "Requests that have not ended, by state", metrics.queue.clone());
         let help = "How long the oldest queued request has waited";
         all.register_with_unit("queue_oldest", help, Unit::Seconds, metrics.oldest_queued_seconds.clone());
-        let help = "How long the request has waited for a worker that is due and not held back by its key's limit";
+        let help =
+            "How long the oldest request has been due that a free worker could begin: not held back by its key's limit";
         all.register_with_unit("queue_oldest_ready", help, Unit::Seconds, metrics.oldest_ready_seconds.clone());
         all.register("webhooks_open", "Webhooks that are neither delivered nor dead", metrics.webhooks_open.clone());
         let help = "Resident memory of the backend, and what all processes of the browser hold";
@@ -234,15 +242,17 @@ impl Metrics {
     /// All of it as Prometheus reads it.
     pub fn scrape(&self, now: &Snapshot) -> String {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for (state, count) in [("queued", now.queued), ("rendering", now.rendering)] {
-            self.queue.get_or_create(&State { state }).set(number(count));
+        if let Some(queue) = now.queue {
+            for (state, count) in [("queued", queue.queued), ("rendering", queue.rendering)] {
+                self.queue.get_or_create(&State { state }).set(number(count));
+            }
+            self.oldest_queued_seconds.set(number(queue.oldest_queued.as_secs()));
+            self.oldest_ready_seconds.set(number(queue.oldest_ready.as_secs()));
+            self.webhooks_open.set(number(queue.webhooks_open));
         }
         for (process, bytes) in [("backend", now.backend_bytes), ("browser", now.browser_bytes)] {
             self.memory.get_or_create(&Process { process }).set(number(bytes));
         }
-        self.oldest_queued_seconds.set(number(now.oldest_queued.as_secs()));
-        self.oldest_ready_seconds.set(number(now.oldest_ready.as_secs()));
-        self.webhooks_open.set(number(now.webhooks_open));
         self.ready.set(now.ready.into());
         let mut text = String::new();
         // Writing to a String does not fail.
@@ -280,7 +290,11 @@ mod tests {
         metrics.rendered("image", "done");
         metrics.browser_started("died");
         metrics.webhook_attempted("delivered", Duration::from_millis(10));
-        let text = metrics.scrape(&Snapshot { queued: 3, ready: true, ..Snapshot::default() });
+        let text = metrics.scrape(&Snapshot {
+            queue: Some(QueueSnapshot { queued: 3, ..QueueSnapshot::default() }),
+            ready: true,
+            ..Snapshot::default()
+        });
         for line in [
             "snaphook_http_requests_total{route=\"/take\",dialect=\"screenshotone\",status=\"200\"} 1",
             "snaphook_http_request_duration_seconds_count{route=\"/take\",dialect=\"screenshotone\"} 1",
@@ -295,5 +309,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
         }
+        let unknown = metrics.scrape(&Snapshot::default());
+        assert!(
+            unknown.contains("snaphook_queue_requests{state=\"queued\"} 3"),
+            "nobody said that it is empty: {unknown}"
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 /// The most requests that may wait (`[queue] capacity`).
 ///
-/// The last tenth is kept for keys that have less than a tenth of it waiting: one that bursts fills the rest, and the others are
-/// still let in. Of less than ten nothing is kept.
+/// In the last tenth a key gets a place only while it has less waiting than there are places left. So who bursts fills nine tenths, who
+/// bursts beside it half of what is left, and the others are still let in. Of less than ten nothing is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     all: u64,
@@ -19,14 +19,14 @@ impl Capacity {
         self.all - self.share()
     }
 
-    /// A key with as many waiting gets nothing of what is kept for others.
+    /// How much is kept. A key with as many waiting gets nothing of it.
     pub const fn share(self) -> u64 {
         self.all / 10
     }
 
     /// Whether one more request of a key may wait, of which `own` do.
     pub const fn has_room(self, queued: u64, own: u64) -> bool {
-        queued < self.unreserved() || (queued < self.all && own < self.share())
+        queued < self.unreserved() || own < self.all.saturating_sub(queued)
     }
 }
 
@@ -39,7 +39,8 @@ mod tests {
         let capacity = Capacity::new(100);
         assert!(capacity.has_room(89, 89), "who is alone has nine tenths");
         assert!(!capacity.has_room(90, 10) && !capacity.has_room(99, 90));
-        assert!(capacity.has_room(90, 9) && capacity.has_room(99, 0));
+        assert!(capacity.has_room(90, 9) && capacity.has_room(94, 4) && capacity.has_room(99, 0));
+        assert!(!capacity.has_room(95, 5) && !capacity.has_room(99, 1), "half of what is left, and no more");
         assert!(!capacity.has_room(100, 0), "full is full");
     }
 

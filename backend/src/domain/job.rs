@@ -121,7 +121,7 @@ pub struct PutBack {
     pub ours: bool,
 }
 
-/// Of a request that this installation puts back again and again for one reason, so many attempts are kept from the first on, and
+/// Of a request that this installation puts back again and again for one kind of reason, so many attempts are kept from the first on, and
 /// as many up to the last. Of those between only such stay that ended otherwise.
 pub const ATTEMPTS_KEPT: u32 = 20;
 

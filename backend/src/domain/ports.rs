@@ -120,7 +120,7 @@ pub struct Backlog {
     /// When the oldest of those that wait was made.
     pub oldest_queued_ms: Option<u64>,
     /// Since when the first of those has been due that a worker could have at once: more workers would help it. One that is to
-    /// be tried again later is not, nor is one whose key has all that it may have under way.
+    /// be tried again later is not, nor is one whose key has all that it may have under way, callers who wait here counted in.
     pub ready_since_ms: Option<u64>,
     /// Webhooks that are neither delivered nor dead.
     pub webhooks_open: u64,

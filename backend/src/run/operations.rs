@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::disk::LastLook;
 use crate::domain::ports::Readiness;
 use crate::http::Scrape;
-use crate::metrics::{self, Snapshot};
+use crate::metrics::{self, QueueSnapshot, Snapshot};
 use crate::queue::Queue;
 use crate::render::ChromiumRenderer;
 
@@ -159,14 +159,15 @@ impl Scrape for Operations {
         // A database that is away is told by `ready`; the rest can be told all the same.
         let now_ms = self.clock.now_ms();
         let backlog = tokio::time::timeout(BACKLOG_LIMIT, self.queue.backlog(now_ms)).await;
-        let backlog = backlog.ok().and_then(Result::ok).unwrap_or_default();
         let waited = |since_ms: Option<u64>| Duration::from_millis(since_ms.map_or(0, |ms| now_ms.saturating_sub(ms)));
         metrics::get().scrape(&Snapshot {
-            queued: backlog.queued,
-            rendering: backlog.rendering,
-            oldest_queued: waited(backlog.oldest_queued_ms),
-            oldest_ready: waited(backlog.ready_since_ms),
-            webhooks_open: backlog.webhooks_open,
+            queue: backlog.ok().and_then(Result::ok).map(|backlog| QueueSnapshot {
+                queued: backlog.queued,
+                rendering: backlog.rendering,
+                oldest_queued: waited(backlog.oldest_queued_ms),
+                oldest_ready: waited(backlog.ready_since_ms),
+                webhooks_open: backlog.webhooks_open,
+            }),
             backend_bytes: resident_bytes().unwrap_or(0),
             browser_bytes: self.renderer.as_ref().map_or(0, |renderer| renderer.memory_mb()) * 1024 * 1024,
             ready: self.missing().is_empty(),

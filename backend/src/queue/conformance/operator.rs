@@ -10,7 +10,7 @@ use super::samples::{back, delivery};
 use crate::domain::delivery::{DeliveryAttempt, NewDelivery, NextStep, Release};
 use crate::domain::job::{NewRequest, Outcome, RequestState, StoredFile};
 use crate::domain::operator::{NewKey, Rotation, USAGE_KEPT_HOURS};
-use crate::domain::ports::{Backlog, RequestFilter};
+use crate::domain::ports::{Admission, Backlog, RequestFilter};
 use crate::queue::Queue;
 use crate::queue::testing::{NOW, on_each_queue, request};
 
@@ -202,6 +202,11 @@ async fn what_more_workers_would_not_help_is_not_said_to_be_ready(queue: &Arc<dy
     }
     assert_eq!(ready(NOW).await, None, "none is due");
     assert_eq!(ready(NOW + 5).await, Some(NOW + 1), "nothing is under way");
+    let Admission::Admitted(place) = queue.admit("alice", NOW + 5).await.unwrap() else {
+        panic!("nothing is under way")
+    };
+    assert_eq!(ready(NOW + 5).await, None, "a caller has the one place");
+    drop(place);
     let first = queue.claim("w", NOW + 5, NOW + 99).await.unwrap().unwrap().request;
     assert_eq!(ready(NOW + 6).await, None, "the key has all that it may have");
     queue.accept(NewRequest { urgency: Urgency::LAST, ..request(4, "bob") }).await.unwrap();

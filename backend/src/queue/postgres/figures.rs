@@ -1,12 +1,12 @@
 //! SQL over what the schema's triggers count: what was done when, what is kept, what waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use snaphook_shared::priority::Urgency;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
-use super::database::{Numbers, int};
+use super::database::{Numbers, int, not_json};
 use crate::domain::operator::{
     COUNT_MAX, ExpiringFile, Holdings, Kept, KeyHoldings, KeyUsage, USAGE_KEPT_HOURS, UsageSpan,
 };
@@ -178,18 +178,19 @@ pub(super) async fn kept(pool: &PgPool, counted: u64, expiring: u32) -> sqlx::Re
 }
 
 /// How much there is still to do: for metrics, read in one look at the counters and indexes.
-pub(super) async fn backlog(pool: &PgPool, now_ms: u64) -> sqlx::Result<Backlog> {
+pub(super) async fn backlog(pool: &PgPool, now_ms: u64, waiting: &HashMap<String, u64>) -> sqlx::Result<Backlog> {
     let row = sqlx::query(
         "SELECT (SELECT coalesce(sum(queued), 0) FROM queue_sizes)::bigint AS queued,
                 (SELECT count(*) FROM requests WHERE state = 'rendering') AS rendering,
                 (SELECT created_ms FROM requests WHERE id = (SELECT min(id) FROM requests WHERE state = 'queued'))
                     AS oldest_queued_ms,
-                ready_since($1, $2) AS ready_since_ms,
+                ready_since($1, $2, $3::jsonb) AS ready_since_ms,
                 (SELECT count(*) FROM deliveries WHERE state = 'pending')
                     + (SELECT count(*) FROM deliveries WHERE state = 'sending') AS webhooks_open",
     )
     .bind(int(now_ms))
     .bind(int(Urgency::LAST.level()))
+    .bind(serde_json::to_string(waiting).map_err(not_json)?)
     .fetch_one(pool)
     .await?;
     Ok(Backlog {

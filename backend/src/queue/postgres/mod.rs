@@ -357,7 +357,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn backlog(&self, now_ms: u64) -> Result<Backlog, QueueError> {
-        self.database.ask(figures::backlog(&self.database.pool, now_ms)).await
+        self.database.ask(figures::backlog(&self.database.pool, now_ms, &self.under_way.all())).await
     }
 }
 

@@ -253,12 +253,13 @@ async fn end_attempt(connection: &mut PgConnection, id: &str, now_ms: u64, reaso
     .map(|_| ())
 }
 
-/// Removes what lies between the first attempts and the last, and ended as this one did.
+/// Removes what lies between the first attempts and the last, and ended as this one did: what a reason begins with says how, and what
+/// follows its colon names files and times.
 async fn thin_out(connection: &mut PgConnection, id: &str, reason: &str) -> sqlx::Result<()> {
     sqlx::query(
         "DELETE FROM request_attempts
          WHERE request_id = $1 AND number > $3 AND number <= (SELECT attempts FROM requests WHERE id = $1) - $3
-           AND reason = $2",
+           AND split_part(reason, ':', 1) = split_part($2, ':', 1)",
     )
     .bind(id)
     .bind(text(reason))

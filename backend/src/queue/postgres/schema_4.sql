@@ -2,8 +2,8 @@
 --
 -- The server plans by statistics that it takes now and then, and by these little waits as a rule: so little that it may as well read
 -- all of it and sort. It keeps to that plan while a burst of a hundred thousand waits, and then a claim takes a second. So everything
--- here asks in the order of the one index that leads there, first row by first row, and no function here may sort what it reads, nor
--- read a table from end to end. The server takes what may not be for so costly that it would compile the rest: it may not either.
+-- here asks in the order of the one index that leads there, all of its columns, first row by first row; no function here may sort what
+-- waits, nor read a table from end to end. Only keys and receivers are sorted. The server takes what may not be for so costly that it would compile the rest: it may not either.
 
 -- How many requests of a key wait, counted up to a number.
 CREATE FUNCTION queued_of(key TEXT, at_most BIGINT) RETURNS BIGINT LANGUAGE sql STABLE
@@ -13,14 +13,15 @@ SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET j
 $$;
 
 -- Since when the first request has been due that a worker could have at once: of each key that waits and may have one more under way,
--- the first that is due at each level of urgency is looked at.
-CREATE FUNCTION ready_since(now_ms BIGINT, last_urgency BIGINT) RETURNS BIGINT LANGUAGE sql STABLE
+-- the first that is due at each level of urgency is looked at. `waiting` as below.
+CREATE FUNCTION ready_since(now_ms BIGINT, last_urgency BIGINT, waiting JSONB) RETURNS BIGINT LANGUAGE sql STABLE
 SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
     WITH RECURSIVE waiting_keys (access_key) AS (
-        (SELECT r.access_key FROM requests r WHERE r.state = 'queued' ORDER BY r.access_key LIMIT 1)
+        (SELECT r.access_key FROM requests r WHERE r.state = 'queued'
+         ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
         UNION ALL
         SELECT (SELECT r.access_key FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key
-                ORDER BY r.access_key LIMIT 1)
+                ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
         FROM waiting_keys w WHERE w.access_key IS NOT NULL
     )
     SELECT min((SELECT r.due_ms FROM requests r
@@ -28,7 +29,7 @@ SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET j
                 ORDER BY r.due_ms LIMIT 1))
     FROM waiting_keys w LEFT JOIN keys k USING (access_key)
     CROSS JOIN generate_series(0, last_urgency) AS level (urgency)
-    WHERE k.concurrency IS NULL OR k.concurrency > (
+    WHERE k.concurrency IS NULL OR k.concurrency > coalesce((waiting ->> w.access_key)::bigint, 0) + (
         SELECT count(*) FROM (SELECT FROM requests r WHERE r.state = 'rendering' AND r.access_key = w.access_key
                               ORDER BY r.lease_until_ms) u);
 $$;
@@ -64,10 +65,11 @@ BEGIN
         scans := scans + 1;
         FOR candidate IN
             WITH RECURSIVE waiting_keys (access_key) AS (
-                (SELECT r.access_key FROM requests r WHERE r.state = 'queued' ORDER BY r.access_key LIMIT 1)
+                (SELECT r.access_key FROM requests r WHERE r.state = 'queued'
+         ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
                 UNION ALL
                 SELECT (SELECT r.access_key FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key
-                        ORDER BY r.access_key LIMIT 1)
+                        ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
                 FROM waiting_keys w WHERE w.access_key IS NOT NULL
             ),
             busy AS (
@@ -137,8 +139,9 @@ END;
 $$;
 
 -- Leases deliveries: of the receivers with something due, the longest due first, as many as each may still have under way: one in
--- all, while it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts. Of a
--- receiver it asks from itself to itself: an order by what is one value would be none, and then another index would do as well.
+-- all, while it keeps failing. So a receiver that hangs holds up its own deliveries and no others. What other backends send counts. A
+-- receiver is asked for as a range: where it is said to be equal, the server drops it from the order, and the index of all that is due
+-- would fit as well.
 CREATE FUNCTION claim_deliveries(claimer TEXT, at_ms BIGINT, until_ms BIGINT, at_most BIGINT, per_receiver BIGINT, failures_max BIGINT)
 RETURNS TABLE (id TEXT, url TEXT, sign BOOLEAN, headers TEXT, body BYTEA, body_file TEXT, access_key TEXT, attempts BIGINT,
                attempt BIGINT, postponed BIGINT, due_ms BIGINT, traceparent TEXT)
@@ -147,10 +150,10 @@ LANGUAGE plpgsql SET enable_sort = off SET enable_seqscan = off SET enable_bitma
 BEGIN
     RETURN QUERY
     WITH RECURSIVE waiting (receiver) AS (
-        (SELECT d.receiver FROM deliveries d WHERE d.state = 'pending' ORDER BY d.receiver LIMIT 1)
+        (SELECT d.receiver FROM deliveries d WHERE d.state = 'pending' ORDER BY d.receiver, d.due_ms LIMIT 1)
         UNION ALL
         SELECT (SELECT d.receiver FROM deliveries d WHERE d.state = 'pending' AND d.receiver > w.receiver
-                ORDER BY d.receiver LIMIT 1)
+                ORDER BY d.receiver, d.due_ms LIMIT 1)
         FROM waiting w WHERE w.receiver IS NOT NULL
     ),
     open AS (

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, named_params};
 use snaphook_shared::priority::Urgency;
 
+use super::requests::not_json;
 use crate::domain::ports::Backlog;
 
 /// Of each key that waits and may have one more under way, the first that is due at each level of urgency: so many rows are
@@ -21,14 +22,16 @@ const BACKLOG: &str = "
            (SELECT min((SELECT min(r.due_ms) FROM requests r
                         WHERE r.state = 'queued' AND r.access_key = waiting.access_key AND r.urgency = levels.urgency
                           AND r.due_ms <= :now))
-            FROM waiting LEFT JOIN keys USING (access_key) CROSS JOIN levels
-            WHERE keys.concurrency IS NULL OR keys.concurrency > (
-                SELECT count(*) FROM requests r WHERE r.state = 'rendering' AND r.access_key = waiting.access_key)),
+            FROM waiting CROSS JOIN levels
+            WHERE waiting.access_key NOT IN (SELECT value FROM json_each(:busy))),
            (SELECT count(*) FROM deliveries WHERE state = 'pending')
              + (SELECT count(*) FROM deliveries WHERE state = 'sending')";
 
-pub(super) fn backlog(connection: &Connection, now_ms: u64) -> rusqlite::Result<Backlog> {
-    connection.query_row(BACKLOG, named_params! { ":now": now_ms, ":last_urgency": Urgency::LAST.level() }, |row| {
+/// `busy`: keys that have all that they may have under way.
+pub(super) fn backlog(connection: &Connection, now_ms: u64, busy: &[String]) -> rusqlite::Result<Backlog> {
+    let busy = serde_json::to_string(busy).map_err(not_json)?;
+    let parameters = named_params! { ":now": now_ms, ":last_urgency": Urgency::LAST.level(), ":busy": busy };
+    connection.query_row(BACKLOG, parameters, |row| {
         Ok(Backlog {
             queued: row.get(0)?,
             rendering: row.get(1)?,

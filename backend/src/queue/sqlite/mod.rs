@@ -325,7 +325,12 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn backlog(&self, now_ms: u64) -> Result<Backlog, QueueError> {
-        self.database.read(move |connection| backlog::backlog(connection, now_ms)).await
+        let under_way = self.under_way.clone();
+        let look = move |connection: &rusqlite::Connection| {
+            let busy = usage::busy(connection, |access_key| under_way.count(access_key))?;
+            backlog::backlog(connection, now_ms, &busy)
+        };
+        self.database.read(look).await
     }
 }
 

@@ -43,14 +43,15 @@ pub(super) fn accept(
     Ok(Acceptance::Accepted { id: request.id.clone(), created_ms: request.created_ms })
 }
 
-/// Requests that wait, and how many of this key have not ended. Taken from the counters of the keys, since counting rows costs more
+/// Requests that wait, and how many of them are this key's. Taken from the counters of the keys, since counting rows costs more
 /// the more there are of them; what is being rendered is never more than there are workers.
 fn queued(connection: &Connection, access_key: &str) -> rusqlite::Result<(u64, u64)> {
     connection
         .prepare_cached(
             "SELECT coalesce((SELECT sum(unfinished) FROM key_counters), 0)
                       - (SELECT count(*) FROM requests WHERE state = 'rendering'),
-                    coalesce((SELECT unfinished FROM key_counters WHERE access_key = ?), 0)",
+                    coalesce((SELECT unfinished FROM key_counters WHERE access_key = ?1), 0)
+                      - (SELECT count(*) FROM requests WHERE state = 'rendering' AND access_key = ?1)",
         )?
         .query_row([access_key], |row| Ok((row.get(0)?, row.get(1)?)))
 }
@@ -207,13 +208,14 @@ fn end_attempt(connection: &Connection, id: &str, now_ms: Option<u64>, reason: O
         .map(|_| ())
 }
 
-/// Removes what lies between the first attempts and the last, and ended as this one did.
+/// Removes what lies between the first attempts and the last, and ended as this one did: what a reason begins with says how, and what
+/// follows its colon names files and times.
 fn thin_out(connection: &Connection, id: &str, reason: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM request_attempts
              WHERE request_id = ?1 AND number > ?3 AND number <= (SELECT attempts FROM requests WHERE id = ?1) - ?3
-               AND reason = ?2",
+               AND substr(reason, 1, instr(reason || ':', ':')) = substr(?2, 1, instr(?2 || ':', ':'))",
         )?
         .execute(params![id, reason, ATTEMPTS_KEPT])
         .map(|_| ())
