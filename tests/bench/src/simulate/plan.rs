@@ -227,11 +227,12 @@ mod tests {
         let only_text = ["--share_trivial=0", "--share_text=1", "--share_images=0", "--share_tall=0", "--share_pdf=0"];
         let more = ["--load=0.5", "--peak=1", "--cores_each=1", "--usd_core=10"];
         let plan = Plan::with(&[&only_text[..], &more].concat());
-        // 100 a second with 139 ms each is 13.9 cores, at half a load twice as many.
-        let per_day = 8_640_000.0;
-        assert_eq!(output(&plan, per_day, "render cores"), 28.0);
-        assert_eq!(output(&plan, per_day, "$ a month: rendering"), 280.0);
-        assert_eq!(output(&plan, per_day, "pages open at once"), (100.0_f64 * 1.139 / 0.5).ceil());
+        // 100 a second with so many seconds each, at half a load twice as many cores.
+        let (per_day, seconds) = (8_640_000.0, CLASSES[1].cpu_ms / 1000.0);
+        let cores = (100.0 * seconds / 0.5).ceil();
+        assert_eq!(output(&plan, per_day, "render cores"), cores);
+        assert_eq!(output(&plan, per_day, "$ a month: rendering"), cores * 10.0);
+        assert_eq!(output(&plan, per_day, "pages open at once"), (100.0 * (1.0 + seconds) / 0.5).ceil());
         assert!((output(&plan, per_day, "bucket") - per_day * 7.0 * 406e3 / 1e12).abs() < 1e-9);
         let parts: f64 = ["rendering", "PostgreSQL", "bucket", "edge"]
             .map(|part| output(&plan, per_day, &format!("$ a month: {part}")))
@@ -242,6 +243,6 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!([1_234_567.4, 12.0, 0.5, 99.94].map(short), ["1,234,567", "12", "0.50", "99.9"]);
+        assert_eq!([1_234_567.4, 12.0, 0.5, 99.94, 0.015].map(short), ["1,234,567", "12", "0.50", "99.9", "0.015"]);
     }
 }
