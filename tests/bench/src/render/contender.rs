@@ -232,6 +232,19 @@ impl Contender {
         }
     }
 
+    /// Lets one that takes orders end by itself, and its browser with it; the others end when they are dropped.
+    pub(super) async fn end(self) {
+        let Contender { way, meter, .. } = self;
+        match way {
+            Way::Lines(Lines { mut process, input, .. }) => {
+                drop(input);
+                let _ = tokio::time::timeout(Duration::from_secs(5), process.wait()).await;
+            }
+            other => tokio::task::block_in_place(|| drop(other)),
+        }
+        drop(meter);
+    }
+
     /// The backend's own process, if this is ours.
     pub(super) fn backend(&self) -> Option<u32> {
         match &self.way {
@@ -297,7 +310,7 @@ type Answers = Arc<Mutex<HashMap<u64, oneshot::Sender<Json>>>>;
 
 /// A contender that takes its orders by lines.
 struct Lines {
-    _process: Child,
+    process: Child,
     input: tokio::sync::Mutex<ChildStdin>,
     next: AtomicU64,
     answers: Answers,
@@ -328,7 +341,7 @@ impl Lines {
             }
         });
         let meter = group.unwrap_or(Meter::Tree { root: process.id().unwrap_or_default() });
-        let lines = Lines { _process: process, input: input.into(), next: AtomicU64::new(1), answers };
+        let lines = Lines { process, input: input.into(), next: AtomicU64::new(1), answers };
         Ok((lines, meter))
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chromiumoxide::cdp::browser_protocol::browser::BrowserContextId;
+use chromiumoxide::cdp::browser_protocol::browser::{BrowserContextId, CloseParams};
 use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, PrintToPdfParams};
 use chromiumoxide::cdp::browser_protocol::target::{CreateBrowserContextParams, CreateTargetParams};
 use chromiumoxide::handler::viewport::Viewport;
@@ -47,6 +47,8 @@ pub(crate) fn serve() {
                 let _ = browser.dispose_browser_context(context).await;
             });
         }
+        // It hangs on a port and not on a pipe, so it would stay.
+        let _ = browser.execute(CloseParams::default()).await;
     });
 }
 

@@ -62,7 +62,9 @@ pub(crate) fn measure(options: &[&str]) {
     let run = snaphook_tests::run(async {
         let mut contenders = contender::start_all(&machine, quick, only).await;
         let run = rounds(&machine, &mut contenders, &plan(quick)).await;
-        tokio::task::block_in_place(|| drop(contenders));
+        for contender in contenders {
+            contender.end().await;
+        }
         run
     });
     let failures: usize = run.rounds.iter().map(|round| round.failures.len()).sum();
