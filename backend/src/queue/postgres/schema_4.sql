@@ -66,7 +66,7 @@ BEGIN
         FOR candidate IN
             WITH RECURSIVE waiting_keys (access_key) AS (
                 (SELECT r.access_key FROM requests r WHERE r.state = 'queued'
-         ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
+                 ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
                 UNION ALL
                 SELECT (SELECT r.access_key FROM requests r WHERE r.state = 'queued' AND r.access_key > w.access_key
                         ORDER BY r.access_key, r.urgency, r.due_ms LIMIT 1)
